@@ -22,6 +22,7 @@ from wb.core.architecture import Architecture
 from wb.data import Dataset, Split, load
 from wb.data.batches import batches
 from wb.data.dataset import fingerprint_of
+from wb.data.split import Images
 from wb.data.stratify import choose
 from wb.models.model import Model, from_network, save
 from wb.models.model import load as load_model
@@ -40,7 +41,7 @@ def digits() -> Dataset:
     """The 1,797 digits as 1,200 training, 197 validation and 400 test images, stratified."""
     source = load("digits")
     parts = (source.train, source.validation, source.test)
-    whole = Split(*(np.concatenate(a) for a in zip(*((p.images, p.labels) for p in parts), strict=True)))
+    whole = Images(*(np.concatenate(a) for a in zip(*((p.images, p.labels) for p in parts), strict=True)))
     test = choose(whole.labels, 400)
     rest = whole.take(np.setdiff1d(np.arange(len(whole)), test))
     chosen = choose(rest.labels, 197)

@@ -23,8 +23,9 @@ from wb.compress.nvit.nvit import NViT, Pruned
 from wb.compress.nvit.settings import Settings
 from wb.core.architecture import Architecture
 from wb.core.specs import image_spec
-from wb.data import Dataset, Split
+from wb.data import Dataset
 from wb.data.batches import batches
+from wb.data.split import Images
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
@@ -48,7 +49,7 @@ def random_model(preset: str) -> Model:
 def random_data(count: int) -> Dataset:
     """Noise with labels, because only time is measured here."""
     rng = np.random.default_rng(0)
-    split = Split(rng.integers(0, 256, (count, 3, 224, 224), dtype=np.uint8), rng.integers(0, 1000, count))
+    split = Images(rng.integers(0, 256, (count, 3, 224, 224), dtype=np.uint8), rng.integers(0, 1000, count))
     return Dataset("noise", "noise", split, split.take(slice(0, 2)), split.take(slice(0, 2)), CLASSES, "0")
 
 

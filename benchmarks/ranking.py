@@ -29,7 +29,8 @@ from tables import Table, begin, parser_of, told
 
 from wb.core.architecture import Architecture
 from wb.core.space import random_choices
-from wb.data import Dataset, Split, load
+from wb.data import Dataset, load
+from wb.data.split import Images
 from wb.data.stratify import carve
 from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network
@@ -84,7 +85,7 @@ def with_judges(data: Dataset) -> Dataset:
     images, labels = (
         np.concatenate([getattr(part, name) for part in (data.test, more)]) for name in ("images", "labels")
     )
-    return replace(data, train=left, test=Split(images, labels, data.test.preparation))
+    return replace(data, train=left, test=Images(images, labels, data.test.preparation))
 
 
 def spread(supernet: Supernet, count: int) -> list[Architecture]:

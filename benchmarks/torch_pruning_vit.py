@@ -94,10 +94,10 @@ class PlainViT(nn.Module):
         a = architecture
         _check(a)
         embed, eps = a.stages[0].embed, a.norm.eps
-        self.image = (a.input.channels, a.input.height, a.input.width)
-        for name, values in (("mean", a.input.mean), ("std", a.input.std)):
+        self.image = (a.image.channels, a.image.height, a.image.width)
+        for name, values in (("mean", a.image.mean), ("std", a.image.std)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
-        self.patches = nn.Conv2d(a.input.channels, embed, a.stem.patch, stride=a.stem.patch)
+        self.patches = nn.Conv2d(a.image.channels, embed, a.stem.patch, stride=a.stem.patch)
         self.cls = nn.Parameter(torch.zeros(1, 1, embed)) if a.prefix else None
         self.position = nn.Parameter(torch.zeros(1, a.layout.tokens, embed))
         self.blocks: Any = nn.ModuleList()

@@ -28,14 +28,15 @@ from wb.export.foreign.opening import open_graph, read_metadata
 from wb.export.foreign.stored import inputs
 from wb.export.lowering.lower import lower_file
 from wb.export.run import Runner
-from wb.hardware.device import Device
+from wb.hardware.device import TOKENS_KEY, Device
 from wb.models.feeds import made_up
-from wb.models.files.history import public
+from wb.models.files.history import public, tokenizer_of
 from wb.models.groups import kept, settle
 from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model
 
 IMAGES = "wb.images"  # metadata of a foreign network: the preparation of its images
+TOKENIZER_KEY = "wb.tokenizer"  # metadata of a graph for texts: the tokenizer as JSON
 Exporter = Literal["torchscript", "dynamo"]
 LOGITS = "logits"  # the output of the workbench's graphs
 OPSET = 20  # the first opset with Gelu, and one that quantizers support
@@ -54,6 +55,9 @@ def export(
     model: Model, path: Path, *, opset: int = OPSET, exporter: Exporter = "torchscript", force: bool = False
 ) -> Reading:
     """Writes `model` as an ONNX graph: `pixel_values` (batch, channels, height, width) in [0, 1] -> `logits`.
+
+    A network for texts takes `input_ids` and `attention_mask` (batch, tokens); any number of tokens up to the longest, and the
+    tokenizer is in the metadata.
 
     Normalisation is inside, the batch is dynamic, weights are in the file. Class names, architecture and history are its
     metadata; the history is without readings, so that the file's size does not depend on them, and without paths of files
@@ -76,10 +80,15 @@ def export(
         "wb.architecture": a.to_json(),
         "wb.history": json.dumps(public(model.history)),
     }
+    if (tokens := a.input.usual_tokens) is not None:
+        metadata[TOKENS_KEY] = str(tokens)
+    if (tokenizer := tokenizer_of(model.history)) is not None:
+        metadata[TOKENIZER_KEY] = tokenizer
     with replacing(path, force=force) as temporary:
         precisions = kept(network)
         settle(network)
-        export_module(network, feed, temporary, LOGITS, opset, exporter, metadata)
+        axes = {spec.name: spec.dynamic for spec in a.input.specs()}
+        export_module(network, feed, temporary, LOGITS, opset, exporter, metadata, axes)
         chosen = set(precisions.values())
         if chosen == {"fp32"}:
             return check_parity(network, temporary, feed, Device())
@@ -99,18 +108,21 @@ def export_module(
     opset: int = OPSET,
     exporter: Exporter = "torchscript",
     metadata: Mapping[str, str] | None = None,
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
 ) -> None:
     """Exports a module that maps some tensors to one tensor, all with a dynamic first dimension.
 
-    `examples` are its arguments in order, by the names of the graph's inputs; `output` names the graph's output.
+    `examples` are its arguments in order, by the names of the graph's inputs; `output` names the graph's output. `dynamic` has
+    the names of all dynamic dimensions by input, where there are more.
     """
+    axes = {name: dict((dynamic or {}).get(name, {0: BATCH})) for name in examples}
     module.eval()
     arguments, names = tuple(examples.values()), list(examples)
     with _quiet():
         if exporter == "dynamo":
             # Shapes are a tuple, because a module's arguments need not have the names of the graph's inputs.
-            batch = torch.export.Dim(BATCH)
-            shapes = tuple({0: batch} for _ in names)
+            dims = {axis: torch.export.Dim(axis) for found in axes.values() for axis in found.values()}
+            shapes = tuple({i: dims[axis] for i, axis in axes[name].items()} for name in names)
             program = torch.onnx.export(
                 module,
                 arguments,
@@ -133,7 +145,7 @@ def export_module(
                 opset_version=opset,
                 input_names=names,
                 output_names=[output],
-                dynamic_axes={name: {0: BATCH} for name in (*names, output)},
+                dynamic_axes={**axes, output: {0: BATCH}},
             )
             graph = onnx.load(path)
     tidy(graph)

@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from wb.core.measures.readings import Reading
 from wb.data import Split
-from wb.export.run import Runner
+from wb.export.run import BATCH, Runner
 from wb.hardware.device import Device
 from wb.tasks.base import Grades, Task
 
 
 def outputs(path: Path, split: Split, device: Device, batch: int | None = None) -> NDArray[np.float32]:
     """The outputs of the graph at `path` for every example of `split`: (n, ...). Raises as `wb.export.run.Runner` does."""
-    return Runner(path, device)(split.feed(), batch)
+    run, found, places = Runner(path, device), [], []
+    for index in split.together(batch or BATCH):
+        found.append(run(split.feed(index), batch))
+        places.append(np.arange(len(split))[index])
+    return np.concatenate(found)[np.argsort(np.concatenate(places))]
 
 
 def checked(path: Path, split: Split, task: Task, device: Device, batch: int | None = None) -> NDArray[Any]:

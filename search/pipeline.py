@@ -166,7 +166,8 @@ class Search:
                 )
             config = plan.applied(config)
             self._tell.say(plan.text())
-        for note in filter(None, [warning(len(ground.data.validation))]):
+        held = ground.data.validation
+        for note in filter(None, [warning(len(held), held.noun)]):
             self._tell.say(note)
         return replace(ground, config=config), plan
 
@@ -225,14 +226,13 @@ class Search:
 
 
 def _described(data: Dataset) -> DataRecord:
-    (spec,) = data.specs()
-    channels, height, width = map(int, spec.example)
     return DataRecord(
         spec=data.spec,
         fingerprint=data.fingerprint,
         train=len(data.train),
         validation=len(data.validation),
         test=len(data.test),
-        image=(channels, height, width),
+        image=(data.channels, data.height, data.width) if data.train.vocabulary is None else None,
+        examples=None if data.train.vocabulary is None else data.train.described,
         classes=data.classes,
     )

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     Field,
@@ -26,6 +26,7 @@ from wb.core.architecture import explain
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
+from wb.core.records.base import is_none
 from wb.core.system.files import write_text
 from wb.jobs.frame.record import JobRecord
 from wb.search.beginning.config import SearchConfig
@@ -43,15 +44,26 @@ FORMAT = 1
 
 
 class DataRecord(Frozen):
-    """The data of a run."""
+    """The data of a run; `image` are channels, height and width, and `examples` says what others are."""
 
     spec: str
     fingerprint: str
     train: int
     validation: int
     test: int
-    image: tuple[int, int, int]
+    image: Annotated[tuple[int, int, int] | None, Field(exclude_if=is_none)] = None
+    examples: Annotated[str | None, Field(exclude_if=is_none)] = None
     classes: tuple[str, ...]
+
+    @property
+    def noun(self) -> str:
+        """What the examples are called."""
+        return "texts" if self.image is None else "images"
+
+    @property
+    def shape(self) -> str:
+        """What each example is: `1x8x8`, or in words."""
+        return self.examples or "x".join(map(str, self.image or ()))
 
 
 class RunRecord(JobRecord[SearchConfig]):
@@ -110,10 +122,10 @@ class RunRecord(JobRecord[SearchConfig]):
 
     def judged(self, accuracy: float = TYPICAL) -> str:
         """How many images rank candidates and judge finalists, and what they can tell at such an accuracy, in words."""
-        both = told(self.data.validation + self.held_back, accuracy)
+        both = told(self.data.validation + self.held_back, accuracy, self.data.noun)
         if not self.held_back:
             return both
-        return f"of candidates, {both}; of finalists, {told(self.data.validation, accuracy)}"
+        return f"of candidates, {both}; of finalists, {told(self.data.validation, accuracy, self.data.noun)}"
 
     def check_data(self, spec: str, fingerprint: str) -> None:
         """Raises `BadArtefact` if the data at `spec` have changed since the run began."""

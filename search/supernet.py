@@ -37,7 +37,7 @@ from wb.training.linear import decayed, matrices
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
 from wb.training.statistics import with_statistics
-from wb.training.train import probing, taught
+from wb.training.train import probing, taught, written_with
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
@@ -121,7 +121,7 @@ class Supernet:
         weights = {name: view.detach().cpu().clone() for name, view in self.views(architecture).items()}
         network = skeleton(architecture)
         weights |= {name: torch.ones(network.get_parameter(name).shape) for name in network.statistics()}
-        step = Step(name="extract", arguments={"space": self.space.name}, version=__version__)
+        step = Step(name="extract", arguments={"space": self.space.name, **written_with(split)}, version=__version__)
         return with_statistics(Model(architecture, weights, (step,)), split)
 
     def save(self, path: Path) -> None:
@@ -224,7 +224,7 @@ def sandwich(
     largest, task = space.tops(), task_of(space.largest())
 
     def run(architecture: Architecture, batch: Batch) -> Tensor:
-        return computed(partial(supernet.run, architecture), batch.images, recipe)
+        return computed(partial(supernet.run, architecture), batch.inputs, recipe)
 
     def backward(batch: Batch) -> float:
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from wb.core.architecture import Architecture
-from wb.core.records import ImageInput, Precision
+from wb.core.records import Input, Precision
 from wb.core.space import Choices, Space
 
 
 class NetworkSpace(Space, Protocol):
     """A space of networks for images of one shape, whose weights nest: the largest ones contain all others."""
 
-    image: ImageInput
+    input: Input
     classes: int
     labels: tuple[str, ...]
     preset: str

@@ -9,20 +9,20 @@ from pydantic import ValidationError
 
 from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadOption
-from wb.core.records import ImageInput
+from wb.core.records import Input
 from wb.core.space import Choices, Option
 
 
 class GeneSpace:
-    """A space of networks for images of one shape. A choice with one option is no gene; `decode` makes it by itself.
+    """A space of networks for inputs of one kind. A choice with one option is no gene; `decode` makes it by itself.
 
     A final subclass has a `name`, `all_genes`, `decode` and `tops`.
     """
 
     name: str
 
-    def __init__(self, image: ImageInput, classes: int, labels: Sequence[str], preset: str) -> None:
-        self.image, self.preset = image, preset
+    def __init__(self, given: Input, classes: int, labels: Sequence[str], preset: str) -> None:
+        self.input, self.preset = given, preset
         self.classes, self.labels = classes, tuple(labels)
 
     @cached_property

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 from wb.core.errors import BadOption
 from wb.core.nearest import meant
+from wb.core.specs import IDS
 from wb.spaces.base import NetworkSpace
 from wb.spaces.columnar import presets
-from wb.spaces.columnar.presets import AUTO, Images, image_of, vit_space
+from wb.spaces.columnar.presets import AUTO, Images, Texts, image_of, text_space, vit_space
 from wb.spaces.hybrid import presets as hybrid_presets
 from wb.spaces.hybrid.space import Hybrid
 
-SpaceName = Literal["auto", "vit", "hybrid"]
+SpaceName = Literal["auto", "vit", "hybrid", "text"]
+
+
+class Data(Images, Texts, Protocol):
+    """What determines a space, of images or of texts."""
+
+
 PHOTOGRAPH = 24  # pixels a side, from which on `auto` is `hybrid`
 
 
 def space_for(
-    images: Images, name: str = AUTO, preset: str = AUTO, changes: Mapping[str, str] | None = None
+    images: Data, name: str = AUTO, preset: str = AUTO, changes: Mapping[str, str] | None = None
 ) -> NetworkSpace:
     """The space called `name` with the options of `preset`, of which `changes` replaces some, for data like `images`.
 
@@ -29,6 +36,12 @@ def space_for(
         BadOption: the preset or a field is unknown, or a value does not fit its field.
         BadData: the images cannot be cut or halved as the space needs.
     """
+    texts = images.specs()[0].name == IDS
+    if name != AUTO and texts != (name == "text"):
+        has, fitting = ("texts", "text") if texts else ("images", "vit or hybrid")
+        raise BadOption(f"space {name!r} is not for {has}, which the data are; say --space {fitting}, or leave it out")
+    if texts:
+        return text_space(images, preset, changes)
     image = image_of(images)
     if name == AUTO:
         small = min(image.height, image.width) < PHOTOGRAPH

@@ -74,6 +74,7 @@ def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, .
 
     Parameters count alike in any precision: what a network can learn goes with them, and with work, rather than with bytes.
     """
+    architecture = architecture.usual
     layouts, head = list(architecture.layouts()), architecture.head
     found = Traits(stem=float(architecture.stem.precision != "fp32"), embed=architecture.stages[-1].embed)
     kinds = dict.fromkeys(counted, 0.0)

@@ -13,15 +13,16 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.layout import Layout
 from wb.core.records import (
     FFNS,
+    IMAGE_STEMS,
     MERGES,
     MIXERS,
     NORMS,
     POSITIONS,
-    STEMS,
     WIRINGS,
     Classify,
     ConvStem,
     Cosformer,
+    EmbedStem,
     ImageInput,
     LayerNorm,
     Merge,
@@ -32,17 +33,21 @@ from wb.core.records import (
     PatchStem,
     Pool,
     Scale,
+    Sinusoid,
     Softmax,
     Stem,
+    TextInput,
     Unnormed,
     kernels,
     kind_of,
 )
+from wb.core.records.attention import Linear
 from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.merges import Point, QPool
-from wb.core.records.mixers import Depthwise
+from wb.core.records.mixers import Depthwise, Performer
 from wb.core.records.norms import BatchNorm, RmsNorm
 
+TEXT = TextInput(vocabulary=11, length=7, tokens=4)
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 
 
@@ -62,7 +67,12 @@ def architecture(
     first = Stage(embed=8, blocks=(block, Block(), bare))
     rest = tuple(Stage(embed=12, blocks=(block,)) for _ in range(stages - 1))
     return assembled(
-        input=IMAGE, stem=stem, stages=(first, *rest), labels=("a", "b", "c"), pool=pool, norm=norm, **fields
+        stem=stem,
+        stages=(first, *rest),
+        labels=("a", "b", "c"),
+        pool=pool,
+        norm=norm,
+        **{"input": IMAGE, **fields},
     )
 
 
@@ -86,7 +96,7 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
     for i, kind in enumerate(kind for kind in MIXERS if "tokens" in kind.supports.planes):
         record = kind.sample()
         name = kind_of(kind)
-        for stem in STEMS if kind is MIXERS[0] else STEMS[: 2 if kind is Softmax else 1]:
+        for stem in IMAGE_STEMS if kind is MIXERS[0] else IMAGE_STEMS[: 2 if kind is Softmax else 1]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
@@ -107,6 +117,7 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
         yield from with_norm(kind_of(norm), norm.sample())
     yield from with_scales()
     yield from with_maps()
+    yield from with_texts()
 
 
 def with_ends() -> Iterator[tuple[str, Architecture]]:
@@ -155,7 +166,7 @@ def with_maps() -> Iterator[tuple[str, Architecture]]:
         yield f"map-{kind_of(ffn)}-alone", mapped(None, ffn.sample())
         for setting, other in (*settings(ffn.sample(), activations=i == 0), *sides(ffn.sample())):
             yield f"map-{kind_of(ffn)}-{setting}", mapped(depthwise, other)
-    for stem in STEMS:
+    for stem in IMAGE_STEMS:
         yield f"map-{kind_of(stem)}-stem", mapped(depthwise, inverted, stem=stem.sample())
     for merge in MERGES:
         yield f"map-{kind_of(merge)}-merge", mapped(depthwise, inverted, merge.sample())
@@ -218,6 +229,22 @@ def with_scales() -> Iterator[tuple[str, Architecture]]:
     yield "cosformer-scale", joined(architecture(Cosformer.sample(), stem), channel)
     yield "cosformer-scale-layer-post", joined(architecture(Cosformer.sample(), stem, norm="post"), layer)
     yield "pool-scale", joined(architecture(Pool.sample(), stem), channel)
+
+
+def with_texts() -> Iterator[tuple[str, Architecture]]:
+    """Every mixer, feed-forward, norm and position that leaves out padding, and the ways to pool, on token ids."""
+    fields: dict[str, Any] = {"stem": EmbedStem(), "input": TEXT}
+    layout = EmbedStem().layout(TEXT)
+    for kind in [kind for kind in MIXERS if kind.lacks(layout) is None]:
+        yield f"text-{kind_of(kind)}", architecture(kind.sample(), **fields)
+    for ffn in [ffn for ffn in FFNS if ffn.lacks(layout) is None]:
+        yield f"text-{kind_of(ffn)}", architecture(None, ffn=ffn.sample(), **fields)
+    for position in [position for position in POSITIONS if position.lacks(layout) is None]:
+        yield f"text-{kind_of(position)}", architecture(Softmax.sample(), position=position.sample(), **fields)
+    yield "text-cls", architecture(Softmax.sample(), pool="cls", **fields)
+    yield "text-cls-linear-post", architecture(Linear.sample(), pool="cls", norm="post", position=Sinusoid(), **fields)
+    yield "text-rms-parallel", normed(architecture(Cosformer.sample(), norm="parallel", **fields), RmsNorm())
+    yield "text-pooled-norm", answering(architecture(Performer.sample(), prefix=1, **fields), normed="pooled")
 
 
 CATALOGUE = dict(catalogue())

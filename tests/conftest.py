@@ -22,6 +22,7 @@ from wb.core.architecture import Block, Stage
 from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.data import Dataset, Split
+from wb.data.split import Images
 from wb.export import graph
 from wb.models.counting import count_macs
 from wb.models.model import Model
@@ -135,7 +136,7 @@ def stripes() -> Dataset:
         for i, label in enumerate(labels):
             if label < 2:
                 images[i, 0].swapaxes(0, label)[::2] += 0.6
-        return Split(images, labels.astype(np.int64))
+        return Images(images, labels.astype(np.int64))
 
     return Dataset("stripes", "stripes", split(192), split(60), split(60), ("a", "b", "c"), "0")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wb.core.architecture import Architecture, Block, Stage, axis_dims
@@ -27,8 +28,10 @@ from wb.core.records.ffns import Fused, Inverted
 from wb.core.records.merges import Dw3
 from wb.core.records.mixers import Depthwise
 from wb.core.records.stems import MobileStem
+from wb.core.specs import IDS, MASK, PIXELS
 from wb.data import load
 from wb.models.axes import nested
+from wb.models.feeds import made_up
 from wb.models.model import Model, from_network
 from wb.models.named import axes_of
 from wb.models.network import build, skeleton
@@ -122,10 +125,31 @@ def random_model(architecture: Architecture, seed: int = 0, gain: float = 0.0) -
 
 
 def images(architecture: Architecture, count: int = 3) -> Tensor:
-    """Random ones in the shape that the network takes."""
-    size = architecture.input
-    shape = (count, size.channels, size.height, size.width)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    """Random ones in the shape that the network takes; for one of texts, random texts, which end one token apart."""
+    found = made_up(architecture.input.specs(), count, seed=1, tokens=architecture.usual.layout.shape[0])
+    if MASK not in found:
+        return found[PIXELS]
+    ids = found[IDS]
+    for row in range(count):
+        ids[row, ids.shape[1] - row % ids.shape[1] :] = -1
+    return ids
+
+
+def exactly(inputs: Tensor) -> Tensor:
+    """The same in float64, where they are no ids."""
+    return inputs.double() if inputs.is_floating_point() else inputs
+
+
+def fed(inputs: Tensor) -> dict[str, NDArray[Any]]:
+    """What a graph is given for them: images, or ids with a mask."""
+    if inputs.is_floating_point():
+        return {PIXELS: inputs.numpy()}
+    return {IDS: inputs.clamp(min=0).numpy(), MASK: (inputs >= 0).long().numpy()}
+
+
+def of_channels(channels: int) -> ImageInput:
+    """Images of 8x8 with so many channels."""
+    return ImageInput(channels=channels, height=8, width=8, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
 def axes_within(architecture: Architecture) -> dict[str, str]:

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 FORMER = {"--rate": "--learning-rate", "--calib": "--samples"}  # earlier names, which still work and are not shown
 # What most commands have comes last, in this order.
-LAST = ("data", "image_size", "limit", "by_index", "device", "threads", "seed")
+LAST = (
+    "data",
+    "text_column",
+    "label_column",
+    "tokenizer",
+    "image_size",
+    "limit",
+    "by_index",
+    "device",
+    "threads",
+    "seed",
+)
 _DERIVED = "__derived__"  # where a command keeps what gives its options
 
 

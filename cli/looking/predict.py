@@ -20,7 +20,9 @@ from wb.cli.frame.common import (
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A model file of wb's, or any ONNX file that classifies pictures.")],
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    pictures: Annotated[
+        list[str], typer.Argument(help="Pictures, or folders of them; or texts, or files of texts (.txt).")
+    ],
     *,
     top: Annotated[int, typer.Option(min=1, help="Classes to show of each picture, the most probable first.")] = 3,
     background: Annotated[
@@ -38,7 +40,7 @@ def predict(
     run_limit: RunLimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Name the classes of pictures, with probabilities.
+    """Name the classes of pictures or texts, with probabilities.
 
     Pictures of another size are scaled and cropped to the centre. Probabilities are the softmax of the network's scores.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wb.models.files.header import Step
 
 
-LONG = ("choices", "origin")  # arguments of a step that are for programs
+LONG = ("choices", "origin", "tokenizer")  # arguments of a step that are for programs
 
 
 def show(
@@ -101,12 +101,14 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     low = any(precision != "fp32" for precision in kept.values())
     ends = f"; stem {kept['stem']}, head {kept['head']}" if low else ""
     grid = "x".join(map(str, a.layout.shape))
+    grid = f"at most {grid}" if a.layout.dynamic else grid
     size = ", ".join(spec.text for spec in a.input.specs())
     widths = "".join(f", {name} {getattr(a.stem, name)}" for name in dims(type(a.stem)))
     stem = f"{a.stem.kind} stem, {a.stem.cut}{widths}"
     parameters, macs = _counts(a, history)
     output.data.print(
-        f"architecture {a.key}: images {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes ({a.head.pooling} pooling); "
+        f"architecture {a.key}: {a.input.kind} {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes "
+        f"({a.head.pooling} pooling); "
         f"{parameters.text()} parameters, {macs.text()} multiply-accumulates{ends}",
         soft_wrap=True,
     )

@@ -30,15 +30,16 @@ def spaces(
     from wb.spaces.hybrid.published import offered
     from wb.spaces.spaces import PHOTOGRAPH
 
-    known = [*presets.PRESETS, *hybrid_presets.PRESETS]
+    known = [*presets.PRESETS, *hybrid_presets.PRESETS, *presets.TEXT_PRESETS]
     if preset not in (None, *known):
         raise BadOption(f"no preset {preset!r}{meant(str(preset), known)}; there are {', '.join(known)}")
     vit = {name: presets.preset(name) for name in presets.PRESETS if preset in (None, name)}
     hybrid = {name: options for name, options in hybrid_presets.PRESETS.items() if preset in (None, name)}
+    texts = {name: options for name, options in presets.TEXT_PRESETS.items() if preset in (None, name)}
     if as_json:
         listed = {
             space: {name: options.model_dump(mode="json") for name, options in chosen.items()}
-            for space, chosen in (("vit", vit), ("hybrid", hybrid))
+            for space, chosen in (("vit", vit), ("hybrid", hybrid), ("text", texts))
         }
         seeds = {name: "revit" for name in vit if name in SEEDED}
         published = {name: offered(options) for name, options in hybrid.items()}
@@ -46,6 +47,8 @@ def spaces(
         return
     for name, options in vit.items():
         _vit(name, options, ", from its seed architecture with `--seed-architecture revit`" if name in SEEDED else "")
+    for name, options in texts.items():
+        _vit(name, options, "", space="text")
     for name, one in hybrid.items():
         _hybrid(name, one, max(hybrid_presets.SHORTEST[name], PHOTOGRAPH), offered(one))
 
@@ -70,19 +73,23 @@ def _text(value: object, *, patch: bool = False) -> str:
     )
 
 
-def _vit(name: str, options: VitOptions, seed: str) -> None:
+def _vit(name: str, options: VitOptions, seed: str, space: str = "vit") -> None:
     by_block = options.by_block
     per_block = math.prod(len(getattr(options, field)) for field in by_block)
     per_block *= len(options.precision) ** 4
     once = [field for field in type(options).model_fields if field not in (*by_block, "depth", "precision")]
     whole = math.prod(len(v) for field in once if isinstance(v := getattr(options, field), tuple))
-    table = _table(f"space vit, preset {name}", "choice", "for", "options")
+    table = _table(f"space {space}, preset {name}", "choice", "for", "options")
+    way = "" if space == "vit" else f" --space {space}"
+    unused = () if space == "vit" else ("patch", "grid", "stem_width", "memory")
     for field, value in options:
+        if field in unused:
+            continue
         place = "every block" if field in by_block else "the network"
         table.add_row(field, place, _text(value, patch=field == "patch"))
     combinations = whole * sum(float(per_block) ** depth for depth in options.depth)
     output.data.print(table)
-    output.data.print(f"at most {combinations:.1e} combinations; `wb search --preset {name}` searches it{seed}\n")
+    output.data.print(f"at most {combinations:.1e} combinations; `wb search{way} --preset {name}` searches it{seed}\n")
 
 
 def _hybrid(name: str, options: HybridOptions, shortest: int, published: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wb import __version__
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Part
+from wb.core.specs import PIXELS
 from wb.core.system.files import replacing, write_text
 from wb.export.graph import TOLERANCE, ExportDiffers
 from wb.export.plain.recording import Recording, record_network, record_part
@@ -67,8 +68,9 @@ def export_plain(model: Model, folder: Path, *, force: bool = False) -> list[Pat
 def written(network: Network) -> tuple[str, dict[str, Tensor]]:
     """The code of a settled network, and the tensors that it uses by name. Raises `Unsupported`."""
     a = network.architecture
+    _ = a.image  # raises for others
     network.requires_grad_(False)
-    recording = _twice(lambda x: record_network(network, x), made_up(a.input.specs(), 3)["pixel_values"])
+    recording = _twice(lambda x: record_network(network, x), made_up(a.input.specs(), 3)[PIXELS])
     functions = _Functions(network)
     tensors: dict[str, Tensor] = {}
     own = {**dict(network.named_buffers()), **dict(network.named_parameters())}
@@ -88,7 +90,7 @@ def written(network: Network) -> tuple[str, dict[str, Tensor]]:
         raise Unsupported(f"the network cannot be written as plain PyTorch: it {error}; ONNX can") from error
     tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     trained = {name for name, parameter in network.named_parameters() if name not in _constants(network)}
-    shape = ", ".join(map(str, (a.input.channels, a.input.height, a.input.width)))
+    shape = ", ".join(map(str, (a.image.channels, a.image.height, a.image.width)))
     code = SOURCE.format(
         parameters=f"{sum(t.numel() for name, t in tensors.items() if name in trained):,}",
         shape=shape,

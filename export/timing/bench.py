@@ -47,18 +47,22 @@ class Bench(Protocol):
         """Samples of the graphs in `order`, each between two of the reference: 2 n + 1 of them."""
 
 
-def bench_of(graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int) -> Bench:
+def bench_of(
+    graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
+) -> Bench:
     """The bench of a device. Raises as `wb.export.timing.measure.measure_latency`."""
     if REFERENCE in graphs:
         raise BadOption("a graph has no name; give it one")
-    return Here(graphs, device, batch, seed) if device.address is None else There(graphs, device, batch, seed)
+    return (Here if device.address is None else There)(graphs, device, batch, seed, tokens)
 
 
 class Here:
     """Graphs on this machine."""
 
-    def __init__(self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int) -> None:
-        self.probes = {name: Probe(graph, device, batch, seed) for name, graph in graphs.items()}
+    def __init__(
+        self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
+    ) -> None:
+        self.probes = {name: Probe(graph, device, batch, seed, tokens) for name, graph in graphs.items()}
         self.shapes = {name: probe.shape for name, probe in self.probes.items()}
         self.cost_s = {name: probe.cost_s for name, probe in self.probes.items()}
         self.probes[REFERENCE] = Probe(reference_graph(), device)
@@ -78,8 +82,10 @@ class There:
         Unsupported: no inputs can be made for a graph.
     """
 
-    def __init__(self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int) -> None:
-        self._device, self._batch, self._seed = device, batch, seed
+    def __init__(
+        self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
+    ) -> None:
+        self._device, self._batch, self._seed, self._tokens = device, batch, seed, tokens
         self._link = link_to(str(device.address))
         contents = {name: graph if isinstance(graph, bytes) else _read(graph) for name, graph in graphs.items()}
         self._contents = {REFERENCE: reference_graph(), **contents}
@@ -146,9 +152,12 @@ class There:
             )
         except Refused as error:
             raise BadArtefact(why_not_loaded(what, str(error), device)) from error
-        takes = SimpleNamespace(get_inputs=lambda: [SimpleNamespace(**spec) for spec in found["inputs"]])
+        takes = SimpleNamespace(
+            get_inputs=lambda: [SimpleNamespace(**spec) for spec in found["inputs"]],
+            get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=found["metadata"]),
+        )
         batch = 1 if name == REFERENCE else self._batch
-        inputs: Mapping[str, NDArray[Any]] = example_inputs(takes, batch, self._seed)
+        inputs: Mapping[str, NDArray[Any]] = example_inputs(takes, batch, self._seed, self._tokens)
         self.shapes[name] = next((value.shape for value in inputs.values()), ())
         buffer = io.BytesIO()
         np.savez(buffer, **dict(inputs))  # type: ignore[arg-type]  # names, not options

@@ -57,11 +57,12 @@ class _Alone(nn.Module):
 
 def parts(architecture: Architecture) -> Iterator[Part]:
     """The network without its blocks (stem, merging, head), then every block that is not switched off."""
+    architecture = architecture.usual
     bare = tuple(stage.model_copy(update={"blocks": ()}) for stage in architecture.stages)
     # Labels do not influence the graph, and the mean and deviation of the data only its constants.
     ends = architecture.with_labels(()).model_copy(update={"stages": bare})
-    zeros, ones = (0.0,) * ends.input.channels, (1.0,) * ends.input.channels
-    ends = ends.model_copy(update={"input": ends.input.model_copy(update={"mean": zeros, "std": ones})})
+    neutral = {name: (float(name == "std"),) * len(values) for name, values in ends.input.moments.items()}
+    ends = ends.model_copy(update={"input": ends.input.model_copy(update=neutral)})
     yield Part(f"ends/{ends.key}", lambda: _ends(ends))
     layouts = list(architecture.layouts())
     for name, stage, block in architecture.blocks():
@@ -131,7 +132,7 @@ def _timed(block: Block) -> Block:
 def _ends(architecture: Architecture) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:
     network = build(architecture)
     _fill(network)
-    return network, made_up(architecture.input.specs(), 2), kept(network)
+    return network, made_up(architecture.input.specs(), 2, tokens=architecture.layout.shape[0]), kept(network)
 
 
 def _fill(module: nn.Module) -> None:

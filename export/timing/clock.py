@@ -48,13 +48,15 @@ class Probe(Timed):
         BadArtefact, Unsupported: as `session` and `example_inputs` do, or when the graph fails while it runs.
     """
 
-    def __init__(self, graph: Path | bytes, device: Device, batch: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, graph: Path | bytes, device: Device, batch: int = 1, seed: int = 0, tokens: int | None = None
+    ) -> None:
         self.graph = graph
         self.judged = device.name == "cpu" and cpu_clock_s() < SAMPLE_S / 50
 
         def make() -> tuple[Any, dict[str, NDArray[Any]]]:
             loaded = session(graph, device)
-            return loaded, example_inputs(loaded, batch, seed)
+            return loaded, example_inputs(loaded, batch, seed, tokens)
 
         super().__init__(make, SAMPLE_S)
 

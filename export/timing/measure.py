@@ -222,6 +222,7 @@ def measure_latency(
     cap_s: float | None = None,
     seed: int = 0,
     pace: Reading | None = None,
+    tokens: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Latency]:
     """Measures the latency of `graphs` (ONNX files or their bytes) together, as the module describes.
@@ -231,6 +232,8 @@ def measure_latency(
     made. On a quiet machine a graph of 20-500 µs takes 0.3-0.6 s. `seed` determines the order of the rounds and the inputs.
     `progress` is called with a line of text after each batch. Latencies are those of one run; if a graph takes several
     examples per run, the note says how many.
+
+    Graphs for texts are timed with `tokens` tokens, without padding, by default those that the graph names; a note says how many.
 
     `pace` is an earlier result of `reference_pace`. With it, milliseconds are the ratio times that pace, with the interval of
     the ratio. This makes measurements at different times comparable, such as those of one search.
@@ -247,7 +250,7 @@ def measure_latency(
         raise BadOption(f"cannot time {given}; give at least one graph and positive numbers")
     start = time.perf_counter()
     with quiet(device):
-        bench = bench_of(graphs, device, batch, seed)
+        bench = bench_of(graphs, device, batch, seed, tokens)
         timing = _Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace)
         todo = list(graphs)
         while todo:

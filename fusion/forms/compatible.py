@@ -93,9 +93,9 @@ def adapted(model: Model, to: Architecture) -> Model:
         Unsupported: another normalisation in front of a convolution with padding, which cannot absorb it.
     """
     model = _classes_ordered(model, to)
-    if _close(model.architecture.input, to.input):
-        return _with_input(model, to.input)
-    own, new = model.architecture.input, to.input
+    if _close(model.architecture.image, to.image):
+        return _with_input(model, to.image)
+    own, new = model.architecture.image, to.image
     old_mean, old_std, mean, std = (torch.tensor(v).double() for v in (own.mean, own.std, new.mean, new.std))
     stem = skeleton(model.architecture).stem
     given = {name: model.weights[f"stem.{name}"] for name in stem.axes}
@@ -111,7 +111,7 @@ def adapted(model: Model, to: Architecture) -> Model:
 
 def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:
     def image(a: Architecture) -> str:
-        return ", ".join(spec.text for spec in a.input.specs()) + (", also mirrored" if a.input.mirrored else "")
+        return ", ".join(spec.text for spec in a.input.specs()) + (", also mirrored" if a.image.mirrored else "")
 
     return [
         ("images of", image(one), image(other)),

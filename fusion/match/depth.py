@@ -38,7 +38,7 @@ def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
     Raises:
         BadOption: the images do not have the shape that the model reads.
     """
-    check_images(model.architecture.input, images)
+    check_images(model.architecture.image, images)
     network = network_of(model)
     with torch.inference_mode():
         for part in cut(images.to(next(network.parameters()))):
@@ -103,9 +103,9 @@ def probes(architecture: Architecture, n: int = 64) -> Tensor:
     its neighbours, because neighbouring pixels of natural images are alike, and scaled back; values are clipped to [0, 1].
     Limits: a heuristic. The images show no objects, so activations on natural images may differ.
     """
-    image = architecture.input
+    image = architecture.image
     (spec,) = image.specs()
-    noise = torch.randn(spec.sized(n), generator=torch.Generator().manual_seed(_SEED))
+    noise = torch.randn(spec.sized(n, 0), generator=torch.Generator().manual_seed(_SEED))
     summed, count = (F.avg_pool2d(z, 3, stride=1, padding=1) * 9 for z in (noise, torch.ones_like(noise)))
     mean, std = (torch.tensor(values)[:, None, None] for values in (image.mean, image.std))
     return (summed / count.sqrt() * std + mean).clamp(0, 1)

@@ -170,7 +170,7 @@ def _names(dimensions: Axes) -> list[str]:
 
 def _additions(model: Model, images: Tensor) -> dict[str, Tensor]:
     """Sub-layer -> its additions to the stream on a sample of tokens, (rows, channels); the same tokens for every network."""
-    check_images(model.architecture.input, images)
+    check_images(model.architecture.image, images)
     network = network_of(model)
     parts: dict[str, list[Tensor]] = {}
     start = 0

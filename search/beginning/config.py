@@ -55,8 +55,10 @@ class SearchConfig(DataConfig):
     """The configuration of a run: everything that determines it, apart from the machine."""
 
     space: Annotated[
-        Literal["auto", "vit", "hybrid"],
-        Field(description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit."),
+        Literal["auto", "vit", "hybrid", "text"],
+        Field(
+            description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit; text for texts."
+        ),
     ] = "auto"
     preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them. auto: by the images.")] = (
         "auto"
@@ -65,7 +67,7 @@ class SearchConfig(DataConfig):
         default_factory=dict,
         description="Replace a field of the preset, e.g. --set embed=16,32, in space hybrid also s1.embed of one stage.",
     )
-    data: Data = "digits"
+    data: Annotated[Data, Cli(default="digits; listops for space text")] = "digits"
     objectives: Annotated[
         str, Field(description="One to four of acc, latency, size, macs, params, energy (a model).")
     ] = f"{QUALITY},latency"

@@ -9,7 +9,7 @@ from typing import Any
 from wb.core.commands.option import option_of, owner_of, structured, value_of
 from wb.core.errors import BadOption
 from wb.core.measures.requirements import EXAMPLE, check_limits
-from wb.data.spec import resolved
+from wb.data.spec import LISTOPS, resolved
 from wb.jobs.frame.output import config_of
 from wb.jobs.kinds import need
 from wb.search.beginning.config import SearchConfig
@@ -25,7 +25,8 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     Raises:
         BadOption: a value that does not fit.
     """
-    given = {**given, "data": resolved(str(given.get("data", "digits")))}  # so that a run resumes from any folder
+    embedded = LISTOPS if given.get("space") == "text" else "digits"
+    given = {**given, "data": resolved(str(given.get("data", embedded)))}  # so that a run resumes from any folder
     if given.get("storage"):
         given = {**given, "storage": storage.absolute(given["storage"])}
     config = config_of(SearchConfig, "search", structured(SearchConfig, {"rungs": AUTO, **given}))

@@ -22,5 +22,5 @@ def twins(models: Mapping[int, Model], flipped: Collection[int], most: int) -> d
 
     No twin has the number of a candidate, of which `most` is the last. A network that sees both anyway has none.
     """
-    seen = [number for number in models if number in flipped and not models[number].architecture.input.mirrored]
+    seen = [number for number in models if number in flipped and not models[number].architecture.image.mirrored]
     return {twin: (number, apply(Mirror(), models[number])) for number, twin in ids(seen, most).items()}

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from wb.core.statistics.scores import Z95
 from wb.data import Dataset
 from wb.data.stratify import carve
@@ -41,11 +39,7 @@ def ranking(data: Dataset, count: int, part: float = 1.0) -> Dataset:
 
 def _moved(data: Dataset, count: int) -> Dataset:
     train, moved = carve(data.train, count / len(data.train))
-    validation = replace(
-        data.validation,
-        images=np.concatenate([data.validation.images, moved.images]),
-        labels=np.concatenate([data.validation.labels, moved.labels]),
-    )
+    validation = data.validation.joined(moved)
     return replace(data, train=train, validation=validation)
 
 
@@ -57,14 +51,14 @@ def difference(images: int, accuracy: float = TYPICAL) -> float:
     return 100 * Z95 * math.sqrt(2 * accuracy * (1 - accuracy) / images)
 
 
-def told(images: int, accuracy: float = TYPICAL) -> str:
-    """What so many images can tell, in words."""
+def told(images: int, accuracy: float = TYPICAL, noun: str = "images") -> str:
+    """What so many images, or whatever else the examples are, can tell, in words."""
     points = difference(images, accuracy)
-    return f"{images:,} images judge, which tell networks apart that differ by {points:.1f} points (at {100 * accuracy:.0f} %)"
+    return f"{images:,} {noun} judge, which tell networks apart that differ by {points:.1f} points (at {100 * accuracy:.0f} %)"
 
 
-def warning(images: int) -> str | None:
+def warning(images: int, noun: str = "images") -> str | None:
     """A warning where few images judge."""
     if images >= FEW:
         return None
-    return f"only {told(images)}; more validation images would rank better"
+    return f"only {told(images, noun=noun)}; more validation {noun} would rank better"

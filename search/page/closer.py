@@ -13,7 +13,7 @@ from wb.core.statistics.scores import wilson
 from wb.search.page.contents import Contents
 from wb.search.page.details import composition_figure, confusion_figure, curves_figure, hardest, widths_of
 from wb.search.page.usage import script
-from wb.search.results.answers import NetworkAnswers
+from wb.search.results.answers import Answers, Mistake, NetworkAnswers
 from wb.search.results.curves import SUPERNET
 from wb.search.results.point import FrontPoint
 
@@ -23,9 +23,9 @@ MOST_PAIRS = 8  # confusions in words
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that the network gets wrong, as a data URI, and what it says of it."""
+    """An example that the network gets wrong, as the page shows it, and what it says of it."""
 
-    source: Markup
+    shown: Markup
     true: str
     answer: str
     probability: str
@@ -100,15 +100,23 @@ def shown(contents: Contents) -> Closer:
         pairs=_pairs(own, classes),
         pictures=[
             Picture(
-                Markup("data:image/png;base64,") + answers.pictures[mistake.image],
+                _shown(answers, mistake),
                 classes[mistake.true],
                 classes[mistake.answer],
                 f"{100 * mistake.probability:.0f} %",
             )
             for mistake in own.mistakes
-            if mistake.image in answers.pictures
+            if mistake.image in answers.pictures or mistake.image in answers.texts
         ],
     )
+
+
+def _shown(answers: Answers, mistake: Mistake) -> Markup:
+    """An example as the page shows it: a picture, or the text."""
+    if mistake.image in answers.texts:
+        return Markup("<q>{}</q>").format(answers.texts[mistake.image])
+    name = f"an image of class {answers.classes[mistake.true]}"
+    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(answers.pictures[mistake.image], name)
 
 
 def closer(contents: Contents) -> dict[str, go.Figure]:

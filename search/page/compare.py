@@ -169,8 +169,8 @@ def _cost(record: RunRecord, point: FrontPoint, found: Grounds) -> Reading:
 
 def _data(record: RunRecord) -> str:
     data = record.data
-    size = "x".join(map(str, data.image))
-    return f"{data.spec}, {size}, {data.train:,} training, {data.validation:,} validation and {data.test:,} test images"
+    counts = f"{data.train:,} training, {data.validation:,} validation and {data.test:,} test {data.noun}"
+    return f"{data.spec}, {data.shape}, {counts}"
 
 
 def _device(record: RunRecord) -> str:

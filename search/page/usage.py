@@ -1,4 +1,4 @@
-"""How to use a network's file: a script that needs the runtime, numpy and Pillow only."""
+"""How to use a network's file: a script that needs the runtime, numpy and Pillow, or tokenizers, only."""
 
 from __future__ import annotations
 
@@ -35,15 +35,40 @@ _FLAT = """\
         picture.alpha_composite(layers)"""
 
 
+_TEXT = """\
+import json, sys
+import numpy as np, onnxruntime
+from tokenizers import Tokenizer
+
+session = onnxruntime.InferenceSession({graph}, providers=["CPUExecutionProvider"])
+metadata = session.get_modelmeta().custom_metadata_map
+classes, tokenizer = json.loads(metadata["wb.labels"]), Tokenizer.from_str(metadata["wb.tokenizer"])
+
+def predict(text):
+    ids = np.array([tokenizer.encode(text).ids[:{length}]], np.int64)
+    (scores,) = session.run(["logits"], {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})
+    chances = np.exp(scores[0] - scores[0].max())
+    return dict(zip(classes, (chances / chances.sum()).tolist()))
+
+for text in sys.argv[1:]:
+    chances = predict(text)
+    best = max(chances, key=chances.get)
+    print(f"{{text}}: {{best}} ({{chances[best]:.1%}})")
+"""
+
+
 def script(graph: str, architecture: Architecture, data: str) -> str:
     """A Python script that classifies the pictures named on its command line with the network in the file `graph`.
 
     It prepares pictures as the workbench does: upright, flat, in the channels and at the size of `architecture`'s input. `data`
-    is the specification of the data that it was trained with, which names a background for transparent pictures.
+    is the specification of the data that it was trained with, which names a background for transparent pictures. A network for
+    texts classifies those on the command line.
 
     Limits: pictures of 16 bits are clipped by Pillow where the workbench scales them.
     """
-    channels, height, width = architecture.input.channels, architecture.input.height, architecture.input.width
+    if architecture.input.usual_tokens is not None:
+        return _TEXT.format(graph=json.dumps(graph), length=architecture.layout.shape[0])
+    channels, height, width = architecture.image.channels, architecture.image.height, architecture.image.width
     lines = [
         _FLAT.format(background=json.dumps(Spec.parse(data).background)),
         f"    picture = picture.convert({json.dumps('L' if channels == 1 else 'RGB')})",

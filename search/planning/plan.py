@@ -105,9 +105,10 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
 def _data(data: Dataset, held: int) -> str:
     sizes = f"{len(data.train)} + {len(data.validation)} + {len(data.test)}"
     shape = ", ".join(spec.text for spec in data.specs())
-    back = f"; {held} training images are held back to rank candidates" if held else ""
-    judge = told(len(data.validation) + held)
-    return f"{data.spec}: {sizes} images of {shape} in {len(data.classes)} classes for training, validation, test{back}; {judge}"
+    back = f"; {held} training {data.train.noun} are held back to rank candidates" if held else ""
+    judge = told(len(data.validation) + held, noun=data.train.noun)
+    what = f"{sizes} {data.train.noun} of {shape} in {len(data.classes)} classes"
+    return f"{data.spec}: {what} for training, validation, test{back}; {judge}"
 
 
 def _supernet(config: SearchConfig, data: Dataset, recipe: Recipe, device: str, done: int) -> str:

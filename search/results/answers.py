@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_MISTAKES = 12  # pictures of one network
 MOST_BYTES = 512 << 10  # of all pictures of a run, as base64
+MOST_LETTERS = 500  # of a text; of longer ones the beginning
 SIDE = 96  # pixels of the longer side of a picture; larger ones are made smaller
 Index = Annotated[int, Field(ge=0)]
 
@@ -53,11 +54,19 @@ class NetworkAnswers(Frozen):
 
 
 class Answers(Frozen):
-    """The answers of the networks of a front by their ids; `pictures` are PNG files in base64 by the index of the image."""
+    """The answers of the networks of a front by their ids; `pictures` are PNG files in base64 by the index of the image.
+
+    `texts` are in their place where examples are texts.
+    """
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     networks: Mapping[int, NetworkAnswers]
     pictures: Annotated[Mapping[int, str], Field(max_length=10_000)] = Field(default_factory=dict)
+
+    texts: Annotated[
+        Mapping[int, Annotated[str, Field(max_length=MOST_LETTERS)]],
+        Field(max_length=10_000, exclude_if=lambda texts: not texts),
+    ] = Field(default_factory=dict)
 
     @field_validator("pictures")
     @classmethod
@@ -103,6 +112,10 @@ def answered(votes: NDArray[Any], labels: NDArray[np.int64]) -> NetworkAnswers:
 
 def collected(networks: Mapping[int, NetworkAnswers], split: Split, classes: tuple[str, ...]) -> Answers:
     """The answers of all networks, with pictures of their mistakes: the surest of each network first, until `MOST_BYTES`."""
+    if split.vocabulary is not None:
+        wrong = {mistake.image for network in networks.values() for mistake in network.mistakes}
+        texts = {image: split.line(image)[:MOST_LETTERS] for image in sorted(wrong)}
+        return Answers(classes=classes, networks=networks, texts=texts)
     pictures: dict[int, str] = {}
     left = MOST_BYTES
     for rank in range(MOST_MISTAKES):

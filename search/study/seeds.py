@@ -94,8 +94,8 @@ def _encode(space: NetworkSpace, architecture: Architecture) -> dict[str, Option
 def _check_task(space: NetworkSpace, architecture: Architecture) -> None:
     """Raises `NotInSpace` unless the architecture takes the space's images and has its number of classes."""
     given, wanted = (
-        f"images of {', '.join(spec.text for spec in image.specs())} and {classes} classes"
-        for image, classes in ((architecture.input, architecture.head.classes), (space.image, space.classes))
+        f"{given.kind} of {', '.join(spec.text for spec in given.specs())} and {classes} classes"
+        for given, classes in ((architecture.input, architecture.head.classes), (space.input, space.classes))
     )
     if given != wanted:
         raise NotInSpace(
@@ -109,7 +109,7 @@ def _adapted(space: NetworkSpace, architecture: Architecture) -> Architecture:
 
     Pruning stores explicit scales to preserve the function of trained weights; a seed has no weights.
     """
-    return architecture.with_parts(_structure).with_labels(space.labels).model_copy(update={"input": space.image})
+    return architecture.with_parts(_structure).with_labels(space.labels).model_copy(update={"input": space.input})
 
 
 def _structure(_: str, part: P) -> P:

@@ -29,7 +29,7 @@ class Around(Vit):
 
     def __init__(self, network: Architecture, options: VitOptions) -> None:
         self.network = network
-        super().__init__(options, network.input, network.head.classes, network.head.labels, PRESET)
+        super().__init__(options, network.image, network.head.classes, network.head.labels, PRESET)
 
     def decode(self, choices: Choices) -> Architecture:
         check_choices(self.genes, choices, self.name)

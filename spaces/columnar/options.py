@@ -30,7 +30,7 @@ PATCHES = (2, 4, 8, 16, 32)
 MOST = 2**20  # largest width of anything
 DEEPEST = 256  # largest number of blocks
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)]
-Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=DEEPEST)], ...], Field(min_length=1)]
+Depths = Annotated[tuple[Annotated[int, Field(ge=0, le=DEEPEST)], ...], Field(min_length=1)]
 
 
 class VitOptions(BaseModel):

@@ -9,12 +9,12 @@ from wb.core.space import Option
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture
-    from wb.spaces.columnar.space import Vit
+    from wb.spaces.columnar.columns import Columnar
 
 MIXER = kind_of(Softmax)
 
 
-def plain(space: Vit) -> dict[str, Architecture]:
+def plain(space: Columnar) -> dict[str, Architecture]:
     """A transformer for each width of the stream, such as `transformer-32`; none where the space has no softmax attention.
 
     Depth is the middle one, heads have as many channels together as the stream, or nearly, and everything else is the largest.
@@ -28,7 +28,7 @@ def plain(space: Vit) -> dict[str, Architecture]:
     return found
 
 
-def _option(space: Vit, gene: str, embed: int) -> Option:
+def _option(space: Columnar, gene: str, embed: int) -> Option:
     options, field = space.all_genes[gene], gene.rpartition(".")[2]
     if field == "heads":
         channels = int(space.all_genes[gene.replace("heads", "qk")][-1])

@@ -11,13 +11,23 @@ from typing import Protocol
 
 from wb.core.errors import BadOption
 from wb.core.nearest import meant
-from wb.core.records import ImageInput
+from wb.core.records import ImageInput, TextInput
 from wb.core.specs import Spec
 from wb.spaces.columnar.options import VitOptions, options_with
 from wb.spaces.columnar.space import Vit
+from wb.spaces.columnar.text import Text
 from wb.spaces.operators import is_width
 
 AUTO = "auto"  # the preset that suits the images
+
+
+class Texts(Protocol):
+    """The properties of a data set of texts that determine a space: vocabulary and lengths, and classes."""
+
+    @property
+    def text(self) -> TextInput: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
 
 class Images(Protocol):
@@ -107,6 +117,22 @@ def _revit(
     return _deit(embed, heads).model_copy(update={"patch": 0, "grid": 14, "qk": qk, "mlp": mlp})
 
 
+# Encoders of short texts. The usual network is the one that reached most of banking77 in a minute (docs/results.md).
+ENCODER = VitOptions(
+    embed=(32, 64, 96, 128, 192),
+    depth=(0, 1, 2),
+    stem=("lookup",),
+    stem_width=(16,),
+    pool="mean",
+    mixer=("none", "linear", "cosformer", "softmax"),
+    heads=(1, 2, 4, 8),
+    qk=(8, 16, 32),
+    v=(8, 16, 32),
+    ffn=("mlp", "glu"),
+    mlp=(0, 0.5, 1, 2, 4),
+)
+TEXT_PRESETS: Mapping[str, VitOptions] = {"encoder": ENCODER}
+
 PRESETS: Mapping[str, VitOptions] = {
     "tiny": TINY,
     "plain": PLAIN,
@@ -144,6 +170,21 @@ def vit_space(images: Images, name: str = AUTO, changes: Mapping[str, str] | Non
     name = "tiny" if name == AUTO else name
     options = options_of(preset(name), changes or {})
     return Vit(options, image_of(images), len(images.classes), images.classes, name)
+
+
+def text_space(texts: Texts, name: str = AUTO, changes: Mapping[str, str] | None = None) -> Text:
+    """Space `text` with the options of the preset `name`, for data like `texts`; `changes` as in `vit_space`.
+
+    Raises:
+        BadOption: the preset or a field is unknown, or a value does not fit its field.
+    """
+    name = "encoder" if name == AUTO else name
+    if name not in TEXT_PRESETS:
+        raise BadOption(
+            f"space 'text' has no preset {name!r}{meant(name, TEXT_PRESETS)}; it has {', '.join(TEXT_PRESETS)}"
+        )
+    options = options_of(TEXT_PRESETS[name], changes or {})
+    return Text(options, texts.text, len(texts.classes), texts.classes, name)
 
 
 def options_of(base: VitOptions, changes: Mapping[str, str]) -> VitOptions:

@@ -12,10 +12,10 @@ from wb.spaces.columnar.options import options_with
 from wb.spaces.columnar.precision import is_precision
 
 if TYPE_CHECKING:
-    from wb.spaces.columnar.space import Vit
+    from wb.spaces.columnar.columns import Columnar
 
 
-def forms(space: Vit, architecture: Architecture) -> Iterator[Architecture]:
+def forms(space: Columnar, architecture: Architecture) -> Iterator[Architecture]:
     """The same network with other switched-off blocks: as given, without any, and filled up to each depth of the space."""
     yield architecture
     compact = architecture.compact()
@@ -27,19 +27,19 @@ def forms(space: Vit, architecture: Architecture) -> Iterator[Architecture]:
             yield compact.model_copy(update={"stages": (filled, *compact.stages[1:])})
 
 
-def widening(space: Vit, architecture: Architecture) -> str:
+def widening(space: Columnar, architecture: Architecture) -> str:
     """The `--set` options that widen the space such that it contains the architecture; empty if that is impossible."""
     changes = _missing(space, architecture)
     parsed = {name: value.split(",") if name not in ("patch", "pool") else value for name, value in changes.items()}
     try:
         options = options_with(space.options, parsed)
-        type(space)(options, space.image, space.classes, space.labels).encode(architecture)
+        type(space)(options, space.input, space.classes, space.labels, space.preset).encode(architecture)
     except WbError:
         return ""
     return " ".join(f"--set {name}={value}" for name, value in changes.items())
 
 
-def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
+def _missing(space: Columnar, architecture: Architecture) -> dict[str, str]:
     """Field of the options -> its values, including those of the architecture, for each field that has to be changed."""
     found: dict[str, set[Option]] = {}
     for gene, value in space.read(architecture).items():
@@ -52,7 +52,7 @@ def _missing(space: Vit, architecture: Architecture) -> dict[str, str]:
         if len(together) > len(options):
             ordered = together if name in ("mixer", "stem", "precision") else sorted(map(float, together))
             changes[name] = ",".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in ordered)
-    if architecture.stem.patch != space.patch:
+    if architecture.stem.patch != space.smallest().stem.patch:
         changes["patch"] = str(architecture.stem.patch)
     if pool_of(architecture) != space.options.pool:
         changes["pool"] = pool_of(architecture)

@@ -58,6 +58,7 @@ class Hybrid(GeneSpace):
         preset: str = "custom",
     ) -> None:
         super().__init__(image, classes, labels, preset)
+        self.image = image
         self.patch = options.patch or fitting_patch(image)
         self.options = self._fitted(options)
         self._check_tops("other options")

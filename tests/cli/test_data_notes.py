@@ -34,7 +34,7 @@ def test_what_was_left_out_and_changed_is_said_once(ink: Path, tmp_path: Path) -
         f"note: left out of {ink}: 2 files of other kinds (2 .txt), in the class folders left/, right/",
         f"note: 16 of 16 images of {ink} are transparent in parts: they are laid on white (--background)",
     ]
-    assert load(tmp_path / "a.pt").architecture.input.mean[0] > 0.5  # black on white
+    assert load(tmp_path / "a.pt").architecture.image.mean[0] > 0.5  # black on white
 
 
 def test_the_background_is_part_of_the_data(ink: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_what_shapes_cannot_tell_is_an_option_and_what_is_inferred_is_said(tmp_p
     assert content["family"] == "ViT of vit-pytorch"
     assert any("2 heads of 64 channels" in note for note in content["notes"])
     a = load(tmp_path / "m.safetensors").architecture
-    assert a.input.mean == (0.1307,) * 3
+    assert a.image.mean == (0.1307,) * 3
     assert a.model_dump()["stages"][0]["blocks"][0]["ffn"]["activation"] == "relu"
     again = (
         "import",

@@ -180,8 +180,9 @@ def test_what_depth_has_not_stays_the_default() -> None:
 
 def test_a_training_is_by_default_what_the_recipe_is() -> None:
     config = TrainConfig()
+    data = load("digits")
     found = recipe_for(
-        config.training, 5e4, load("digits"), config.passes, learning_rate=config.learning_rate, batch=config.batch
+        config.training, 5e4, data, config.passes(data), learning_rate=config.learning_rate, batch=config.batch
     )
     assert found.model_copy(update={"why": ""}) == Recipe()
 

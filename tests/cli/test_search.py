@@ -58,7 +58,7 @@ def test_finalists_that_were_flipped_have_twins_with_the_same_weights(together: 
     assert {1000 + point.number for point in points} <= named  # in the front, or not to be told from a network of it
     for point in points:
         model = load_model(together[0] / point.model)
-        assert model.architecture.input.mirrored == (point.mirrors is not None)
+        assert model.architecture.image.mirrored == (point.mirrors is not None)
         assert [step.name for step in model.history].count("mirror") == model.architecture.input.views - 1
 
 

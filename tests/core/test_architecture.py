@@ -138,7 +138,7 @@ def test_what_a_file_may_ask_for_has_bounds_that_are_said(
 def test_impossible_sizes_of_images_are_refused(image: ImageInput, side: int) -> None:
     content = json.loads(make(image).to_json())
     content["input"]["height"] = side
-    with pytest.raises(BadArtefact, match=r"input\.height") as error:
+    with pytest.raises(BadArtefact, match=r"input\.image\.height") as error:
         Architecture.from_json(str(content).replace("'", '"').replace("None", "null"))
     assert len(str(error.value)) < 500
 

@@ -7,12 +7,13 @@ import torch
 from wb.core.errors import BadOption
 from wb.data.batches import batches, shift
 from wb.data.dataset import Split
+from wb.data.split import Images
 
 
 @pytest.fixture
 def split() -> Split:
     images = np.random.default_rng(0).integers(0, 256, (11, 3, 4, 5), dtype=np.uint8)
-    return Split(images, np.arange(11, dtype=np.int64))
+    return Images(images, np.arange(11, dtype=np.int64))
 
 
 def test_in_order_the_batches_are_the_split(split: Split) -> None:

@@ -5,13 +5,15 @@ import pytest
 
 from wb.core.errors import BadData
 from wb.data import dataset
+from wb.data import split as splits
 from wb.data.dataset import Dataset, Split, check_memory, fingerprint_of
+from wb.data.split import Images
 
 
 def _split(count: int = 6, channels: int = 2, *, high: int = 256, seed: int = 0) -> Split:
     random = np.random.default_rng(seed)
     images = random.integers(0, high, (count, channels, 4, 5), dtype=np.uint8)
-    return Split(images, np.arange(count, dtype=np.int64) % 2)
+    return Images(images, np.arange(count, dtype=np.int64) % 2)
 
 
 def _dataset(train: Split, validation: Split = _split(), test: Split = _split()) -> Dataset:  # noqa: B008
@@ -20,18 +22,18 @@ def _dataset(train: Split, validation: Split = _split(), test: Split = _split())
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_training_images_that_are_all_alike_are_refused(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
-    monkeypatch.setattr(dataset, "_CHUNK", 4)
+    monkeypatch.setattr(splits, "CHUNK", 4)
     images: np.ndarray = np.ones((6, 2, 4, 5), kind)
     labels = np.arange(6, dtype=np.int64) % 2
     with pytest.raises(BadData, match="all 6 training images of toy:here are alike, so that nothing can be learned"):
-        _dataset(Split(images, labels))
+        _dataset(Images(images, labels))
     images[5, 0, 0, 0] = 0
-    assert len(_dataset(Split(images, labels)).train) == 6
-    assert dataset.blank(Split(images, labels)) == 5
+    assert len(_dataset(Images(images, labels)).train) == 6
+    assert dataset.blank(Images(images, labels)) == 5
 
 
 def test_pixels_are_floats_between_0_and_1_and_exact_at_the_ends() -> None:
-    split = Split(np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1), np.zeros(3, np.int64))
+    split = Images(np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1), np.zeros(3, np.int64))
     assert split.pixels().dtype == np.float32
     assert split.pixels().ravel().tolist() == [0.0, pytest.approx(0.2), 1.0]
     assert split.pixels(slice(1, 3)).shape == (2, 1, 1, 1)
@@ -40,7 +42,7 @@ def test_pixels_are_floats_between_0_and_1_and_exact_at_the_ends() -> None:
 
 def test_pixels_of_float_images_are_a_copy_of_the_same_numbers() -> None:
     images = np.linspace(0, 1, 4, dtype=np.float32).reshape(2, 1, 1, 2)
-    pixels = Split(images, np.zeros(2, np.int64)).pixels()
+    pixels = Images(images, np.zeros(2, np.int64)).pixels()
     assert np.array_equal(pixels, images)
     pixels[:] = 7
     assert images.max() == 1
@@ -65,11 +67,11 @@ def test_take_keeps_images_and_labels_together() -> None:
 )
 def test_a_split_refuses_arrays_that_do_not_fit(images: np.ndarray, labels: np.ndarray, text: str) -> None:
     with pytest.raises(BadData, match=text):
-        Split(images, labels)
+        Images(images, labels)
 
 
 def test_mean_and_std_are_those_of_the_training_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "_CHUNK", 5)  # 13 images: two whole chunks and a rest
+    monkeypatch.setattr(dataset, "CHUNK", 5)  # 13 images: two whole chunks and a rest
     data = _dataset(_split(13))
     pixels = data.train.pixels().astype(np.float64)
     assert data.mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), rel=1e-12)
@@ -89,11 +91,11 @@ def test_std_of_a_constant_channel_is_1() -> None:
 def test_the_fingerprint_follows_every_part_of_the_content() -> None:
     split = _split()
     base = fingerprint_of(("a", "b"), split)
-    assert base == fingerprint_of(("a", "b"), Split(split.images.copy(), split.labels.copy()))
+    assert base == fingerprint_of(("a", "b"), Images(split.images.copy(), split.labels.copy()))
     changed = _split()
     changed.images[3, 1, 2, 4] ^= 1
-    swapped = Split(split.images, split.labels[::-1])
-    reshaped = Split(split.images.reshape(6, 2, 5, 4), split.labels)
+    swapped = Images(split.images, split.labels[::-1])
+    reshaped = Images(split.images.reshape(6, 2, 5, 4), split.labels)
     others = [fingerprint_of(("a", "b"), other) for other in (changed, swapped, reshaped)]
     others += [fingerprint_of(("a", "c"), split), fingerprint_of(("a", "b"), split, split)]
     assert len({base, *others}) == 6
@@ -104,7 +106,7 @@ def test_the_fingerprint_follows_every_part_of_the_content() -> None:
     ("change", "text"),
     [
         (
-            {"test": Split(np.zeros((0, 2, 4, 5), np.uint8), np.zeros(0, np.int64))},
+            {"test": Images(np.zeros((0, 2, 4, 5), np.uint8), np.zeros(0, np.int64))},
             "the test split of toy:here is empty",
         ),
         (
@@ -112,11 +114,11 @@ def test_the_fingerprint_follows_every_part_of_the_content() -> None:
             "validation images .* 4x5 pixels in 1 channel and .* 2 channels; make them",
         ),
         (
-            {"test": Split(_split().images, np.full(6, 2))},
+            {"test": Images(_split().images, np.full(6, 2))},
             "test split .* labels 2 to 2; with 2 classes, expected 0 to 1",
         ),
-        ({"train": Split(_split().images, np.full(6, -1))}, "training split .* labels -1 to -1"),
-        ({"train": Split(_split().images, np.zeros(6, np.int64))}, "have one class only; at least two"),
+        ({"train": Images(_split().images, np.full(6, -1))}, "training split .* labels -1 to -1"),
+        ({"train": Images(_split().images, np.zeros(6, np.int64))}, "have one class only; at least two"),
     ],
 )
 def test_a_dataset_refuses_splits_that_do_not_fit(change: dict[str, Split], text: str) -> None:

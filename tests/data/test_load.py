@@ -115,13 +115,17 @@ def test_image_size_holds_for_every_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "text"),
     [
-        ("mnist", {}, "data 'mnist' is not a form .* expected digits, .*, npz:FILE or hf:PLACE$"),
+        (
+            "mnist",
+            {},
+            "data 'mnist' is not a form .* expected digits, .*, npz:FILE, hf:PLACE, csv:FILES, jsonl:FILES or listops$",
+        ),
         ("", {}, "data '' is not a form that is known"),
         ("digits:here", {}, "come with scikit-learn and have no path; write digits"),
         ("idx", {}, "data 'idx' has no path; write idx:PATH"),
         ("cifar10:", {}, "has no path; write cifar10:PATH"),
         ("digits", {"limit": 9}, "limit=9 is below the 10 classes of digits; choose at least 10"),
-        ("digits", {"limit": 0}, "limit=0 keeps no image; choose 1 or more"),
+        ("digits", {"limit": 0}, "limit=0 keeps no example; choose 1 or more"),
         ("digits", {"image_size": 0}, "image_size=0 is out of range; choose 1 to 4096 pixels"),
         ("digits", {"image_size": 5000}, "image_size=5000 is out of range"),
     ],

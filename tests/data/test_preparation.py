@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from wb.core.errors import BadArtefact, BadOption
-from wb.data import Dataset, Split
+from wb.data import Dataset
 from wb.data.batches import batches
 from wb.data.preparation import Preparation, described, read_preprocessor, read_stored
+from wb.data.split import Images
 
 PIXELS = np.random.default_rng(0).random((5, 3, 4, 6), dtype=np.float32)
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -84,7 +85,7 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
 
 def dataset() -> Dataset:
     images, labels = (255 * PIXELS).astype(np.uint8), np.array([0, 1, 0, 1, 0])
-    split = Split(images, labels)
+    split = Images(images, labels)
     return Dataset("x", "x", split, split, split, ("a", "b"), "0")
 
 

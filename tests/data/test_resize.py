@@ -7,10 +7,11 @@ from PIL import Image
 from wb.core.errors import BadData
 from wb.data.dataset import Split
 from wb.data.resize import fit, planes, resized
+from wb.data.split import Images
 
 
 def _split(images: np.ndarray) -> Split:
-    return Split(images, np.arange(len(images), dtype=np.int64))
+    return Images(images, np.arange(len(images), dtype=np.int64))
 
 
 def test_an_image_of_the_right_size_is_untouched() -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.data.dataset import Split
+from wb.data.split import Images
 from wb.data.stratify import carve, choose
 
 COUNTS = st.lists(st.integers(1, 60), min_size=2, max_size=8)
@@ -15,7 +16,7 @@ def _numbered(counts: list[int]) -> Split:
     labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     labels = labels[np.random.default_rng(1).permutation(len(labels))]
     images = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1)
-    return Split(images, labels)
+    return Images(images, labels)
 
 
 @given(COUNTS, st.floats(0.05, 0.5))

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from wb.data import Dataset, Split, copies
 from wb.data.copies import NEAR, digests, near, repeated
+from wb.data.split import Images
 from wb.data.summary import summarize
 
 
 def split(seed: int, labels: list[int], shape: tuple[int, ...] = (3, 5, 7)) -> Split:
     """Different images, as random ones are."""
     images = np.random.default_rng(seed).integers(0, 256, (len(labels), *shape), dtype=np.uint8)
-    return Split(images, np.array(labels, np.int64))
+    return Images(images, np.array(labels, np.int64))
 
 
 def dataset(train: Split, validation: Split, test: Split) -> Dataset:
@@ -98,7 +99,7 @@ def test_a_class_without_training_images_makes_it_infinitely_uneven() -> None:
 @given(st.lists(st.integers(0, 3), max_size=12))
 def test_an_image_repeats_an_earlier_one_or_is_the_first_of_its_kind(kinds: list[int]) -> None:
     images = np.array(kinds, np.uint8).reshape(-1, 1, 1, 1)
-    keys = digests(Split(images, np.zeros(len(kinds), np.int64)))
+    keys = digests(Images(images, np.zeros(len(kinds), np.int64)))
     assert repeated(keys).tolist() == [i for i, kind in enumerate(kinds) if kind in kinds[:i]]
 
 
@@ -124,7 +125,7 @@ def test_beyond_a_budget_only_the_most_alike_are_compared_and_that_is_said(
     monkeypatch.setattr(copies, "FIRST", 2)
     images = np.random.default_rng(0).integers(0, 2, (120, 1, 64, 64), dtype=np.uint8) * np.uint8(15) + np.uint8(99)
     own = np.stack([images[60] + np.uint8(4), *(213 - images[:2])])  # nearly a copy, and two the other way round
-    one, other = (Split(some, np.zeros(len(some), np.int64)) for some in (own, images))
+    one, other = (Images(some, np.zeros(len(some), np.int64)) for some in (own, images))
     found = near(one, other)
     assert found.unsettled == unsettled
     assert found.found.tolist() == [most > 0, False, False]
@@ -133,7 +134,7 @@ def test_beyond_a_budget_only_the_most_alike_are_compared_and_that_is_said(
 def test_features_are_near_in_units_of_their_own_spread() -> None:
     random = np.random.default_rng(0)
     images = random.normal(-300, 50, (9, 1, 6, 5)).astype(np.float32)
-    among = Split(images, np.zeros(9, np.int64), features=True)
+    among = Images(images, np.zeros(9, np.int64), features=True)
     for shift, close in ((3, True), (5, False)):  # four deviations are 200, of which two hundredths are near
         moved = replace(among, images=images + np.float32(shift))
         assert near(moved, among).found.all() == close

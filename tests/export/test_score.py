@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from tests.export.foreign_graphs import model, save
 from wb.core.errors import BadArtefact
-from wb.data import Split
+from wb.data.split import Images
 from wb.export.score import examined, graded, outputs, score
 from wb.hardware.device import Device
 from wb.tasks.classes import CLASSES
@@ -20,7 +20,7 @@ WEIGHT = RNG.standard_normal((12, 5)).astype(np.float32)
 IMAGES = RNG.random((150, 3, 2, 2), dtype=np.float32)
 SCORES = IMAGES.reshape(150, 12) @ WEIGHT
 LABELS = np.where(RNG.random(150) < 0.7, SCORES.argmax(axis=1), RNG.integers(0, 5, 150))
-SPLIT = Split(IMAGES, LABELS)
+SPLIT = Images(IMAGES, LABELS)
 
 
 @pytest.fixture

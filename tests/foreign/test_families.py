@@ -229,14 +229,14 @@ def test_a_keyword_transformer_is_post_norm_and_reads_frames() -> None:
     a = _read(kwt(), Given()).model.architecture
     assert isinstance(a.stages[0].wiring, Post)
     assert a.layout.shape == (6, 1)
-    assert (a.input.height, a.input.width) == (6, 9)
+    assert (a.image.height, a.image.width) == (6, 9)
 
 
 @pytest.mark.parametrize("name", ["hf-vit", "hf-deit"])
 def test_the_settings_of_the_image_processor_and_the_classes_come_along(name: str) -> None:
     a = read_checkpoint(REFERENCES / name).model.architecture
-    assert a.input.mean == (0.5, 0.4, 0.3)
-    assert a.input.std == (0.2, 0.3, 0.4)
+    assert a.image.mean == (0.5, 0.4, 0.3)
+    assert a.image.std == (0.2, 0.3, 0.4)
     assert a.head.labels == ("bird", "cat", "deer", "dog", "frog")
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.data import Split
+from wb.data.split import Images
 from wb.fusion.curve import SHARES, Curve, Point, interpolate, point
 from wb.fusion.fuse import fuse
 from wb.fusion.settings import Settings
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def split(kit: Kit) -> Split:
     """More than a batch, with labels that mean nothing."""
     labels = np.random.default_rng(0).integers(3, size=150)
-    return Split(kit.pictures(150).numpy(), labels)
+    return Images(kit.pictures(150).numpy(), labels)
 
 
 def curve(*losses: float) -> Curve:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import pickle
@@ -27,6 +28,7 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.measures.readings import Reading
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, Pool, Softmax
 from wb.data.load import load as load_data
+from wb.data.texts.vocabulary import vocabulary_of
 from wb.foreign.importing import read_checkpoint
 from wb.jobs.frame.page import write_page
 from wb.jobs.inputs import read_architecture
@@ -219,6 +221,26 @@ def _npz(folder: Path) -> Path:
     return folder / "a.npz"
 
 
+_SAID = [(f'is the "card" {i}, late', "ab"[i % 2]) for i in range(12)]
+
+
+def _csv(folder: Path) -> Path:
+    with (folder / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *_SAID])
+    return folder / "a.csv"
+
+
+def _jsonl(folder: Path) -> Path:
+    lines = [json.dumps({"text": text, "label": label}) for text, label in _SAID]
+    (folder / "a.jsonl").write_text("\n".join(lines))
+    return folder / "a.jsonl"
+
+
+def _tokenizer(folder: Path) -> Path:
+    (folder / "tokenizer.json").write_text(vocabulary_of([text for text, _ in _SAID], "words").text)
+    return folder / "tokenizer.json"
+
+
 def _cifar(folder: Path) -> Path:
     home = folder / "cifar"
     home.mkdir()
@@ -272,5 +294,8 @@ SUBJECTS: dict[str, Subject] = {
     "idx": Subject(_idx, bytes_of, lambda path: load_data(f"idx:{path.parent}")),
     "idx.gz": Subject(_idx_zipped, bytes_of, lambda path: load_data(f"idx:{path.parent}")),
     "npz": Subject(_npz, _state_mutants, lambda path: load_data(f"npz:{path}")),
+    "csv": Subject(_csv, bytes_of, lambda path: load_data(f"csv,tokenizer=words:{path}")),
+    "jsonl": Subject(_jsonl, bytes_of, lambda path: load_data(f"jsonl,tokenizer=words:{path}")),
+    "tokenizer": Subject(_tokenizer, bytes_of, lambda path: vocabulary_of([text for text, _ in _SAID], str(path))),
     "cifar": Subject(_cifar, _pickle_mutants, lambda path: load_data(f"cifar10:{path.parent}")),
 }

@@ -12,7 +12,7 @@ from tests.combinations import COMBINED, Combinations
 from tests.networks import axes_within
 from wb.core.architecture import Architecture
 from wb.core.precision import PRECISIONS, TRAINED, allowed, with_precisions
-from wb.core.records import Precision
+from wb.core.records import ImageInput, Precision
 from wb.fusion.forms.canonical import foldable
 from wb.models.network import skeleton
 
@@ -21,6 +21,18 @@ from wb.models.network import skeleton
 def any_architecture(request: pytest.FixtureRequest) -> Architecture:
     """Each architecture of the catalogue in turn."""
     return CATALOGUE[request.param]
+
+
+@pytest.fixture(params=[name for name, a in CATALOGUE.items() if isinstance(a.input, ImageInput)])
+def any_of_images(request: pytest.FixtureRequest) -> Architecture:
+    """Each architecture of the catalogue that takes images."""
+    return CATALOGUE[request.param]
+
+
+@pytest.fixture(params=[name for name, a in COMBINED.items() if isinstance(a.input, ImageInput)])
+def any_combination_of_images(request: pytest.FixtureRequest) -> Architecture:
+    """Each of few networks of many parts that takes images."""
+    return COMBINED[request.param]
 
 
 @pytest.fixture(params=list(COMBINED))
@@ -54,7 +66,7 @@ def turnable(a: Architecture) -> bool:
     return any(foldable(network, i) for i in range(len(a.stages)))
 
 
-@pytest.fixture(params=[name for name, a in CATALOGUE.items() if turnable(a)])
+@pytest.fixture(params=[name for name, a in CATALOGUE.items() if isinstance(a.input, ImageInput) and turnable(a)])
 def any_turnable(request: pytest.FixtureRequest) -> Architecture:
     """Each architecture of the catalogue that has a stream that may be rotated."""
     return CATALOGUE[request.param]

@@ -41,15 +41,15 @@ def drawn(a: Architecture) -> Model:
 
 
 @pytest.fixture
-def model(any_architecture: Architecture) -> Model:
+def model(any_of_images: Architecture) -> Model:
     """Each architecture of the catalogue."""
-    return drawn(any_architecture)
+    return drawn(any_of_images)
 
 
 @pytest.fixture
-def combined(any_combination: Architecture) -> Model:
+def combined(any_combination_of_images: Architecture) -> Model:
     """Each of few networks of many parts."""
-    return drawn(any_combination)
+    return drawn(any_combination_of_images)
 
 
 def run(model: Model) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.networks import images, random_model
+from tests.networks import exactly, fed, images, random_model
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.export.graph import export
 from wb.hardware.device import Device, session
@@ -31,7 +31,7 @@ def run(model: Model, x: Tensor) -> Tensor:
 def doubled(model: Model) -> Callable[[Tensor], Tensor]:
     """The network in float64."""
     network = model.network().double().requires_grad_(False)
-    return lambda x: cast(Tensor, network(x.double()))
+    return lambda x: cast(Tensor, network(exactly(x)))
 
 
 def check_maps(model: Model, maps: Mapping[str, Map], tolerance: float) -> None:
@@ -187,11 +187,11 @@ def check_graph(a: Architecture, path: Path) -> None:
     model = random_model(a)
     assert export(model, path).value <= 1e-4
     runtime = session(path, Device())
-    assert [i.name for i in runtime.get_inputs()] == ["pixel_values"]
+    assert [i.name for i in runtime.get_inputs()] == list(fed(images(a)))
     assert [o.name for o in runtime.get_outputs()] == ["logits"]
     for batch in (1, 5):
         x = images(a, batch)
-        given = torch.from_numpy(runtime.run(None, {"pixel_values": x.numpy()})[0])
+        given = torch.from_numpy(runtime.run(None, fed(x))[0])
         torch.testing.assert_close(given, model.network()(x).detach(), rtol=1e-4, atol=1e-4)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.networks import axes_within, images, random_model
+from tests.networks import axes_within, exactly, images, random_model
 from wb.compress.nvit.bases import rebased
 from wb.compress.nvit.compensate import compensated
 from wb.compress.nvit.costs import counted
@@ -22,7 +22,8 @@ from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.measures.metrics import METRICS, Limit
 from wb.core.measures.readings import Reading
-from wb.data import Dataset, Split
+from wb.data import Dataset
+from wb.data.split import Images
 from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Map, Select, SelectWithin
@@ -43,24 +44,24 @@ def model(any_architecture: Architecture) -> Model:
 
 
 @pytest.fixture
-def combined(any_combination: Architecture) -> Model:
+def combined(any_combination_of_images: Architecture) -> Model:
     """Each of few networks of many parts with random weights."""
-    return random_model(any_combination)
+    return random_model(any_combination_of_images)
 
 
 @pytest.fixture
-def noise(any_combination: Architecture) -> Dataset:
+def noise(any_combination_of_images: Architecture) -> Dataset:
     """Images and labels without a meaning, in the shape that the network takes."""
-    rng, size = np.random.default_rng(0), any_combination.input
+    rng, size = np.random.default_rng(0), any_combination_of_images.image
     shape = (24, size.channels, size.height, size.width)
-    split = Split(rng.random(shape, dtype=np.float32), rng.integers(3, size=24))
+    split = Images(rng.random(shape, dtype=np.float32), rng.integers(3, size=24))
     return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
 
 
 def run(model: Model) -> Tensor:
     """Logits in float64, where rounding hides nothing."""
     with torch.no_grad():
-        logits: Tensor = model.network().double()(images(model.architecture).double())
+        logits: Tensor = model.network().double()(exactly(images(model.architecture)))
     return logits
 
 
@@ -167,8 +168,9 @@ def test_pruning_to_the_same_size_changes_nothing(combined: Model, noise: Datase
     assert all(torch.equal(weight, combined.weights[name]) for name, weight in pruned.weights.items())
 
 
-def test_heads_in_their_bases_compute_the_same(model: Model) -> None:
+def test_heads_in_their_bases_compute_the_same(any_of_images: Architecture) -> None:
     """Every softmax changes, and what else passes the biases of values; nothing else does."""
+    model = random_model(any_of_images)
     turned = rebased(model, [images(model.architecture, 12)])
     mixers = {at.prefix: at.operator for at in skeleton(model.architecture).walk() if at.kind == "mixer"}
     scored = {f"{prefix}.wq" for prefix, mixer in mixers.items() if isinstance(mixer, ScoredAttention)}

@@ -70,7 +70,7 @@ def random_model(a: Architecture) -> Model:
 
 
 def images(a: Architecture) -> Tensor:
-    return torch.rand(3, a.input.channels, 8, 8, generator=torch.Generator().manual_seed(1))
+    return torch.rand(3, a.image.channels, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 def block_modules(network: torch.nn.Module) -> Iterator[BlockModule]:

@@ -76,7 +76,7 @@ def layer(weights: dict[str, Tensor], place: str, norm: str) -> nn.TransformerEn
 def by_torch(model: Model, pixel_values: Tensor) -> Tensor:
     """The logits, stage by stage, block by block."""
     a, w = model.architecture, dict(model.weights)
-    x = (pixel_values - a.input.mean[0]) / a.input.std[0]
+    x = (pixel_values - a.image.mean[0]) / a.image.std[0]
     x = F.conv2d(x, w["stem.patches"], w["stem.patches_bias"], stride=2).flatten(2).transpose(1, 2)  # (B, 16, D)
     if a.prefix:
         x = torch.cat([w["cls"].expand(len(x), 1, -1), x], dim=1)

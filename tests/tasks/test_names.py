@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from wb.core.errors import BadData
-from wb.data import Dataset, Split
+from wb.data import Dataset
+from wb.data.split import Images
 from wb.models.model import Model
 from wb.tasks.names import matched
 from wb.training.fit import Recipe
@@ -77,7 +78,7 @@ def test_passes_refuse_data_whose_classes_are_in_another_order(striped: Model, s
         Finetune(other, Recipe(epochs=1))(striped)
     ordered, _ = fitted(other, striped.architecture, "m")
     assert named(ordered, "test") == named(other, "test")
-    split = Split(np.arange(3 * 81, dtype=np.uint8).reshape(3, 1, 9, 9), np.arange(3))
+    split = Images(np.arange(3 * 81, dtype=np.uint8).reshape(3, 1, 9, 9), np.arange(3))
     wide = replace(stripes, train=split, validation=split, test=split)
     with pytest.raises(BadData, match="1x9x9"):
         fitted(wide, striped.architecture, "m")

@@ -10,7 +10,8 @@ import torch
 
 from tests.networks import hybrid, of_digits, random_model
 from wb.core.errors import BadData
-from wb.data import Dataset, Split
+from wb.data import Dataset
+from wb.data.split import Images
 from wb.models.model import Model
 from wb.models.passes.base import apply
 from wb.tasks.classes import CLASSES
@@ -30,7 +31,7 @@ def textures() -> Dataset:
     rows, columns = np.indices((8, 8)) % 2
     for image, label in zip(pixels, labels, strict=True):
         image += 0.6 * (rows, columns, rows ^ columns, 0 * rows)[label]
-    split = Split(pixels, labels.astype(np.int64))
+    split = Images(pixels, labels.astype(np.int64))
     train, validation, test = (split.take(slice(start, end)) for start, end in ((0, 120), (120, 160), (160, 200)))
     return Dataset("textures", "textures", train, validation, test, ("rows", "columns", "squares", "none"), "f")
 

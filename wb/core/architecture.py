@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -18,12 +17,13 @@ from wb.core.checks import (
     check_stages,
     check_tokens,
 )
-from wb.core.errors import BadArtefact, BadOption, printable, reason
+from wb.core.errors import BadArtefact, BadOption, Unsupported, printable, reason
 from wb.core.layout import Layout
 from wb.core.records import (
     Dim,
     Frozen,
     Head,
+    ImageInput,
     Input,
     LayerNorm,
     Learned,
@@ -82,6 +82,23 @@ class Architecture(Frozen):
     def layout(self) -> Layout:
         """How the tokens of the first stage lie."""
         return self.stem.layout(self.input, self.prefix)._replace(plane=self.stages[0].plane)
+
+    @property
+    def image(self) -> ImageInput:
+        """Its input, if that is an image.
+
+        Raises:
+            Unsupported: it takes something else.
+        """
+        if not isinstance(self.input, ImageInput):
+            raise Unsupported(f"this is made for networks that take images, and the network takes {self.input.kind}")
+        return self.input
+
+    @property
+    def usual(self) -> Architecture:
+        """The same network for no more tokens than those that counts and latencies are of."""
+        usual = self.input.usual
+        return self if usual == self.input else self.model_copy(update={"input": usual})
 
     @property
     def has_maps(self) -> bool:
@@ -196,13 +213,6 @@ class Architecture(Frozen):
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
         check_stages(self)
-        rows, columns = self.stem.sides
-        if self.input.height % rows or self.input.width % columns:
-            raise ValueError(
-                f"images of {self.input.height}x{self.input.width} cannot be cut into patches of "
-                f"{rows if rows == columns else f'{rows}x{columns}'}; choose a patch that divides "
-                f"{math.gcd(self.input.height, self.input.width)}"
-            )
         check_tokens(self)
         check_layouts(self)
         check_norms(self)

@@ -97,6 +97,7 @@ def check_layouts(architecture: Architecture) -> None:
 
 def check_norms(architecture: Architecture) -> None:
     """Raises `ValueError` where a norm cannot compute on the plane of its stage."""
+    padded = architecture.layout.padded
     ends = (("first", architecture.first, 0), ("last", architecture.last, -1))
     norms = [(name, norm, architecture.stages[stage].plane) for name, norm, stage in ends if norm is not None]
     if architecture.head.normed == "pooled":  # what is pooled is no map
@@ -105,6 +106,9 @@ def check_norms(architecture: Architecture) -> None:
         if any(not part.normed for _, part in block.parts()):
             norms.append((f"norm of {name}", block.norm or architecture.norm, stage.plane))
     for name, norm, plane in norms:
+        lack = architecture.layout._replace(prefix=0, plane="tokens").refused(norm.supports) if padded else None
+        if lack is not None:
+            raise ValueError(f"{name} {norm.kind!r} {lack}; use another norm, as 'layer'")
         if plane not in norm.supports.planes:
             possible = ", ".join(kind_of(kind) for kind in NORMS if plane in kind.supports.planes)
             raise ValueError(f"{name} {norm.kind!r} does not compute on maps; use {possible}, or plane='tokens'")

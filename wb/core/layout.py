@@ -21,6 +21,9 @@ class Supports(NamedTuple):
     planes: tuple[Plane, ...] = ("tokens",)  # how its input may be stored
 
 
+RAGGED = Supports(padded=True, dynamic=True)  # of what leaves padding out, or computes for each token by itself
+
+
 class Layout(NamedTuple):
     """The tokens of a stage: `shape` is (longest,) of a line and (rows, columns) of a picture."""
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PIXELS = "pixel_values"  # the array of images
+IDS, MASK = "input_ids", "attention_mask"  # the arrays of texts
 BATCH = "batch"  # the dynamic axis in front of every array
+TOKENS = "tokens"  # the dynamic axis of what a run may have more or fewer of
 
 
 class Spec(NamedTuple):
     """One array: its name, numpy's name of its type, and its shape.
 
-    Axes that are dynamic have a name instead of a size: `("batch", 3, 224, 224)`.
+    Axes that are dynamic have a name instead of a size: `("batch", 3, 224, 224)`. Integers are from 0 and `below` that.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    below: int | None = None
 
     @property
     def example(self) -> tuple[int | str, ...]:
@@ -25,14 +28,25 @@ class Spec(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The shape of one example for people: `3x224x224`."""
-        return "x".join(map(str, self.example))
+        """The shape of one example for people: `3x224x224`, `tokens below 3000`."""
+        shape = "x".join(map(str, self.example))
+        return shape if self.below is None else f"{shape} below {self.below}"
 
-    def sized(self, batch: int) -> tuple[int, ...]:
-        """The shape of `batch` examples."""
-        return (batch, *map(int, self.example))
+    @property
+    def dynamic(self) -> dict[int, str]:
+        """The axes without a size of their own -> their names."""
+        return {i: axis for i, axis in enumerate(self.shape) if isinstance(axis, str)}
+
+    def sized(self, batch: int, tokens: int) -> tuple[int, ...]:
+        """The shape of `batch` examples, with `tokens` for the axis of that name."""
+        return (batch, *(tokens if axis == TOKENS else int(axis) for axis in self.example))
 
 
 def image_spec(channels: int, height: int, width: int) -> Spec:
     """Images (batch, channels, height, width), float32 in [0, 1]."""
     return Spec(PIXELS, "float32", (BATCH, channels, height, width))
+
+
+def text_specs(vocabulary: int) -> tuple[Spec, Spec]:
+    """Token ids (batch, tokens), and a mask that is 1 at those that count and 0 at padding, both int64."""
+    return Spec(IDS, "int64", (BATCH, TOKENS), vocabulary), Spec(MASK, "int64", (BATCH, TOKENS), 2)

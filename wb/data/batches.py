@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core.errors import BadOption
-from wb.data.dataset import Split
+from wb.data.split import Indices, Split
 
 _SHARE = 0.04  # of the shorter side: how far `shift` moves larger images
 
@@ -18,7 +18,8 @@ _SHARE = 0.04  # of the shorter side: how far `shift` moves larger images
 def batches(
     split: Split, size: int, *, shuffle: bool, generator: torch.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every image once: float32 in [0, 1] (b, channels, height, width), with int64 labels (b,). The last batch is smaller.
+    """Every example once, as networks take it, with int64 labels (b,): images are float32 in [0, 1] (b, channels, height,
+    width), texts int64 ids (b, tokens), negative at padding. The last batch is smaller.
 
     No DataLoader: the split is in memory, and indexing it is faster than any worker. `shuffle` draws the order from
     `generator` (torch's global one without it), on the CPU.
@@ -34,10 +35,15 @@ def batches(
 def _batches(
     split: Split, size: int, shuffle: bool, generator: torch.Generator | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    order = torch.randperm(len(split), generator=generator).numpy() if shuffle else np.arange(len(split))
-    for start in range(0, len(split), size):
-        index = order[start : start + size]
-        yield torch.from_numpy(split.pixels(index)), torch.from_numpy(split.labels[index])
+    def shuffled(count: int) -> Indices:
+        return torch.randperm(count, generator=generator).numpy()
+
+    if shuffle:
+        indices = split.drawn(shuffled(len(split)), size, shuffled)
+    else:
+        indices = (np.arange(start, min(start + size, len(split))) for start in range(0, len(split), size))
+    for index in indices:
+        yield torch.from_numpy(split.inputs(index)), torch.from_numpy(split.labels[index])
 
 
 def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int | None = None) -> Tensor:

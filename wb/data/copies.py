@@ -26,8 +26,8 @@ Settled = Callable[[int], None]  # receives how many images are settled
 
 
 def digests(split: Split) -> list[bytes]:
-    """16 bytes for each image that are equal for equal pixels, and differ for others (BLAKE2b)."""
-    return [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in split.images]
+    """16 bytes for each example that are equal for equal pixels or texts, and differ for others (BLAKE2b)."""
+    return [hashlib.blake2b(content, digest_size=16).digest() for content in split.contents()]
 
 
 def repeated(own: Sequence[bytes]) -> Indices:
@@ -54,7 +54,10 @@ def near(split: Split, among: Split, progress: Settled = lambda done: None) -> N
     The means over the cells of a grid differ, on the whole, by no more than the pixels do, so that candidates are the images
     whose means lie within `NEAR`; those are compared pixel by pixel, the most alike first. Nothing is missed unless there are
     candidates beyond the `FIRST` for which more than `MOST` pixels were to be compared, as among images of little contrast.
+    Texts are near none.
     """
+    if among.vocabulary is not None:
+        return Near(np.zeros(len(split), bool), 0)
     size, count = math.prod(among.images.shape[1:]), min(FIRST, len(among))
     own, other = _means(split, span := _span(among)), _means(among, span)
     tree, reach = cKDTree(other), NEAR * (1 + 1e-6)  # the pixels decide

@@ -1,93 +1,36 @@
-"""A data set in memory: three splits of images with labels, the class names, and a fingerprint of the content."""
+"""A data set in memory: three splits of examples with labels, the class names, and a fingerprint of the content."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from wb.core.errors import BadData
-from wb.core.specs import PIXELS, Spec, image_spec
+from wb.core.errors import BadData, Unsupported
+from wb.core.records import TextInput
+from wb.core.specs import Spec
 from wb.data.preparation import Preparation
+from wb.data.split import CHUNK
+from wb.data.split import Feed as Feed
+from wb.data.split import Images as Images
+from wb.data.split import Index as Index
+from wb.data.split import Labels as Labels
+from wb.data.split import Levels as Levels
+from wb.data.split import Pixels as Pixels
+from wb.data.split import Split as Split
 
-Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]  # (n, channels, height, width)
-Labels = npt.NDArray[np.int64]  # (n,)
-Pixels = npt.NDArray[np.float32]  # in [0, 1] before any preparation
-Index = slice | npt.NDArray[np.integer]
-Feed = Mapping[str, npt.NDArray[Any]]  # input of a network or graph -> (n, ...)
+if TYPE_CHECKING:
+    from wb.data.texts.vocabulary import Vocabulary
+
 Progress = Callable[[int, int], None]  # done, total
 
 MAX_BYTES = 4 * 2**30  # of images in memory, as uint8
-_ALL = slice(None)
-_CHUNK = 1024  # images; statistics never hold the whole set as floats
-_SHOWN = (0.05, 0.95)  # shares of the values; the first of the features of sound is far from all others
 _FLAT = 1e-6  # a channel with a smaller standard deviation is constant
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images (n, channels, height, width), uint8 or float32 in [0, 1], and labels (n,), int64.
-
-    Images that `wb.data` loads are uint8, which takes a quarter of the memory. Float images are for callers that make their
-    own. With `features` the values are float32 of any range, as those of sound are. `preparation` is applied to pixels for a
-    foreign graph; the workbench's own networks take pixels in [0, 1].
-
-    Raises:
-        BadData: the arrays have another type or shape, or their lengths differ.
-    """
-
-    images: Images
-    labels: Labels
-    preparation: Preparation | None = None
-    features: bool = False
-
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
-            raise BadData(
-                f"images are {self.images.dtype} of shape {self.images.shape}; "
-                "expected uint8 or float32 of shape (n, channels, height, width)"
-            )
-        if self.labels.ndim != 1 or self.labels.dtype != np.int64:
-            raise BadData(f"labels are {self.labels.dtype} of shape {self.labels.shape}; expected int64 of shape (n,)")
-        if len(self.images) != len(self.labels):
-            raise BadData(f"{len(self.images)} images have {len(self.labels)} labels; give one label for each image")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def pixels(self, index: Index = _ALL) -> Pixels:
-        """The images at `index` as a copy, float32 (b, channels, height, width): in [0, 1], then with `preparation` applied.
-
-        uint8 v becomes v / 255, and features stay as they are. All images that a network sees come from here.
-        """
-        chosen = self.images[index]
-        whole = chosen.dtype == np.uint8
-        pixels = chosen.astype(np.float32) / np.float32(255) if whole else chosen.astype(np.float32, copy=True)
-        return pixels if self.preparation is None else self.preparation(pixels)
-
-    def shown(self, index: int) -> npt.NDArray[np.uint8]:
-        """An example as a picture (channels, height, width) in levels of 0 to 255; of features the outermost are cut."""
-        image = self.images[index]
-        if image.dtype == np.uint8:
-            return np.asarray(image, np.uint8)
-        low, high = np.quantile(image, _SHOWN).tolist() if self.features else (0.0, 1.0)
-        levels: npt.NDArray[np.uint8] = (
-            np.rint((image - low) * (255 / ((high - low) or 1))).clip(0, 255).astype(np.uint8)
-        )
-        return levels
-
-    def feed(self, index: Index = _ALL) -> Feed:
-        """The inputs of a network or graph for the examples at `index`, by name."""
-        return {PIXELS: self.pixels(index)}
-
-    def take(self, index: Index) -> Split:
-        """The images and labels at `index`, as a split."""
-        return replace(self, images=self.images[index], labels=self.labels[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,22 +59,22 @@ class Dataset:
     sources: tuple[str, str, str] = ("", "", "")
 
     def __post_init__(self) -> None:
-        shape = self.train.images.shape[1:]
         for name, split in (("training", self.train), ("validation", self.validation), ("test", self.test)):
             if not len(split):
-                raise BadData(f"the {name} split of {self.spec} is empty; add images to it")
-            if split.images.shape[1:] != shape:
+                raise BadData(f"the {name} split of {self.spec} is empty; add {split.noun} to it")
+            if split.specs() != self.train.specs():
                 raise BadData(
-                    f"the {name} images of {self.spec} are {_describe(split.images.shape[1:])} and the training images "
-                    f"{_describe(shape)}; make them the same"
+                    f"the {name} {split.noun} of {self.spec} are {split.described} and the training {split.noun} "
+                    f"{self.train.described}; make them the same"
                 )
             _check_labels(split.labels, len(self.classes), f"the {name} split of {self.spec}")
         if len(np.unique(self.train.labels)) < 2:
-            raise BadData(f"the training images of {self.spec} have one class only; at least two are needed")
-        if all((chunk == self.train.images[:1]).all() for chunk in _parts(self.train)):
+            raise BadData(f"the training {self.train.noun} of {self.spec} have one class only; at least two are needed")
+        if self.train.alike():
             raise BadData(
-                f"all {len(self.train):,} training images of {self.spec} are alike, so that nothing can be learned from them; "
-                "look at the files, and if they are drawn in one colour on a transparent ground, choose another --background"
+                f"all {len(self.train):,} training {self.train.noun} of {self.spec} are alike, so that nothing can be learned "
+                "from them; look at the files, and if they are drawn in one colour on a transparent ground, choose another "
+                "--background"
             )
 
     @property
@@ -156,7 +99,19 @@ class Dataset:
 
     def specs(self) -> tuple[Spec, ...]:
         """The arrays of an example."""
-        return (image_spec(self.channels, self.height, self.width),)
+        return self.train.specs()
+
+    @property
+    def text(self) -> TextInput:
+        """What networks for these texts take. Raises `Unsupported` for images."""
+        if (known := self.train.vocabulary) is None:
+            raise Unsupported(f"this is made for texts, and the data are {self.train.noun}; name texts with --data")
+        return TextInput(vocabulary=known.size, length=known.length, tokens=known.tokens)
+
+    def written_by(self, vocabulary: Vocabulary) -> Dataset:
+        """The same texts as a network has them that was trained with that vocabulary; images stay as they are."""
+        train, validation, test = (split.written_by(vocabulary) for split in (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
 
     @property
     def origin(self) -> dict[str, str | int]:
@@ -175,7 +130,7 @@ class Dataset:
             return self
         preparation.check(self.channels)
         train, validation, test = (
-            replace(split, preparation=preparation) for split in (self.train, self.validation, self.test)
+            replace(_pictures(split), preparation=preparation) for split in (self.train, self.validation, self.test)
         )
         return replace(self, train=train, validation=validation, test=test)
 
@@ -209,7 +164,7 @@ def fingerprint_of(classes: tuple[str, ...], *splits: Split) -> str:
     """16 hexadecimal digits of the SHA-256 of class names, shapes, images and labels, in their order."""
     digest = hashlib.sha256(repr(classes).encode())
     for split in splits:
-        for array in (split.images, split.labels):
+        for array in split.arrays():
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
@@ -232,18 +187,20 @@ def check_memory(count: int, channels: int, height: int, width: int, what: str) 
 def blank(split: Split) -> int:
     """The number of images that have one colour throughout."""
     count = 0
-    for chunk in _parts(split):
+    for chunk in _pictures(split).parts():
         count += int((chunk == chunk[:, :, :1, :1]).all(axis=(1, 2, 3)).sum())
     return count
 
 
-def _parts(split: Split) -> Iterator[Images]:
-    return (split.images[start : start + _CHUNK] for start in range(0, len(split), _CHUNK))
-
-
 def _chunks(split: Split) -> Iterator[npt.NDArray[np.float64]]:
-    for start in range(0, len(split), _CHUNK):
-        yield split.pixels(slice(start, start + _CHUNK)).astype(np.float64)
+    for start in range(0, len(split), CHUNK):
+        yield split.pixels(slice(start, start + CHUNK)).astype(np.float64)
+
+
+def _pictures(split: Split) -> Images:
+    if not isinstance(split, Images):
+        raise split.refused()
+    return split
 
 
 def _check_labels(labels: Labels, classes: int, where: str) -> None:

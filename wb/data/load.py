@@ -15,7 +15,8 @@ from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
 from wb.data.readers import cifar10, digits, hub, idx, imagefolder, npz
 from wb.data.readers.parts import Parts
 from wb.data.resize import resized
-from wb.data.spec import ARRAYS, FEATURES, FOLDERS, Spec
+from wb.data.spec import ARRAYS, CSV, EMBEDDED, FEATURES, FOLDERS, JSONL, LISTOPS, TABLES, Spec
+from wb.data.split import Images
 from wb.data.stratify import choose
 
 MAX_SIDE = 4096
@@ -37,11 +38,13 @@ READERS: dict[str, Callable[[_Request], Parts]] = {
     "idx": lambda request: idx.read(request.place),
     "cifar10": lambda request: cifar10.read(request.place),
     "npz": lambda request: npz.read(request.place, features=request.spec.features),
+    **dict.fromkeys(TABLES, lambda request: _tables(request)),
+    LISTOPS: lambda request: _listops(),
     "hf": lambda request: hub.read(request.spec, image_size=request.image_size, progress=request.progress),
 }
 _log = logging.getLogger(__name__)
 _SHOWN = 5
-FORMS = "digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE or hf:PLACE"
+FORMS = "digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE, hf:PLACE, csv:FILES, jsonl:FILES or listops"
 
 
 def load(
@@ -64,10 +67,9 @@ def load(
     """
     asked, place = _parse(spec)
     _check_sizes(image_size, limit)
-    if asked.features and image_size is not None:
-        raise BadOption(
-            f"image_size={image_size} is for images, and {spec} says that its values are {FEATURES}; leave one out"
-        )
+    if image_size is not None and (asked.features or asked.form in (*TABLES, LISTOPS)):
+        what = f"says that its values are {FEATURES}" if asked.features else "has texts"
+        raise BadOption(f"image_size={image_size} is for images, and {spec} {what}; leave one out")
     try:
         parts = READERS[asked.form](_Request(asked, place, image_size, progress))
     except OSError as error:
@@ -84,11 +86,24 @@ def load(
         )
     classes, train, validation, test, _, sources = parts
     fingerprint = fingerprint_of(classes, train, validation, test)
-    name = place.name if asked.on_the_hub else asked.form if asked.form == "digits" else absolute(place).name
+    name = place.name if asked.on_the_hub else asked.form if asked.form in EMBEDDED else absolute(place).name
     notes = (*parts.notes, *_missing(parts), *_blank(parts))
     for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)
     return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes, sources)
+
+
+def _tables(request: _Request) -> Parts:
+    from wb.data.texts import tables  # imports a library that only texts need
+
+    places = [Path(one) if not one.startswith("~") else absolute(one) for one in request.spec.places]
+    return tables.read(request.spec, places)
+
+
+def _listops() -> Parts:
+    from wb.data.texts import listops  # imports a library that only texts need
+
+    return listops.read()
 
 
 def _missing(parts: Parts) -> list[str]:
@@ -99,12 +114,14 @@ def _missing(parts: Parts) -> list[str]:
         absent = [label for label, count in zip(parts.classes, counts, strict=True) if not count]
         if absent and len(split):
             shown = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")
-            notes.append(f"the {name} split has no images of {len(absent)} of {len(parts.classes)} classes: {shown}")
+            notes.append(
+                f"the {name} split has no {split.noun} of {len(absent)} of {len(parts.classes)} classes: {shown}"
+            )
     return notes
 
 
 def _blank(parts: Parts) -> list[str]:
-    count = blank(parts.train)
+    count = blank(parts.train) if isinstance(parts.train, Images) else 0
     return [f"{count:,} of {len(parts.train):,} training images have one colour throughout"] if count else []
 
 
@@ -113,14 +130,18 @@ def _parse(text: str) -> tuple[Spec, Path]:
     spec = Spec.parse(text)
     if spec.form not in READERS:
         raise BadOption(f"data {text!r} is not a form that is known: expected {FORMS}{_hint(text)}")
-    if spec.form == "digits":
+    if spec.form in EMBEDDED:
         if ":" in text:
-            raise BadOption(f"data {text!r}: the digits come with scikit-learn and have no path; write digits")
+            whence = "come with scikit-learn" if spec.form == "digits" else "are generated"
+            raise BadOption(f"data {text!r}: the {spec.form} {whence} and have no path; write {spec.form}")
         return spec, Path()
     if not spec.place:
-        what = "file that holds the arrays" if spec.form == ARRAYS else "folder that holds the files"
+        kinds = {ARRAYS: "file that holds the arrays", **dict.fromkeys(TABLES, "file, or files, of texts and labels")}
+        what = kinds.get(spec.form, "folder that holds the files")
         raise BadOption(f"data {text!r} has no path; write {spec.form}:PATH with the {what}")
     path = Path(spec.place) if not spec.place.startswith("~") else absolute(spec.place)
+    if spec.form in TABLES:
+        return spec, Path(spec.places[0])
     if spec.form == ARRAYS:
         npz.check(path)
     elif not path.is_dir() and not spec.on_the_hub:
@@ -133,6 +154,9 @@ def _hint(text: str) -> str:
     """What a path without a form may be meant as."""
     if Path(text).is_dir():
         return f"; for a folder of images write {FOLDERS}:{text}"
+    ending = Path(text.partition(",")[0]).suffix
+    if ending in (".csv", ".tsv", ".jsonl"):
+        return f"; for a table of texts write {JSONL if ending == '.jsonl' else CSV}:{text}"
     return f"; for an archive of arrays write npz:{text}" if Path(text).suffix == ".npz" else ""
 
 
@@ -140,7 +164,7 @@ def _check_sizes(image_size: int | None, limit: int | None) -> None:
     if image_size is not None and not 1 <= image_size <= MAX_SIDE:
         raise BadOption(f"image_size={image_size} is out of range; choose 1 to {MAX_SIDE} pixels")
     if limit is not None and limit < 1:
-        raise BadOption(f"limit={limit} keeps no image; choose 1 or more, or leave it out for all")
+        raise BadOption(f"limit={limit} keeps no example; choose 1 or more, or leave it out for all")
 
 
 def _limited(parts: Parts, limit: int, spec: str) -> Parts:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from wb.data.dataset import Split, check_memory
+from wb.data.split import Images
 
 
 def fit(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -29,7 +30,7 @@ def resized(split: Split, side: int, what: str) -> Split:
     for i, image in enumerate(split.images):
         picture = Image.fromarray(image[0] if channels == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
         images[i] = planes(fit(picture, side, side))
-    return Split(images, split.labels)
+    return Images(images, split.labels)
 
 
 def planes(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -1,11 +1,14 @@
 """Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`, `idx:PATH`, `cifar10:PATH`,
-`npz:FILE`, `npz,values=features:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`."""
+`npz:FILE`, `npz,values=features:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`, `csv:train.csv,test.csv`,
+`csv,text=text,label=category,tokenizer=words:train.csv`, `jsonl:FILES`, `listops`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import ImageColor
 
@@ -15,13 +18,20 @@ from wb.core.system.files import absolute
 FOLDERS = "imagefolder"
 ARRAYS = "npz"
 HUB = "hf"  # a data set of Hugging Face's library: a folder, or a name on its hub
+CSV, JSONL = "csv", "jsonl"  # tables of texts with labels
+LISTOPS = "listops"  # texts that are generated
+EMBEDDED = ("digits", LISTOPS)  # data that need no files
+TABLES = (CSV, JSONL)
 OPTIONS = {
     FOLDERS: ("background",),
     ARRAYS: ("values",),
     HUB: ("background", "config", "image", "label"),
+    **dict.fromkeys(TABLES, ("text", "label", "tokenizer", "length")),
 }  # images of others are never transparent
 WHITE = "white"
 FEATURES = "features"  # what values of arrays may be said to be, if they are no images
+TRAINED = ("bpe", "words")  # tokenizers that are trained on the texts
+COLUMNS = {"text_column": "text", "label_column": "label", "tokenizer": "tokenizer"}  # fields of configurations
 _NAMED = {"#ffffff": WHITE, "#000000": "black"}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}|[a-zA-Z]+")
@@ -55,7 +65,8 @@ class Spec:
             if name not in OPTIONS.get(form, ()) or not value or name in found:
                 raise BadOption(
                     f"data {text!r}: {option!r} is no option of {form!r}; {FOLDERS},background=COLOUR:PATH, "
-                    f"{ARRAYS},values={FEATURES}:FILE and {HUB},config=…,image=COLUMN,label=COLUMN:PLACE have some"
+                    f"{ARRAYS},values={FEATURES}:FILE, {HUB},config=…,image=COLUMN,label=COLUMN:PLACE and "
+                    f"{CSV},text=COLUMN,label=COLUMN,tokenizer=…:FILES have some"
                 )
             if name == "values" and value != FEATURES:
                 raise BadOption(
@@ -76,6 +87,11 @@ class Spec:
     def features(self) -> bool:
         """Whether values are numbers of any range, and no images."""
         return ("values", FEATURES) in self.choices
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places of its files: of tables several, with commas between them."""
+        return tuple(self.place.split(",")) if self.form in TABLES else (self.place,)
 
     @property
     def on_the_hub(self) -> bool:
@@ -125,4 +141,32 @@ def resolved(data: str) -> str:
         BadOption: a path that cannot be made absolute, or a background that is no colour.
     """
     spec = Spec.parse(data)
-    return data if not spec.place or spec.on_the_hub else replace(spec, place=str(absolute(spec.place))).text()
+    if not spec.place or spec.on_the_hub:
+        return data
+    places = ",".join(str(absolute(place)) for place in spec.places)
+    choices = tuple((n, str(absolute(v)) if n == "tokenizer" and v not in TRAINED else v) for n, v in spec.choices)
+    return replace(spec, place=places, choices=choices).text()
+
+
+def with_columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, options by field, with `text_column`, `label_column` and `tokenizer` as choices of its `data`.
+
+    Raises:
+        BadOption: data that are no tables.
+    """
+    asked = {name: given[field] for field, name in COLUMNS.items() if given.get(field) is not None}
+    rest = {name: value for name, value in given.items() if name not in COLUMNS}
+    if not asked:
+        return rest
+    data = given.get("data")
+    spec = None if data is None else Spec.parse(str(data))
+    if spec is None or spec.form not in TABLES:
+        option = next(f"--{field.replace('_', '-')}" for field in COLUMNS if given.get(field) is not None)
+        raise BadOption(f"{option} is for tables of texts; give it with --data {CSV}:train.csv,test.csv")
+    for name, value in asked.items():
+        if any(sign in str(value) for sign in ",:="):
+            raise BadOption(
+                f"{value!r} has a comma, a colon or an equals sign, which no {name} may have here; rename it"
+            )
+    choices = {**dict(spec.choices), **{name: str(value) for name, value in asked.items()}}
+    return {**rest, "data": resolved(replace(spec, choices=tuple(sorted(choices.items()))).text())}

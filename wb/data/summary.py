@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from wb.core.commands.progress import Progress
 from wb.core.records import Frozen
@@ -20,8 +22,8 @@ _SHOWN = 24  # images with two labels that are named one by one
 class SplitSummary(Frozen):
     """One split: the number of its images, of each class, and of those that repeat an earlier one or have one colour throughout.
 
-    `low`, `high`, and by channel `mean` and `std`, are in units of [0, 1], those of features in their own. `disputed` counts
-    images that the split also has with another label.
+    `low`, `high`, and by channel `mean` and `std`, are in units of [0, 1], those of features in their own, and those of texts of
+    their numbers of tokens. `disputed` counts images that the split also has with another label.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Summary(Frozen):
     height: int
     width: int
     features: bool = False
+    noun: Annotated[str, Field(exclude_if=lambda noun: noun == "images")] = "images"
+    described: Annotated[str, Field(exclude_if=lambda words: not words)] = ""
     classes: tuple[str, ...]
     splits: tuple[SplitSummary, ...]
     overlaps: tuple[Overlap, ...]
@@ -101,9 +105,7 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
         data=data.spec,
         name=data.name,
         fingerprint=data.fingerprint,
-        channels=data.channels,
-        height=data.height,
-        width=data.width,
+        **_shape(data),
         features=data.features,
         classes=data.classes,
         splits=tuple(
@@ -119,14 +121,18 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
     )
 
 
+def _shape(data: Dataset) -> dict[str, Any]:
+    if data.train.vocabulary is None:
+        return {"channels": data.channels, "height": data.height, "width": data.width}
+    return {"channels": 0, "height": 0, "width": 0, "noun": data.train.noun, "described": data.train.described}
+
+
 def _settled(progress: Progress, before: int, total: int, more: int) -> None:
     progress("looking for copies", before + more, total)
 
 
 def _split(name: str, split: Split, keys: Sequence[bytes], source: str, classes: int) -> SplitSummary:
-    mean, std = moments(split)
-    whole = split.images.dtype == np.uint8
-    low, high = (float(value) / (255 if whole else 1) for value in (split.images.min(), split.images.max()))
+    low, high, mean, std = _values(split)
     labels = _labels(split, keys)
     return SplitSummary(
         name=name,
@@ -137,10 +143,21 @@ def _split(name: str, split: Split, keys: Sequence[bytes], source: str, classes:
         high=high,
         mean=mean,
         std=std,
-        constant=blank(split),
+        constant=blank(split) if split.vocabulary is None else 0,
         repeated=len(repeated(keys)),
         disputed=sum(len(labels[key]) > 1 for key in keys),
     )
+
+
+def _values(split: Split) -> tuple[float, float, tuple[float, ...], tuple[float, ...]]:
+    """The smallest and the largest value, and means and deviations by channel; of texts, of their numbers of tokens."""
+    if split.vocabulary is not None:
+        counts = (split.inputs() >= 0).sum(axis=1)
+        return float(counts.min()), float(counts.max()), (float(counts.mean()),), (float(counts.std()),)
+    mean, std = moments(split)
+    whole = split.images.dtype == np.uint8
+    low, high = (float(value) / (255 if whole else 1) for value in (split.images.min(), split.images.max()))
+    return low, high, mean, std
 
 
 def _overlap(of: str, among: str, splits: dict[str, Split], keys: dict[str, list[bytes]], settled: Settled) -> Overlap:

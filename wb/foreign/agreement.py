@@ -43,9 +43,9 @@ def agreement(imported: Imported, path: Path, seed: int = 0) -> str:
         with hushed(), _torchvision():
             run = _transformers(path) if library == "transformers" else _timm(imported, origin)
             a = imported.model.architecture
-            shape = (IMAGES, a.input.channels, a.input.height, a.input.width)
+            shape = (IMAGES, a.image.channels, a.image.height, a.image.width)
             images = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-            mean, std = (torch.tensor(values)[:, None, None] for values in (a.input.mean, a.input.std))
+            mean, std = (torch.tensor(values)[:, None, None] for values in (a.image.mean, a.image.std))
             with torch.inference_mode():
                 expected, found = run((images - mean) / std), imported.model.network()(images)
     except Exception as error:  # libraries raise anything where parts of them are missing or do not fit together
@@ -85,7 +85,7 @@ def _timm(imported: Imported, origin: Origin) -> Run:
     if "architecture" not in config:
         raise Unsupported("a state dict does not say which of timm's architectures it is of")
     a = imported.model.architecture
-    settings = {"num_classes": a.head.classes, "in_chans": a.input.channels, **config.get("model_args", {})}
+    settings = {"num_classes": a.head.classes, "in_chans": a.image.channels, **config.get("model_args", {})}
     model = import_module("timm").create_model(str(config["architecture"]), pretrained=False, **settings)
     model.load_state_dict(theirs_of(imported.model), strict=False)
     run: Run = model.eval()

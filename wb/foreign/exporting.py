@@ -56,6 +56,7 @@ def export_checkpoint(model: Model, to: To, folder: Path, *, force: bool = False
         Unsupported: the library's format cannot say the architecture; says why.
         StorageFailed: a file could not be written.
     """
+    _ = model.architecture.image  # raises for networks that take something else
     target = _target(model, to)
     texts = _texts(model.architecture, target)
     tensors = _Theirs(target, model)
@@ -143,7 +144,7 @@ def _given(a: Architecture, options: Sequence[str]) -> Given:
     mixers = [getattr(block.mixer, "heads", None) for _, _, block in a.blocks()]
     every: dict[str, object] = {
         "heads": next((heads for heads in mixers if heads), None),
-        "image_size": a.input.height,
+        "image_size": a.image.height,
     }
     if a.head.pool != "pair":
         every["pool"] = a.head.pool
@@ -152,12 +153,12 @@ def _given(a: Architecture, options: Sequence[str]) -> Given:
 
 def _difference(a: Architecture, again: Architecture) -> str | None:
     """What of `a` is lost on the way there and back, but for the mean and deviation of images, which other files say."""
-    size = (again.input.channels, again.input.height, again.input.width) == (
-        a.input.channels,
-        a.input.height,
-        a.input.width,
+    size = (again.image.channels, again.image.height, again.image.width) == (
+        a.image.channels,
+        a.image.height,
+        a.image.width,
     )
-    bare = again.model_copy(update={"input": a.input}) if size and not a.input.mirrored else again
+    bare = again.model_copy(update={"input": a.input}) if size and not a.image.mirrored else again
     a, bare = _plain(a), _plain(bare)
     given, found = a.model_dump(mode="json"), bare.model_dump(mode="json")
     if given == found:
@@ -243,7 +244,7 @@ def _texts(a: Architecture, target: Target) -> dict[str, str]:
         if before != dict(target.config):
             texts[CONFIG] = json.dumps(target.config, indent=2, sort_keys=True) + "\n"
     if target.family.library == "hf" and not any(name in texts for name in PREPROCESSORS):
-        plain = not any(a.input.mean) and set(a.input.std) == {1.0}
+        plain = not any(a.image.mean) and set(a.image.std) == {1.0}
         if target.origin is None or not plain:
             texts[PREPROCESSORS[0]] = json.dumps(_preprocessor(a), indent=2, sort_keys=True) + "\n"
     return texts
@@ -254,11 +255,11 @@ def _preprocessor(a: Architecture) -> dict[str, Any]:
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
-        "size": {"height": a.input.height, "width": a.input.width},
+        "size": {"height": a.image.height, "width": a.image.width},
         "resample": 3,  # bicubic, as wb resizes
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(a.input.mean),
-        "image_std": list(a.input.std),
+        "image_mean": list(a.image.mean),
+        "image_std": list(a.image.std),
     }

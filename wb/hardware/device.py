@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
+from wb.core.specs import TOKENS
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -47,6 +48,9 @@ class Takes(Protocol):
 
     def get_inputs(self) -> Sequence[Any]:
         """Their names, types and shapes, as attributes."""
+
+    def get_modelmeta(self) -> Any:
+        """What the graph's file says besides, in its attribute `custom_metadata_map`."""
 
 
 def _runtime_version() -> str:
@@ -236,18 +240,30 @@ def said(error: Exception | str) -> str:
     return printable(text, 300)  # it contains names from the file
 
 
+TOKENS_KEY = "wb.tokens"  # metadata of a graph for texts: how many tokens it is timed with
+MOST_TOKENS = 1 << 15
+
+
 def of_run(shape: Sequence[int]) -> str | None:
     """A note for a reading of one run whose first input has `shape`: how many examples it takes; None for a single one."""
+    if len(shape) == 2 and shape[0] == 1 and shape[1] > 1:
+        return f"of one text of {shape[1]} tokens"
     if not shape or shape[0] <= 1:
         return None
     return f"of one run, which takes {shape[0]} " + ("images" if len(shape) == 4 else "along its input's first axis")
 
 
-def example_inputs(loaded: Takes, batch: int = 1, seed: int = 0) -> dict[str, NDArray[Any]]:
+def usual_tokens(loaded: Takes) -> int | None:
+    """The number of tokens that a graph for texts names as the one to time it with; None where it names none."""
+    found = loaded.get_modelmeta().custom_metadata_map.get(TOKENS_KEY, "")
+    return int(found) if found.isdecimal() and 0 < int(found) <= MOST_TOKENS else None
+
+
+def example_inputs(loaded: Takes, batch: int = 1, seed: int = 0, tokens: int | None = None) -> dict[str, NDArray[Any]]:
     """Random inputs that fit the graph: name of the input -> array.
 
     Floats are uniform in [0, 1). Integers are 1 for masks, else 0 or 1 (ids that are valid in any vocabulary). A dynamic
-    first axis becomes `batch`.
+    first axis becomes `batch`, and one called "tokens" as many as are given, or as the graph names.
 
     Raises:
         Unsupported: another axis is dynamic, an input is not a dense tensor, or the graph has a fixed batch other than `batch`.
@@ -257,7 +273,9 @@ def example_inputs(loaded: Takes, batch: int = 1, seed: int = 0) -> dict[str, ND
     for spec in loaded.get_inputs():
         if spec.type not in DTYPES:
             raise Unsupported(f"input {spec.name!r} is {spec.type}; inputs can be made for {', '.join(DTYPES)}")
-        shape = _shape(spec.name, spec.shape, batch)
+        known = tokens or usual_tokens(loaded)
+        declared = [known if known is not None and axis == TOKENS and n else axis for n, axis in enumerate(spec.shape)]
+        shape = _shape(spec.name, declared, batch)
         dtype = DTYPES[spec.type]
         if np.issubdtype(dtype, np.floating):
             made[spec.name] = rng.random(shape).astype(dtype)

@@ -14,7 +14,7 @@ import torch
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import image_spec
 from wb.core.system.files import read_text
 from wb.data import Dataset
@@ -22,12 +22,13 @@ from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
 from wb.data.spec import FOLDERS, HUB, Spec, resolved, with_background
 from wb.export.foreign.opening import read_metadata
+from wb.export.graph import TOKENIZER_KEY, read_classes, read_image
 from wb.export.graph import read_architecture as architecture_of_graph
-from wb.export.graph import read_classes, read_image
 from wb.foreign.reading import load, read_header
 from wb.jobs.frame.config import DataConfig, JobConfig
 from wb.jobs.kinds import ARCHITECTURE, GRAPH, MODELS, need, need_model
-from wb.models.files.history import Known, data_of
+from wb.models.files.header import TOKENIZER
+from wb.models.files.history import Known, data_of, tokenizer_of
 from wb.models.model import Model, Step, read_history
 from wb.spaces.stock import Stock
 from wb.tasks.names import matched
@@ -133,14 +134,30 @@ def read(
 
     Raises:
         BadData: the data are damaged or do not fit the model, or have other classes.
+        Unsupported: the model takes texts.
         WbError: as `read_model` and `wb.data.load` say.
     """
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
     model = read_model(file, data, seed, progress)
-    data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=by_index)
+    check_images(model.architecture, what=str(file or "the stock model"))
+    data, notes = fitted(
+        data,
+        model.architecture,
+        str(file or "the stock model"),
+        by_index=by_index,
+    )
     for note in (*notes, *changed(model.history, data)):
         say(note)
     return model, data
+
+
+def check_images(architecture: Architecture | None, what: str) -> None:
+    """Raises `Unsupported` for a network that takes texts, which jobs on trained models do not work on yet."""
+    if architecture is not None and architecture.input.usual_tokens is not None:
+        raise Unsupported(
+            f"{what} takes texts, and this works on networks that take images; texts can be trained, searched, exported, "
+            "measured and predicted"
+        )
 
 
 def read_for(config: JobConfig, file: Path | None, seed: int, progress: Progress, *, say: Say) -> tuple[Model, Dataset]:
@@ -194,11 +211,23 @@ def read_data(
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
     architecture, history = about(file)
     if architecture is not None:
-        data, notes = fitted(data, architecture, str(file), by_index=by_index)
+        data, notes = fitted(taken(data, architecture, history), architecture, str(file), by_index=by_index)
         return data, [*notes, *changed(history, data)]
     labels, classes = read_classes(file)
     data, notes = matched(data, labels, classes, str(file), by_index=by_index)
     return data.prepared(images), [described(images), *notes]
+
+
+def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) -> Dataset:
+    """`data` as a model with that history takes them: texts written with its own tokenizer and cut to its longest."""
+    tokenizer = tokenizer_of(history)
+    if tokenizer is None or data.train.vocabulary is None:
+        return data
+    from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
+
+    length = int(architecture.layout.shape[0])
+    usual = architecture.input.usual_tokens or length
+    return data.written_by(Vocabulary(tokenizer, length, usual))
 
 
 def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
@@ -222,7 +251,10 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
         own, history = read_header(beside)
         if own == architecture:
             return architecture, history
-    return architecture, read_history(metadata.get("wb.history", "[]"), path)
+    history = read_history(metadata.get("wb.history", "[]"), path)
+    if TOKENIZER_KEY in metadata:
+        history = (*history, Step(name="export", arguments={TOKENIZER: metadata[TOKENIZER_KEY]}))
+    return architecture, history
 
 
 def changed(history: Iterable[Step], data: Dataset) -> list[str]:
@@ -250,10 +282,10 @@ def _common(histories: Iterable[Iterable[Step]]) -> Known | None:
 def _side(path: Path, architecture: Architecture | None) -> int | None:
     """The side of the square images that a network takes; None if they are not square or it is not known."""
     if architecture is not None:
-        size: tuple[int | None, int | None] = (architecture.input.height, architecture.input.width)
-    else:
-        size = read_image(path)
-    return size[0] if size[0] == size[1] else None
+        _, *size = architecture.input.specs()[0].example
+        return int(size[0]) if len(size) == 2 and size[0] == size[1] else None
+    height, width = read_image(path)
+    return height if height == width else None
 
 
 def _takes_digits(architecture: Architecture | None) -> bool:

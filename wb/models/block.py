@@ -14,7 +14,7 @@ from wb.core.architecture import Block, Stage
 from wb.core.layout import Layout
 from wb.core.records import Join, Norm, Operator, Unnormed
 from wb.models.joins.base import JoinModule
-from wb.models.layers.operator import NOTHING, Context, OperatorModule
+from wb.models.layers.operator import OperatorModule
 from wb.models.norms.base import NormModule
 from wb.models.walk import Kind, State, Sublayer, Wiring
 
@@ -82,10 +82,10 @@ class BlockModule(nn.Module):
                 )
                 first = False
 
-    def forward(self, wiring: Wiring, state: State, context: Context = NOTHING) -> State:
+    def forward(self, wiring: Wiring, state: State) -> State:
         """The state behind the block."""
         for at in self.sublayers(wiring):
-            state = at(state, context)
+            state = at(state)
         return state
 
 

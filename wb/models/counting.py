@@ -48,18 +48,19 @@ def count_bytes(architecture: Architecture) -> Reading:
 
 
 def count_macs(architecture: Architecture) -> Reading:
-    """Multiply-accumulates for one image: matrix products and convolutions, as torch counts them.
+    """Multiply-accumulates for one image, or one text of usual length: matrix products and convolutions, as torch counts them.
 
     They are counted on the `meta` device, where no fused kernel hides attention (on the CPU torch does not count it), and once
     for every operator, as networks of a search or of a pruning have most of theirs in common.
     Limits: norms, softmax, pooling and biases are not counted.
     """
-    found = _ends(architecture.bare())["Global"] + block_macs(architecture)
+    found = _ends(architecture.usual.bare())["Global"] + block_macs(architecture)
     return Reading(value=found, unit="MAC", how="counted")
 
 
 def block_macs(architecture: Architecture) -> float:
     """Multiply-accumulates of the blocks alone, for one image: what `count_macs` counts without stem, merges and head."""
+    architecture = architecture.usual
     operators = sum(
         _operator_macs(record, stage.embed, layout)
         for stage, layout in zip(architecture.stages, architecture.layouts(), strict=True)
@@ -76,6 +77,7 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
 
     `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions.
     """
+    architecture = architecture.usual
     network, counts, views = skeleton(architecture), _ends(architecture.bare()), architecture.input.views
     kept, groups = precisions(architecture), groups_of(network)
     found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
@@ -100,7 +102,7 @@ def _ends(bare: Architecture) -> Mapping[str, float]:
     """Multiply-accumulates of a network without blocks, by the names of its modules; that of the whole is `Global`."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        skeleton(bare)(*shapes_only(bare.input.specs(), 1).values())
+        skeleton(bare)(*shapes_only(bare.input.specs(), 1, bare.layout.tokens - bare.prefix).values())
     return {name: sum(found.values()) / 2 for name, found in counter.get_flop_counts().items()}
 
 

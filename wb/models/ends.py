@@ -86,8 +86,11 @@ class HeadModule(End[Head]):
     ) -> None:
         super().__init__(record)
 
-    def pooled(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """What its linear map reads of the stream: (B, N, D) -> (B, ..., D); `norm` is the network's last, None without one."""
+    def pooled(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None, mask: Tensor | None = None) -> Tensor:
+        """What its linear map reads of the stream: (B, N, D) -> (B, ..., D).
+
+        `norm` is the network's last, None without one; `mask` (B, N) is true at the tokens that count, None if all do.
+        """
         raise NotImplementedError
 
     def outputs(self, network: Any, pooled: Tensor) -> Tensor:

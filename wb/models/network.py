@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported, out_of_memory
 from wb.models.block import BlockModule, build_norm, build_wiring, class_at
 from wb.models.ends import HeadModule, PositionModule
 from wb.models.layers.convolution import BatchNormed
-from wb.models.layers.operator import NOTHING, PartModule
+from wb.models.layers.operator import NOTHING, Context, PartModule
 from wb.models.layers.planes import laid
 from wb.models.layers.tensors import parameter
 from wb.models.merges.base import MergeModule
@@ -25,8 +26,19 @@ from wb.models.walk import State, Sublayer, Wiring
 MAX_PARAMETERS = 1 << 31  # 8 GB; training takes four times that
 
 
+class Dropout(NamedTuple):
+    """The shares that are dropped in training: of the first block's input, of sub-layers' outputs, of what the head reads."""
+
+    embedding: float = 0.0
+    inside: float = 0.0
+    head: float = 0.0
+
+
 class Network(nn.Module):
     """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
+
+    Texts are ids (B, N), negative at padding; or any ids there, with a mask (B, N) that is not zero at tokens that count, which
+    is how graphs have it. `dropout` is for training, and not of the architecture.
 
     `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
     norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the
@@ -41,11 +53,12 @@ class Network(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         first, last = a.stages[0].embed, a.stages[-1].embed
-        for name, values in (("mean", a.input.mean), ("std", a.input.std)):
+        self.dropout = Dropout()
+        for name, values in a.input.moments.items():
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.mean: Tensor
         self.std: Tensor
-        self.stem: StemModule = class_at(a.stem.module)(a.stem, a.input.channels, first, device)
+        self.stem: StemModule = class_at(a.stem.module)(a.stem, a.input, first, device)
         layouts = self.layouts = list(a.layouts())
         self.positions: PositionModule = class_at(a.position.module)(a.position, self, first, layouts[0], device)
         shape = (first,) if a.prefix == 1 else (a.prefix, first)
@@ -115,70 +128,89 @@ class Network(nn.Module):
         """The merge that a stage begins with, which is not the first."""
         return cast(MergeModule, self.merges[stage - 1])
 
-    def begin(self, pixel_values: Tensor) -> State:
-        """The state before the first sub-layer."""
-        return self.wiring(0).begin(self.tokens(pixel_values), 0)
+    def begin(self, inputs: Tensor, mask: Tensor | None = None) -> State:
+        """The state before the first sub-layer; `mask` is that of graphs."""
+        inputs, counts = self.stem.unpadded(inputs) if mask is None else (inputs, mask.bool())
+        return self.wiring(0).begin(self.tokens(inputs), 0)._replace(context=self._context(counts))
+
+    def _context(self, counts: Tensor | None) -> Context:
+        """What is known of a run whose stem has tokens that count (B, N), and others."""
+        dropout = self.dropout.inside if self.training else 0.0
+        if counts is None:
+            return Context(dropout=dropout) if dropout else NOTHING
+        if self.architecture.prefix:
+            counts = torch.cat([torch.ones_like(counts[:, :1]).expand(-1, self.architecture.prefix), counts], dim=1)
+        return Context(counts, counts[:, None, None, :], dropout)
 
     def enter(self, state: State, stage: int) -> State:
         """The state at the start of `stage`, from a state in that stage or an earlier one; merges between them are run."""
         while state.stage < stage:
             after = state.stage + 1
             tokens = self.merges[state.stage](self.wiring(state.stage).end(state))
-            state = self.wiring(after).begin(laid(tokens, self.layouts[after]), after)
+            begun = self.wiring(after).begin(laid(tokens, self.layouts[after]), after)
+            state = begun._replace(context=state.context)
         return state
 
     def end(self, state: State) -> Tensor:
         """The logits (B, classes) of a network that ends with `state`; later merges are run."""
         state = self.enter(state, len(self.stages) - 1)
-        return self.answered(self.wiring(state.stage).end(state))
+        return self.answered(self.wiring(state.stage).end(state), state.context.mask)
 
-    def run(
-        self, pixel_values: Tensor, step: Callable[[State, Sublayer], State] = lambda state, at: at(state)
-    ) -> Tensor:
+    def run(self, inputs: Tensor, step: Callable[[State, Sublayer], State] = lambda state, at: at(state)) -> Tensor:
         """The logits if every sub-layer changes the state by `step`."""
-        state = self.begin(pixel_values)
+        state = self.begin(inputs)
         for at in self.walk():
             state = step(self.enter(state, at.stage), at)
         return self.end(state)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """The same logits as `run`, but with blocks called as modules, so that hooks and exporters see them."""
-        state, context = self.begin(pixel_values), NOTHING
+        state = self.begin(inputs, mask)
         for i in range(len(self.stages)):
             state = self.enter(state, i)
             for block in self.blocks(i):
-                state = block(self.wiring(i), state, context)
+                state = block(self.wiring(i), state)
         return self.end(state)
 
     # -------------------------------------------------------------------------------------------------------- the ends
 
-    def normalised(self, pixel_values: Tensor) -> Tensor:
-        """The input of the stem: (B, channels, height, width) -> the same shape.
+    def normalised(self, inputs: Tensor) -> Tensor:
+        """The input of the stem: (B, channels, height, width) -> the same shape; ids stay as they are.
 
         For each image that is mirrored there are two in place of one, here and in every block.
         """
-        if self.architecture.input.mirrored:
-            pixel_values = torch.stack([pixel_values, pixel_values.flip(-1)], dim=1).flatten(0, 1)
-        normalised: Tensor = (pixel_values - self.mean.to(pixel_values)) / self.std.to(pixel_values)
+        if not self.architecture.input.moments:
+            return inputs
+        if self.architecture.input.views > 1:
+            inputs = torch.stack([inputs, inputs.flip(-1)], dim=1).flatten(0, 1)
+        normalised: Tensor = (inputs - self.mean.to(inputs)) / self.std.to(inputs)
         return normalised
 
-    def tokens(self, pixel_values: Tensor) -> Tensor:
-        """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns)."""
-        x = laid(self.stem(self.normalised(pixel_values)), self.layouts[0])
+    def tokens(self, inputs: Tensor) -> Tensor:
+        """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns).
+
+        Of ids (B, N), which are all of the vocabulary, it is (B, N, D).
+        """
+        x = laid(self.stem(self.normalised(inputs)), self.layouts[0])
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.shape[0], self.architecture.prefix, -1), x], dim=1)
         x = self.positions.placed(self, x)
-        return x if self.first is None else cast(Tensor, self.first(x))
+        x = x if self.first is None else cast(Tensor, self.first(x))
+        return F.dropout(x, self.dropout.embedding) if self.training and self.dropout.embedding else x
 
-    def pooled(self, x: Tensor) -> Tensor:
-        """The input of the head's linear map: (B, N, D) -> (B, D), the mean of an image and its mirror image."""
-        pooled = self.answer.pooled(x, self.norm)
+    def pooled(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The input of the head's linear map: (B, N, D) -> (B, D), the mean of an image and its mirror image.
+
+        `mask` (B, N) is true at the tokens that count, None if all do.
+        """
+        pooled = self.answer.pooled(x, self.norm, mask)
         views = self.architecture.input.views
-        return pooled if views == 1 else pooled.unflatten(0, (-1, views)).mean(dim=1)
+        pooled = pooled if views == 1 else pooled.unflatten(0, (-1, views)).mean(dim=1)
+        return F.dropout(pooled, self.dropout.head) if self.training and self.dropout.head else pooled
 
-    def answered(self, x: Tensor) -> Tensor:
-        """The last norm, pooling and the head: (B, N, D) -> (B, classes)."""
-        return self.answer.outputs(self, self.pooled(x))
+    def answered(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The last norm, pooling and the head: (B, N, D) -> (B, classes), `mask` as in `pooled`."""
+        return self.answer.outputs(self, self.pooled(x, mask))
 
 
 def build(architecture: Architecture, device: torch.device | str | None = None) -> Network:

@@ -16,6 +16,7 @@ from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from wb.core.architecture import Stage
 from wb.models.joins.base import JoinModule
@@ -26,11 +27,13 @@ Kind = Literal["mixer", "ffn"]
 
 
 class State(NamedTuple):
-    """The state between two sub-layers: the residual stream (B, N, D), its stage, and further tensors of the wiring."""
+    """The state between two sub-layers: the residual stream (B, N, D), its stage, further tensors of the wiring, and the
+    context of the run."""
 
     stream: Tensor
     stage: int
     memory: tuple[Tensor, ...] = ()
+    context: Context = NOTHING
 
 
 class Wiring(PartModule):
@@ -115,9 +118,10 @@ class Sublayer:
         """The input of the operator: (B, N, D)."""
         return self.wiring.read(state, self)
 
-    def contribution(self, state: State, context: Context = NOTHING) -> Tensor:
+    def contribution(self, state: State) -> Tensor:
         """The contribution to the stream: (B, N, D)."""
-        return self.joined(self.operator(self.read(state), context))
+        given = self.joined(self.operator(self.read(state), state.context))
+        return F.dropout(given, state.context.dropout) if state.context.dropout else given
 
     def joined(self, output: Tensor) -> Tensor:
         """The contribution of an operator with that output: (B, N, D)."""
@@ -127,11 +131,11 @@ class Sublayer:
         """The state after the sub-layer has contributed `given`."""
         return self.wiring.add(state, self, given)
 
-    def __call__(self, state: State, context: Context = NOTHING) -> State:
+    def __call__(self, state: State) -> State:
         """The state after the sub-layer."""
         if self.operator.carries:
-            return state._replace(stream=self.operator(state.stream, context))
-        return self.add(state, self.contribution(state, context))
+            return state._replace(stream=self.operator(state.stream, state.context))
+        return self.add(state, self.contribution(state))
 
     @property
     def adds(self) -> bool:

@@ -113,7 +113,7 @@ def _by_index(
 
 def _moved(data: Dataset, labels: tuple[str, ...], index: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Dataset:
     def moved(split: Split) -> Split:
-        return replace(split, labels=index[split.labels].astype(np.int64))
+        return split.labelled(index[split.labels].astype(np.int64))
 
     train, validation, test = (moved(split) for split in (data.train, data.validation, data.test))
     return replace(data, classes=labels, train=train, validation=validation, test=test)

@@ -26,6 +26,6 @@ def computed(network: Callable[[Tensor], Tensor], images: Tensor, recipe: Recipe
     """The outputs of a network in training, as the recipe computes: (B, channels, height, width) -> (B, classes) in float32."""
     if not recipe.bf16:
         return network(images)
-    laid = images.contiguous(memory_format=torch.channels_last)
+    laid = images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images
     with torch.autocast(images.device.type, torch.bfloat16):
         return network(laid).float()

@@ -26,8 +26,8 @@ def data_stage(data: Dataset, seconds: float) -> Planned:
     counts = " + ".join(f"{len(split):,}" for split in (data.train, data.validation, data.test))
     size = ", ".join(spec.text for spec in data.specs())
     shown = ", ".join(data.classes[:10]) + (", …" if len(data.classes) > 10 else "")
-    text = f"{data.spec}: {counts} images for training, validation, test, of {size} in {len(data.classes)} classes ({shown})"
-    return Planned("data", text, seconds)
+    text = f"{data.spec}: {counts} {data.train.noun} for training, validation, test, of {size} in {len(data.classes)} classes"
+    return Planned("data", f"{text} ({shown})", seconds)
 
 
 def network_stage(architecture: Architecture, name: str) -> Planned:

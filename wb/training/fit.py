@@ -34,12 +34,12 @@ class TrainingDiverged(WbError, ArithmeticError):
 
 @dataclass(frozen=True)
 class Batch:
-    """The batch of one step of `fit`: images (B, channels, height, width) in [0, 1], labels (B,), step and number of steps.
+    """The batch of one step of `fit`: inputs as networks take them (B, ...), labels (B,), step and number of steps.
 
-    `mixed` says what else is in the images.
+    Images are in [0, 1] (B, channels, height, width), `mixed` says what else is in them; texts are ids (B, N).
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     step: int
     steps: int
@@ -152,7 +152,8 @@ def _epoch(
     device = next(iter(weights.values())).device
     steps, optimizer = recipe.steps(len(split)), state.optimizer
     generator = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
-    size = side(recipe, state.epoch, min(split.images.shape[2:]))
+    size = side(recipe, state.epoch, min(split.images.shape[2:])) if recipe.resolution else 0
+    split = split.varied(recipe.merge_dropout, seed * 100_003 + state.epoch)
     losses: list[float] = []
     first = state.epoch * (steps // recipe.epochs)
     for step, (images, labels) in enumerate(batches(split, recipe.batch, shuffle=True, generator=generator), first):

@@ -19,7 +19,8 @@ def decayed(module: nn.Module) -> frozenset[str]:
     matrices of torch's linear layers and convolutions decay.
     """
     heads = set(module.answer.readers) if isinstance(module, Network) else set()
-    return frozenset(_linear(module)) | heads
+    tables = {f"{name}.{local}" for name, part in module.named_modules() for local in _tables(part)}
+    return frozenset(_linear(module)) | heads | tables
 
 
 def matrices(module: nn.Module) -> dict[str, int]:
@@ -33,6 +34,10 @@ def matrices(module: nn.Module) -> dict[str, int]:
         last = [f"{name}.weight".lstrip(".") for name, part in module.named_modules() if isinstance(part, nn.Linear)]
         found = {name: outputs for name, outputs in found.items() if name not in last[-1:]}
     return {name: outputs for name, outputs in found.items() if not _single(module.get_parameter(name))}
+
+
+def _tables(part: nn.Module) -> tuple[str, ...]:
+    return part.looked_up if isinstance(part, PartModule) else ()
 
 
 def _single(weight: nn.Parameter) -> bool:
@@ -54,7 +59,7 @@ def _of_part(part: nn.Module) -> dict[str, int]:
         case OperatorModule():
             return part.outputs
         case PartModule():  # stems, merges
-            return {name: 1 for name in part.axes if getattr(part, name).dim() > 1}
+            return {n: 1 for n in part.axes if getattr(part, n).dim() > 1 and n not in part.looked_up}
         case _ if isinstance(part, _MAPS):
             return {name: 1 for name, weight in part.named_parameters(recurse=False) if weight.dim() > 1}
         case _:

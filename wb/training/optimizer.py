@@ -40,7 +40,9 @@ class Optimizer:
         orthogonal = {name: weight for name, weight in orthogonal.items() if weight.is_contiguous()}
         rest = {name: weight for name, weight in weights.items() if name not in orthogonal}
         fused = all(weight.device.type in FUSED for weight in rest.values())
-        self._adam = torch.optim.AdamW(_groups(rest, decayed, recipe), lr=recipe.learning_rate, fused=fused)
+        self._adam = torch.optim.AdamW(
+            _groups(rest, decayed, recipe), lr=recipe.learning_rate, betas=(0.9, recipe.second), fused=fused
+        )
         self._flat = [(weight, _flat(weight, matrices[name])) for name, weight in orthogonal.items()]
         self._muon = _muon([flat for _, flat in self._flat], recipe) if self._flat else None
 

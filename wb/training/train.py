@@ -16,10 +16,12 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData
 from wb.core.measures.readings import Reading
+from wb.core.specs import IDS, PIXELS
 from wb.data import Dataset, Split
 from wb.data.batches import batches
+from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, from_network
-from wb.models.network import Network, build
+from wb.models.network import Dropout, Network, build
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.names import matched
@@ -66,6 +68,7 @@ def train(
         report=report,
     )
     arguments = {**data.origin, "architecture": architecture.key, **recipe.arguments, **_seen(found)}
+    arguments |= written_with(data.train)
     step = Step(name="train", arguments=arguments, seed=seed, version=__version__)
     return from_network(architecture, network, (step,))
 
@@ -152,6 +155,8 @@ def fit_module(
         with evaluating(module):
             return mirrored(module, data.validation, task, device)
 
+    if isinstance(module, Network):
+        module.dropout = Dropout(recipe.embedding_dropout, recipe.dropout, recipe.head_dropout)
     weights = dict(module.named_parameters())
     device = next(iter(weights.values())).device
     if only is not None:
@@ -214,7 +219,7 @@ def distilled(
     """
 
     def backward(batch: Batch) -> float:
-        loss = taught(computed(network, batch.images, recipe), batch, teacher, recipe, task)
+        loss = taught(computed(network, batch.inputs, recipe), batch, teacher, recipe, task)
         loss.backward()
         return loss.item()
 
@@ -229,7 +234,7 @@ def taught(
     if teacher is None:
         return loss
     with torch.no_grad():
-        target = computed(teacher, batch.images, recipe)
+        target = computed(teacher, batch.inputs, recipe)
     return (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
 
 
@@ -237,12 +242,14 @@ def score(
     network: Callable[[Tensor], Tensor], split: Split, task: Task, device: torch.device, batch: int = 256
 ) -> Reading:
     """The task's metric in torch; reports use `wb.export.score`, which reads it from the exported file."""
-    each = []
+    each, labels = [], []
     with torch.inference_mode(), evaluating(network):
-        for images, labels in batches(split, batch, shuffle=False):
-            outputs = network(images.to(device)).cpu()
-            each.append(task.grade(outputs.numpy(), labels.numpy()).each)
-    return task.reading(Grades(np.concatenate(each), split.labels), f"torch {device}")
+        for part in map(split.take, split.together(batch)):
+            for inputs, answers in batches(part, batch, shuffle=False):
+                outputs = network(inputs.to(device)).cpu()
+                each.append(task.grade(outputs.numpy(), answers.numpy()).each)
+                labels.append(answers.numpy())
+    return task.reading(Grades(np.concatenate(each), np.concatenate(labels)), f"torch {device}")
 
 
 def fitted(
@@ -272,12 +279,23 @@ def _seen(found: Mirrored | None) -> dict[str, Any]:
     return {} if found is None else {"flips": found.keeps, "mirrored": found.text}
 
 
+def written_with(split: Split) -> dict[str, str]:
+    """What a history step records of how texts are written; nothing for images."""
+    return {} if split.vocabulary is None else {TOKENIZER: split.vocabulary.text}
+
+
 def check_images(architecture: Architecture, data: Dataset) -> None:
     """Raises `BadData` unless the images of `data` are what `architecture` takes."""
     if data.specs() == architecture.input.specs():
         return
     given, taken = (", ".join(spec.text for spec in specs) for specs in (data.specs(), architecture.input.specs()))
-    size, channels = architecture.input, architecture.input.channels
+    if data.specs()[0].name != architecture.input.specs()[0].name or data.train.vocabulary is not None:
+        called = {PIXELS: "images", IDS: "texts"}
+        own, wanted = (called[specs[0].name] for specs in (data.specs(), architecture.input.specs()))
+        raise BadData(
+            f"data {data.spec!r} have {own} ({given}), and the model takes {wanted} ({taken}); name other data with --data"
+        )
+    size, channels = architecture.image, architecture.image.channels
     advice = "name other data with --data"
     if channels != data.channels:
         kinds = {1: "grey", 3: "in colour"}

@@ -19,6 +19,7 @@ from wb.compress.depth.drop import sublayers, without
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadOption
 from wb.data import Split
+from wb.data.split import Images
 from wb.models.block import BlockModule
 from wb.models.model import Model
 from wb.models.named import axes_of
@@ -42,8 +43,8 @@ SOME = pytest.mark.parametrize(
 
 def random_split(a: Architecture, count: int = 7) -> Split:
     rng = np.random.default_rng(1)
-    images = rng.random((count, a.input.channels, a.input.height, a.input.width), dtype=np.float32)
-    return Split(images, rng.integers(a.head.classes, size=count))
+    images = rng.random((count, a.image.channels, a.image.height, a.image.width), dtype=np.float32)
+    return Images(images, rng.integers(a.head.classes, size=count))
 
 
 def silenced(model: Model, sublayer: str) -> Model:
@@ -251,7 +252,7 @@ def test_a_network_of_switched_off_blocks() -> None:
 
 def test_the_images_are_spread_over_the_split() -> None:
     labels = np.repeat(np.arange(5), 20)
-    split = Split(np.zeros((100, 1, 2, 2), dtype=np.uint8), labels)
+    split = Images(np.zeros((100, 1, 2, 2), dtype=np.uint8), labels)
     assert np.bincount(chosen(split, 10).labels).tolist() == [2] * 5
     assert chosen(split, None) is split
     assert chosen(split, 100) is split

@@ -13,7 +13,7 @@ from wb.compress.depth.report import About, page, result, write_depth_report
 from wb.core.architecture import Block, Stage
 from wb.core.errors import BadOption
 from wb.core.records import ImageInput, Mlp, PatchStem, Pool
-from wb.data import Split
+from wb.data.split import Images
 from wb.models.model import from_network
 from wb.models.network import build
 
@@ -27,7 +27,7 @@ def analysis_of(image: ImageInput, *blocks: Block) -> DepthAnalysis:
     network = build(a)
     network.reset()
     rng = np.random.default_rng(0)
-    split = Split(rng.random((9, 1, 8, 8), dtype=np.float32), rng.integers(3, size=9))
+    split = Images(rng.random((9, 1, 8, 8), dtype=np.float32), rng.integers(3, size=9))
     return analyze_depth(from_network(a, network), split)
 
 

@@ -15,7 +15,8 @@ from wb.compress.nvit.compensate import compensated, lane_of
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import with_precisions
 from wb.core.records import ImageInput, Mlp, PatchStem, Scale, Softmax
-from wb.data import Dataset, Split
+from wb.data import Dataset
+from wb.data.split import Images
 from wb.models.axes import Select
 from wb.models.model import Model, remap_model
 
@@ -29,7 +30,7 @@ A = assembled(
 @pytest.fixture(scope="module")
 def noise() -> Dataset:
     rng = np.random.default_rng(0)
-    split = Split(rng.random((120, 2, 8, 8), dtype=np.float32), rng.integers(3, size=120))
+    split = Images(rng.random((120, 2, 8, 8), dtype=np.float32), rng.integers(3, size=120))
     return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
 
 
@@ -68,7 +69,7 @@ def test_what_is_left_comes_nearer_and_keeps_its_scales(a: Architecture, noise: 
 def test_labels_do_not_count(noise: Dataset) -> None:
     dense = random_model(A)
     pruned, kept = cut(dense)
-    other = replace(noise, train=Split(noise.train.images, (noise.train.labels + 1) % 3))
+    other = replace(noise, train=Images(noise.train.images, (noise.train.labels + 1) % 3))
     assert (
         compensated(pruned, dense, kept, other).fingerprint() == compensated(pruned, dense, kept, noise).fingerprint()
     )

@@ -25,7 +25,8 @@ from wb.core.records.ffns import Inverted
 from wb.core.records.mixers import Depthwise
 from wb.core.records.norms import BatchNorm
 from wb.core.records.stems import MobileStem
-from wb.data import Dataset, Split
+from wb.data import Dataset
+from wb.data.split import Images
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
@@ -200,7 +201,7 @@ def test_a_budget_is_reachable_where_pruning_reaches_it(small: Architecture, str
 
 
 def test_statistics_are_those_of_what_is_left() -> None:
-    split = Split(images(hybrid(), 24).numpy(), np.arange(24) % 3)
+    split = Images(images(hybrid(), 24).numpy(), np.arange(24) % 3)
     noise = Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
     model, dense = random_model(hybrid(), gain=1.0), count_macs(hybrid()).value
     costs = {"macs": counted(hybrid(), "macs")}
@@ -221,7 +222,7 @@ def wide(side: int = 8) -> Architecture:
 
 
 def noise_of(a: Architecture) -> Dataset:
-    split = Split(images(a, 24).numpy(), np.arange(24) % 3)
+    split = Images(images(a, 24).numpy(), np.arange(24) % 3)
     return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
 
 

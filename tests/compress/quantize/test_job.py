@@ -26,7 +26,8 @@ from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadData, BadOption, BudgetMissed, WbError
 from wb.core.precision import precisions
 from wb.core.specs import PIXELS
-from wb.data import Dataset, Split
+from wb.data import Dataset
+from wb.data.split import Images
 from wb.export.counting.count import model_energy
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import export, read_architecture
@@ -158,7 +159,7 @@ def test_mixed_keeps_its_budget_and_shows_what_it_tried(striped: Model, stripes:
     assert load(tmp_path / "q.safetensors").architecture == record.architecture
 
 
-class Unread(Split):
+class Unread(Images):
     """A split that nobody may look at yet."""
 
     def pixels(self, rows: object = None) -> Any:

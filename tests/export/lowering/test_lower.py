@@ -95,7 +95,7 @@ def model_of(a: Architecture, seed: int = 0) -> Model:
 
 def images(a: Architecture, count: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(count, a.input.channels, a.input.height, a.input.width, generator=generator)
+    return torch.rand(count, a.image.channels, a.image.height, a.image.width, generator=generator)
 
 
 def logits(path: Path, x: torch.Tensor) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.core.statistics.paired import Paired
 from wb.data import Dataset, Split
+from wb.data.split import Images
 from wb.export.graph import export
 from wb.export.score import outputs, score
 from wb.fusion.curve import point
@@ -71,7 +72,7 @@ def stripes(stripes: Dataset) -> Dataset:
 
     def noisy(split: Split) -> Split:
         noise = rng.random(split.images.shape, dtype=np.float32)
-        return Split((0.3 * split.images + 0.7 * noise).astype(np.float32), split.labels)
+        return Images((0.3 * split.images + 0.7 * noise).astype(np.float32), split.labels)
 
     fit, validation, test = (noisy(split) for split in (stripes.train, stripes.validation, stripes.test))
     return replace(stripes, train=fit, validation=validation, test=test)
@@ -437,7 +438,7 @@ def test_bad_models_and_data(folder: Path, stripes: Dataset, tmp_path: Path) -> 
         with pytest.raises(error, match=words):
             job_of(given, stripes, tmp_path / "x.pt", CONFIG)()
         assert files(tmp_path) == before, name
-    small = Split(stripes.train.images[:, :, :4, :4], stripes.train.labels)
+    small = Images(stripes.train.images[:, :, :4, :4], stripes.train.labels)
     other = replace(stripes, train=small, validation=small, test=small)
     with pytest.raises(BadData, match="name other data with --data"):
         job_of(files_of(folder), other, tmp_path / "x.pt")

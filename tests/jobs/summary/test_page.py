@@ -12,6 +12,7 @@ from PIL import Image
 from tests.pages import Page
 from wb.core.errors import BadOption
 from wb.data import Dataset, Split
+from wb.data.split import Images
 from wb.data.summary import Summary, summarize
 from wb.jobs.calls.results import Data
 from wb.jobs.summary.page import page, write
@@ -25,7 +26,7 @@ def made(names: tuple[str, ...] = ("<b>cat</b>", "dog"), *, uneven: int = 0) -> 
     def split(count: int) -> Split:
         labels = np.arange(count) % len(names)
         labels[:uneven] = 0
-        return Split(random.integers(0, 256, (count, 3, 120, 8), dtype=np.uint8), labels.astype(np.int64))
+        return Images(random.integers(0, 256, (count, 3, 120, 8), dtype=np.uint8), labels.astype(np.int64))
 
     return Dataset(
         "made", "made", split(50), split(20), split(20), names, "0" * 16, notes=("left out of it: two files",)

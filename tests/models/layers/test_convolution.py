@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.networks import of_channels
 from wb.core.layout import Layout
 from wb.core.records.ffns import Fused
 from wb.core.records.merges import Conv3x3, Dw3
@@ -84,7 +85,7 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[Any, Tensor], Tensor]]] = {
     "fused": (lambda: FusedModule(Fused(mlp=7), 4, LAYOUT), fused),
     "dw3": (lambda: Dw3Module(Dw3(), 4, LAYOUT, 6), dw3),
     "conv3": (lambda: Conv3x3Module(Conv3x3(), 4, LAYOUT, 6), conv3),
-    "mobile": (lambda: MobileStemModule(MobileStem(patch=4, width=5), 4, 6), mobile),
+    "mobile": (lambda: MobileStemModule(MobileStem(patch=4, width=5), of_channels(4), 6), mobile),
     "batch": (lambda: BatchNormModule(BatchNorm(eps=1e-3), 4), lambda m, x: norm(m, "", x, 1e-3)),
 }
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.networks import of_channels
 from wb.core.layout import Layout
 from wb.core.records.ffns import Squeeze
 from wb.core.records.merges import Bottleneck, Merge, Point, SeparableMerge
@@ -91,7 +92,7 @@ def test_merges_are_the_published_blocks(
 
 @torch.no_grad()
 def test_the_stem_adds_its_separable_convolution() -> None:
-    part = Stem(SingleStem(patch=2, separable=Separable(kernel=5)), 3, 6).eval()
+    part = Stem(SingleStem(patch=2, separable=Separable(kernel=5)), of_channels(3), 6).eval()
     w, x = drawn(part), torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(1))
     y = F.hardswish(conv(x, w, "conv", 2))
     torch.testing.assert_close(part(x), y + conv(conv(y, w, "filters", 1, 6).relu(), w, "point"), atol=1e-5, rtol=1e-4)

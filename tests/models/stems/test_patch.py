@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.networks import of_channels
 from wb.core.layout import Layout
 from wb.core.records import ImageInput, PatchStem
 from wb.models.stems.patch import PatchStem as PatchStemModule
@@ -16,7 +17,7 @@ IMAGE = ImageInput(channels=2, height=8, width=12, mean=(0.0, 0.0), std=(1.0, 1.
 @pytest.mark.parametrize(("kernel", "padding"), [(7, 2), (7, 3), (5, 1), (4, 0)])
 def test_a_token_sees_its_kernel_and_zeros_around_the_image(kernel: int, padding: int) -> None:
     record = PatchStem(patch=4, kernel=kernel, padding=padding)
-    stem = PatchStemModule(record, 2, 3)
+    stem = PatchStemModule(record, of_channels(2), 3)
     generator = torch.Generator().manual_seed(0)
     for weight in stem.parameters():
         weight.data.normal_(generator=generator)
@@ -42,7 +43,7 @@ def test_there_is_one_token_for_each_patch(fields: dict[str, int]) -> None:
 
 
 def test_zeros_around_the_image_take_over_a_factor_but_no_shift() -> None:
-    stem = PatchStemModule(PatchStem(patch=4, kernel=7, padding=3), 2, 3)
+    stem = PatchStemModule(PatchStem(patch=4, kernel=7, padding=3), of_channels(2), 3)
     weights = {name: torch.ones_like(weight) for name, weight in stem.named_parameters()}
     scale, zero = torch.tensor([2.0, 3.0]).double(), torch.zeros(2).double()
     assert stem.absorbed(weights, scale, zero + 1) is None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wb.data import Dataset, Split, load
+from wb.data.split import Images
 from wb.search.fidelity import yardstick
 from wb.search.fidelity.yardstick import difference, held_back, ranking, told, warning
 
@@ -17,7 +18,7 @@ def sized(stripes: Dataset, train: int, validation: int) -> Dataset:
 
     def split(count: int) -> Split:
         images = rng.random((count, 1, 2, 2), dtype=np.float32)
-        return Split(images, np.arange(count, dtype=np.int64) % 3)
+        return Images(images, np.arange(count, dtype=np.int64) % 3)
 
     return replace(stripes, train=split(train), validation=split(validation), test=split(30))
 

@@ -13,7 +13,7 @@ from tests.pages import Page
 from wb.core.measures.metrics import parse_objectives
 from wb.core.measures.readings import Reading
 from wb.core.statistics.paired import Paired
-from wb.data import Split
+from wb.data.split import Images
 from wb.search.page.closer import shown
 from wb.search.page.contents import read
 from wb.search.page.details import MOST_CLASSES, confusion_figure, hardest
@@ -37,7 +37,7 @@ def answer(run: Run, classes: tuple[str, ...]) -> Answers:
     votes = np.eye(len(classes))[np.where(rng.random(100) < 0.8, labels, 0)]
     images = rng.integers(256, size=(100, 1, 8, 8), dtype=np.uint8)
     found = {point.id: answered(votes, labels) for point in run.read_front()}
-    whole = collected(found, Split(images, labels), classes)
+    whole = collected(found, Images(images, labels), classes)
     run.answers_path.write_text(whole.model_dump_json())
     return whole
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from wb.core.errors import BadArtefact
 from wb.data import Split
+from wb.data.split import Images
 from wb.search.results import answers
 from wb.search.results.answers import MOST_MISTAKES, Answers, answered, collected, png, read_answers
 from wb.tasks.classes import CLASSES
@@ -44,7 +45,7 @@ def wrong(n: int, side: int) -> tuple[Split, answers.NetworkAnswers]:
     """Images of noise, which cannot be made small, and a network that has all of them wrong."""
     images = np.random.default_rng(0).integers(256, size=(n, 3, side, side), dtype=np.uint8)
     labels = np.zeros(n, np.int64)
-    return Split(images, labels), answered(np.tile([0.2, 0.8], (n, 1)), labels)
+    return Images(images, labels), answered(np.tile([0.2, 0.8], (n, 1)), labels)
 
 
 def test_pictures_are_the_images_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from tests.jobs.suite import Begin, JobSuite
 from tests.networks import hybrid, random_model
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadData, BadOption, BudgetMissed
-from wb.data import Dataset, Split
+from wb.data import Dataset
+from wb.data.split import Images
 from wb.export.graph import read_architecture
 from wb.export.score import score
 from wb.hardware.device import Device
@@ -118,7 +119,7 @@ def test_latency_lands_on_what_is_measured(striped: Model, stripes: Dataset, tmp
 def test_stages_of_maps_and_of_tokens(tmp_path: Path) -> None:
     """Batch norms of what is chosen have the statistics of what they see."""
     a, rng = hybrid(), np.random.default_rng(0)
-    split = Split(rng.random((96, 2, 8, 8), dtype=np.float32), rng.integers(3, size=96))
+    split = Images(rng.random((96, 2, 8, 8), dtype=np.float32), rng.integers(3, size=96))
     noise = Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "2")
     model = with_statistics(random_model(a, gain=1.0), split)
     config = TrainedConfig(data="noise", budget=("macs=0.8x",), calibration=64, alternatives=5, finetune=0)

@@ -17,7 +17,8 @@ from wb.core.records import ImageInput
 from wb.core.records.attention import MaskUnit, Window
 from wb.core.records.merges import QPool
 from wb.core.space import random_choices
-from wb.data import Dataset, Split, load
+from wb.data import Dataset, load
+from wb.data.split import Images
 from wb.export.graph import export
 from wb.models.counting import count_parameters
 from wb.models.network import build
@@ -154,7 +155,7 @@ def test_what_the_error_says_widens_the_space() -> None:
 def test_published_networks_are_built_trained_and_exported(preset: str, name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     architecture, rng = Hybrid(PRESETS[preset], PHOTO, 5).seeds[name](), np.random.default_rng(0)
-    split = Split(rng.random((8, 3, 32, 32), dtype=np.float32), rng.integers(5, size=8))
+    split = Images(rng.random((8, 3, 32, 32), dtype=np.float32), rng.integers(5, size=8))
     data = Dataset("noise", "noise", split, split, split, tuple("abcde"), "0")
     before, after = (train(architecture, data, Recipe(epochs=1, batch=8, learning_rate=rate)) for rate in (0.0, 0.01))
     moved = [name for name, weight in after.weights.items() if not torch.equal(weight, before.weights[name])]

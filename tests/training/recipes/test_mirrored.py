@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wb.data import Dataset, Split
+from wb.data.split import Images
 from wb.tasks.classes import CLASSES
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.recipe import Flip, Recipe
@@ -22,7 +23,7 @@ def ramps(count: int, seed: int) -> Split:
     images = np.where(labels[:, None] == 0, ramp[::-1], ramp)[:, None, None, :] + 0.3 * rng.random(
         (count, 1, 8, 8), dtype=np.float32
     )
-    return Split(images.astype(np.float32), labels)
+    return Images(images.astype(np.float32), labels)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ who needs that record in particular takes it from its file; here are those that 
 
 from __future__ import annotations
 
+from typing import get_args
+
 from wb.core.records.attention import Attention as Attention
 from wb.core.records.attention import Cosformer as Cosformer
 from wb.core.records.attention import Hash as Hash
@@ -38,6 +40,7 @@ from wb.core.records.heads import Classify as Classify
 from wb.core.records.heads import Head as Head
 from wb.core.records.inputs import ImageInput as ImageInput
 from wb.core.records.inputs import Input as Input
+from wb.core.records.inputs import TextInput as TextInput
 from wb.core.records.joins import Join as Join
 from wb.core.records.joins import Scale as Scale
 from wb.core.records.merges import Conv2x2 as Conv2x2
@@ -54,6 +57,9 @@ from wb.core.records.positions import Position as Position
 from wb.core.records.positions import Sinusoid as Sinusoid
 from wb.core.records.positions import Tiled as Tiled
 from wb.core.records.stems import ConvStem as ConvStem
+from wb.core.records.stems import EmbedStem as EmbedStem
+from wb.core.records.stems import ImageStem as ImageStem
+from wb.core.records.stems import ImageStems as ImageStems
 from wb.core.records.stems import PatchStem as PatchStem
 from wb.core.records.stems import Stem as Stem
 from wb.core.records.wirings import Post as Post
@@ -64,6 +70,7 @@ MERGES: tuple[type[Merge], ...] = members(Merge)
 MIXERS: tuple[type[Mixer], ...] = members(Mixer)
 FFNS: tuple[type[Ffn], ...] = members(Ffn)
 STEMS: tuple[type[Stem], ...] = members(Stem)
+IMAGE_STEMS: tuple[type[ImageStems], ...] = get_args(ImageStems)
 NORMS: tuple[type[Norm], ...] = members(Norm)
 WIRINGS: tuple[type[Wiring], ...] = members(Wiring)
 POSITIONS: tuple[type[Position], ...] = members(Position)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from wb.core.layout import Supports
+from wb.core.layout import RAGGED, Supports
 from wb.core.records.base import Biases, Dim, Part, Tile, Weighted, Width
 
 
@@ -53,6 +53,7 @@ class Softmax(Scored):
     """
 
     module = "wb.models.mixers.attention.softmax:SoftmaxAttention"
+    supports = RAGGED
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "softmax attention"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
@@ -142,6 +143,7 @@ class Linear(Attention):
     """Attention whose kernel is a product of what is positive in queries and keys, each row divided by its sum."""
 
     module = "wb.models.mixers.linear.linear:LinearAttention"
+    supports = RAGGED
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "ReLU linear attention"
     source = 'Cai et al., "EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction", 2023'
@@ -164,6 +166,7 @@ class Cosformer(Attention):
     """cosFormer: ReLU kernel re-weighted by the cosine of the distance."""
 
     module = "wb.models.mixers.linear.cosformer:CosformerAttention"
+    supports = RAGGED
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "cosFormer attention"
     source = 'Qin et al., "cosFormer: Rethinking Softmax in Attention", 2022'

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from wb.core.records.base import Frozen, is_false
-from wb.core.specs import Spec, image_spec
+from wb.core.specs import Spec, image_spec, text_specs
 
 
 class ImageInput(Frozen):
@@ -32,6 +33,21 @@ class ImageInput(Frozen):
         """How many images the network looks at for each that it is given."""
         return 2 if self.mirrored else 1
 
+    @property
+    def moments(self) -> Mapping[str, tuple[float, ...]]:
+        """What is done to values inside the network: `mean` and `std` per channel."""
+        return {"mean": self.mean, "std": self.std}
+
+    @property
+    def usual(self) -> Self:
+        """The input at the size that counts and latencies are of."""
+        return self
+
+    @property
+    def usual_tokens(self) -> int | None:
+        """The number of tokens of a run, where runs differ in it."""
+        return None
+
     def specs(self) -> tuple[Spec, ...]:
         """The arrays that a network with this input takes."""
         return (image_spec(self.channels, self.height, self.width),)
@@ -45,4 +61,50 @@ class ImageInput(Frozen):
         return self
 
 
-Input = ImageInput  # becomes a union like Mixer with the second
+class TextInput(Frozen):
+    """Texts as ids of tokens, from a vocabulary of so many; a text has at most `length` of them, and a run may have fewer.
+
+    What is computed for a text does not depend on the padding behind it. Multiply-accumulates and latency are those of a text
+    of `tokens` tokens.
+    """
+
+    kind: Literal["text"] = "text"
+    vocabulary: Annotated[int, Field(ge=2, le=1 << 20)]
+    length: Annotated[int, Field(ge=1, le=1 << 15)]
+    tokens: Annotated[int, Field(ge=1, le=1 << 15)]
+
+    @property
+    def views(self) -> int:
+        """How often the network looks at a text."""
+        return 1
+
+    @property
+    def moments(self) -> Mapping[str, tuple[float, ...]]:
+        """Ids are no values that could be normalised."""
+        return {}
+
+    @property
+    def usual(self) -> Self:
+        """The input whose longest text has the length that counts and latencies are of."""
+        return self.model_copy(update={"length": self.tokens})
+
+    @property
+    def usual_tokens(self) -> int | None:
+        """The number of tokens of a run, where runs differ in it."""
+        return self.tokens
+
+    def specs(self) -> tuple[Spec, ...]:
+        """The arrays that a network with this input takes."""
+        return text_specs(self.vocabulary)
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.tokens > self.length:
+            raise ValueError(
+                f"tokens={self.tokens}, which counts and latencies are of, are more than the longest text has, "
+                f"length={self.length}; give fewer"
+            )
+        return self
+
+
+Input = Annotated[ImageInput | TextInput, Field(discriminator="kind")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.layout import Supports
+from wb.core.layout import RAGGED, Supports
 from wb.core.records.base import Part, Tile
 
 
@@ -15,6 +15,7 @@ class Learned(Part):
     """One vector per token, prefix tokens included, added behind the stem."""
 
     module = "wb.models.positions.learned:Learned"
+    supports = RAGGED
     title = "learned positions"
     source = 'Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021'
     kind: Literal["learned"] = "learned"
@@ -24,6 +25,7 @@ class Sinusoid(Part):
     """Sines and cosines of the place among the stem's tokens, added behind the stem and never trained."""
 
     module = "wb.models.positions.sinusoid:Sinusoid"
+    supports = RAGGED
     title = "sinusoidal positions"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
     kind: Literal["sinusoid"] = "sinusoid"
@@ -50,7 +52,7 @@ class Nowhere(Part):
     """Nothing is added: tokens are told apart by what they hold, and by the mixers that know where they are."""
 
     module = "wb.models.positions.nowhere:Nowhere"
-    supports = Supports(planes=("tokens", "map"))
+    supports = RAGGED._replace(planes=("tokens", "map"))
     title = "no positions"
     kind: Literal["nowhere"] = "nowhere"
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from wb.core.layout import Layout
-from wb.core.records.base import Activation, ConvKept, Dim, Frozen, Part, Width, is_none, is_zero
-from wb.core.records.inputs import ImageInput
+from wb.core.records.base import Activation, ConvKept, Dim, Frozen, Group, Part, Width, is_fp32, is_none, is_zero
+from wb.core.records.inputs import ImageInput, Input, TextInput
 
 
 class ImageStem(Part):
@@ -18,10 +19,18 @@ class ImageStem(Part):
     patch: int
     precision: ConvKept = "fp32"
 
-    def layout(self, image: ImageInput, prefix: int = 0) -> Layout:
-        """The tokens of the first stage."""
+    def layout(self, given: Input, prefix: int = 0) -> Layout:
+        """The tokens of the first stage. Raises `ValueError` for what cannot be cut so."""
         rows, columns = self.sides
-        return Layout((image.height // rows, image.width // columns), prefix)
+        if not isinstance(given, ImageInput):
+            raise ValueError(f"a stem that cuts images into patches is given {given.kind}; use stem 'lookup'")
+        if given.height % rows or given.width % columns:
+            raise ValueError(
+                f"images of {given.height}x{given.width} cannot be cut into patches of "
+                f"{rows if rows == columns else f'{rows}x{columns}'}; choose a patch that divides "
+                f"{math.gcd(given.height, given.width)}"
+            )
+        return Layout((given.height // rows, given.width // columns), prefix)
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -128,4 +137,28 @@ class SingleStem(ImageStem):
     separable: Annotated[Separable | None, Field(exclude_if=is_none)] = None
 
 
-Stem = Annotated[PatchStem | ConvStem | MobileStem | SingleStem, Field(discriminator="kind")]
+class EmbedStem(Part):
+    """A table with one vector for each token of the vocabulary."""
+
+    module = "wb.models.stems.embed:EmbedStem"
+    patch: ClassVar[int] = 1  # a token of the text is one of the network
+    sides: ClassVar[tuple[int, int]] = (1, 1)
+    title = "token embeddings"
+    source = 'Bengio et al., "A Neural Probabilistic Language Model", 2003'
+    kind: Literal["lookup"] = "lookup"
+    precision: Annotated[Literal["fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"
+
+    def layout(self, given: Input, prefix: int = 0) -> Layout:
+        """The tokens of the first stage: a line, of which a run may have less, with padding. Raises `ValueError` for images."""
+        if not isinstance(given, TextInput):
+            raise ValueError(f"stem 'lookup' looks up ids of tokens, and is given {given.kind}; use a stem of images")
+        return Layout((given.length,), prefix, padded=True, dynamic=True)
+
+    @property
+    def cut(self) -> str:
+        """What it makes tokens of, in words."""
+        return "token ids"
+
+
+ImageStems = PatchStem | ConvStem | MobileStem | SingleStem
+Stem = Annotated[ImageStems | EmbedStem, Field(discriminator="kind")]

@@ -15,6 +15,7 @@ from wb.core.errors import BadData
 from wb.data.dataset import Labels, Split, check_memory
 from wb.data.readers import plainpickle
 from wb.data.readers.parts import Parts, with_validation
+from wb.data.split import Images
 
 _CLASSES = 10
 _CHANNELS, _SIDE = 3, 32
@@ -67,7 +68,7 @@ def _join(paths: list[Path], batch: Callable[[Path], tuple[Rows, Labels]]) -> Sp
         if labels.min() < 0 or labels.max() >= _CLASSES:
             raise BadData(f"{path} has labels {labels.min()} to {labels.max()}, and CIFAR-10 has 0 to 9; {_DOWNLOAD}")
     images = np.concatenate([rows.reshape(-1, _CHANNELS, _SIDE, _SIDE) for rows, _ in batches])
-    return Split(images, np.concatenate([labels for _, labels in batches]))
+    return Images(images, np.concatenate([labels for _, labels in batches]))
 
 
 def _binary(path: Path) -> tuple[Rows, Labels]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wb.data.dataset import Split
 from wb.data.readers.parts import Parts
+from wb.data.split import Images
 from wb.data.stratify import carve
 
 _LEVELS = 16  # the source counts inked pixels in 4x4 cells: 0..16
@@ -21,7 +21,7 @@ def read() -> Parts:
 
     source = load_digits()
     images = np.rint(source.images[:, None] * (255 / _LEVELS)).astype(np.uint8)
-    rest, test = carve(Split(images, source.target.astype(np.int64)), 0.2)
+    rest, test = carve(Images(images, source.target.astype(np.int64)), 0.2)
     train, validation = carve(rest, 0.25)
     origins = ("scikit-learn's 1,797 digits", "cut from them", "cut from them")
     return Parts(tuple(str(name) for name in source.target_names), train, validation, test, (), origins)

@@ -1,6 +1,6 @@
 """Reader of data sets of Hugging Face's library `datasets`: a folder of parquet or arrow files, or a name on the hub.
 
-A folder is one that `save_to_disk` wrote, or a copy of a repository of the hub. Images are read from a column of images, which
+A folder is one that `save_to_disk` wrote, or a copy of a repository of the hub. Levels are read from a column of images, which
 are files inside a file and are decoded here, or from one of arrays. Splits other than training, validation and test are left out.
 
 Source: https://huggingface.co/docs/datasets
@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wb.core.errors import BadData, BadOption, MissingExtra, WbError, printable, reason
-from wb.data.dataset import MAX_BYTES, Images, Progress, Split
+from wb.data.dataset import MAX_BYTES, Levels, Progress, Split
 from wb.data.readers import numbers
 from wb.data.readers.parts import NAMES, ROLES, Parts, divided, labelled
 from wb.data.readers.pictures import Stored, decode
 from wb.data.spec import HUB, Spec
+from wb.data.split import Images
 
 PACKAGE = "datasets"
 OLDEST = 4  # earlier versions ran the code that a data set may bring
@@ -58,8 +59,8 @@ def read(spec: Spec, *, image_size: int | None = None, progress: Progress | None
         pixels, notes = _pixels(called, columns, spec, image_size, progress)
         kept = _filled([table[columns.label] for _, table in called.values()])
     classes, answers = numbers.labels(kept, columns.classes, spec.place)
-    splits = {
-        role: (name, Split(one, other))
+    splits: dict[str, tuple[str, Split]] = {
+        role: (name, Images(one, other))
         for (role, (name, _)), one, other in zip(called.items(), pixels, answers, strict=True)
     }
     splits, without = labelled(splits, spec.place)
@@ -204,7 +205,7 @@ def _pixels(
     spec: Spec,
     image_size: int | None,
     progress: Progress | None,
-) -> tuple[list[Images], list[str]]:
+) -> tuple[list[Levels], list[str]]:
     """The images of each split, and notes on them."""
     first = next(iter(called.values()))[1]
     if not len(first):
@@ -221,7 +222,7 @@ def _pixels(
         progress=progress,
     )
     ends = np.cumsum([len(part) for part in files]).tolist()
-    pixels: list[Images] = [decoded.images[end - len(part) : end] for part, end in zip(files, ends, strict=True)]
+    pixels: list[Levels] = [decoded.images[end - len(part) : end] for part, end in zip(files, ends, strict=True)]
     return pixels, list(decoded.notes)
 
 

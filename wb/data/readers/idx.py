@@ -18,6 +18,7 @@ import numpy.typing as npt
 from wb.core.errors import BadData
 from wb.data.dataset import Split, check_memory
 from wb.data.readers.parts import Parts, divided, with_validation
+from wb.data.split import Images
 
 _UINT8 = 0x08
 _DEFLATE = 1032  # the largest factor by which a gzip file can expand
@@ -81,7 +82,7 @@ def _split(images: Path, labels: Path) -> Split:
             f"{images} holds {len(pixels):,} images and {labels.name} {len(names):,} labels; "
             "they have to be of the same set, so download them again together"
         )
-    return Split(pixels[:, None], names.astype(np.int64))
+    return Images(pixels[:, None], names.astype(np.int64))
 
 
 def _array(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from wb.core.errors import BadData
-from wb.data.dataset import Progress, Split
+from wb.data.dataset import Progress
 from wb.data.formats import Listing, joined, listing, usual
 from wb.data.readers.layout import EXPECTED, Layout, folders, layout
 from wb.data.readers.parts import ROLES, Parts, divided
 from wb.data.readers.pictures import decode
 from wb.data.spec import WHITE
+from wb.data.split import Images
 
 _FEWEST = 3  # images per class, at least: one for each split
 _SHOWN = 3  # names of folders in a note, at most
@@ -45,7 +46,7 @@ def read(
     decoded = decode(
         [path for path, _ in listed], folder, image_size=image_size, background=background, progress=progress
     )
-    whole = Split(decoded.images, np.array([label for _, label in listed], np.int64))
+    whole = Images(decoded.images, np.array([label for _, label in listed], np.int64))
     ends = np.cumsum([len(part) for part in files]).tolist()
     parts = [whole.take(slice(end - len(part), end)) for part, end in zip(files, ends, strict=True)]
     left = (_beside(folder, division), _inside(folder, joined(part for classes in found for _, part in classes)))

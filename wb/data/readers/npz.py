@@ -21,6 +21,7 @@ from wb.data.dataset import MAX_BYTES, Split
 from wb.data.readers import numbers
 from wb.data.readers.numbers import Array, texts
 from wb.data.readers.parts import NAMES, ROLES, Parts, divided, labelled
+from wb.data.split import Images
 
 _IMAGES = ("x", "images", "image", "data", "inputs", "features", "feat")
 _LABELS = ("y", "labels", "label", "target", "targets")
@@ -123,8 +124,8 @@ def _parts(file: _Archive, *, features: bool) -> Parts:
             raise BadData(
                 f"{file.path} has {len(one):,} images in {pair.images} and {len(other):,} labels in {pair.labels}"
             )
-    splits = {
-        role: (pair.images, Split(one, other, features=features))
+    splits: dict[str, tuple[str, Split]] = {
+        role: (pair.images, Images(one, other, features=features))
         for (role, pair), one, other in zip(pairs.items(), pixels, answers, strict=True)
     }
     used = {*(name for pair in pairs.values() for name in pair), *([named] if named else [])}

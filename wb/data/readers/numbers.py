@@ -1,4 +1,4 @@
-"""Images and labels that come as arrays of numbers: whatever is usual is brought to 8 bits, and a note says what was done."""
+"""Levels and labels that come as arrays of numbers: whatever is usual is brought to 8 bits, and a note says what was done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData, printable
-from wb.data.dataset import MAX_BYTES, Images, Labels
+from wb.data.dataset import MAX_BYTES, Labels, Levels
 from wb.data.spec import ARRAYS, FEATURES
 
 Array = npt.NDArray[Any]
@@ -23,7 +23,7 @@ UNLABELLED = -1  # what data sets write where a label is kept secret
 _KINDS = {"u": "whole", "i": "whole", "f": "floating-point", "b": "yes or no"}  # of numbers
 
 
-def images(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]]:
+def images(arrays: Sequence[Array], where: str) -> tuple[list[Levels], list[str]]:
     """The images in `arrays`, one for each split, uint8 (n, channels, height, width); and notes on what was done.
 
     Taken are (n, height, width), (n, height, width, channels), (n, channels, height, width) and flat rows of square grey
@@ -56,7 +56,7 @@ def _shaped(arrays: Sequence[Array], where: str) -> tuple[list[Array], list[str]
     return shaped, list(dict.fromkeys(notes))
 
 
-def features(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[str]]:
+def features(arrays: Sequence[Array], where: str) -> tuple[list[Levels], list[str]]:
     """The examples in `arrays`, as `images` lays them out, with their values as they are: float32; and notes.
 
     Raises:
@@ -69,7 +69,7 @@ def features(arrays: Sequence[Array], where: str) -> tuple[list[Images], list[st
         )
     shaped, notes = _shaped(arrays, where)
     with np.errstate(over="ignore"):
-        found: list[Images] = [np.ascontiguousarray(array, np.float32) for array in shaped]
+        found: list[Levels] = [np.ascontiguousarray(array, np.float32) for array in shaped]
     if not all(np.isfinite(array).all() for array in found):
         raise BadData(f"{where} has values that are no finite numbers of 32 bits; leave those out, or scale them")
     return found, notes

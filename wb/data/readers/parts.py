@@ -61,7 +61,9 @@ def divided(classes: tuple[str, ...], splits: Mapping[str, tuple[str, Split]], p
         return with_validation(classes, train, own[1][1], (name, own[1][0]))
     if own[0] is not None:
         train, test = carve(train, 0.1, most=5000)
-        kept = f"there is no test split in {place}: {len(test):,} images of {name} are kept for it and not trained on"
+        kept = (
+            f"there is no test split in {place}: {len(test):,} {test.noun} of {name} are kept for it and not trained on"
+        )
         return Parts(classes, train, own[0][1], test, (kept,), (name, own[0][0], f"cut from {name}"))
     rest, test = carve(train, 0.15)
     train, validation = carve(rest, 0.15 / 0.85)

@@ -85,9 +85,9 @@ def configured(a: Architecture, config: Mapping[str, Any], kind: str, model: str
         "intermediate_size": same((ffn.mlp for ffn in ffns), "hidden units", title),
         "hidden_act": activation_name(activation, config),
         "layer_norm_eps": a.norm.eps if isinstance(a.norm, LayerNorm) else None,
-        "image_size": a.input.height,
+        "image_size": a.image.height,
         "patch_size": a.stem.patch,
-        "num_channels": a.input.channels,
+        "num_channels": a.image.channels,
         "qkv_bias": same((mixer.bias and mixer.qkv_bias for mixer in mixers), "biases", title),
         **labelled(a),
     }

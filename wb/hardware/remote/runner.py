@@ -208,7 +208,13 @@ class Runner:
         start = time.perf_counter()
         loaded = self._session(request["sha"])
         specs = [{"name": i.name, "type": i.type, "shape": i.shape} for i in loaded.get_inputs()]
-        return {"inputs": specs, "providers": loaded.get_providers(), "seconds": time.perf_counter() - start}
+        metadata = dict(loaded.get_modelmeta().custom_metadata_map)
+        return {
+            "inputs": specs,
+            "metadata": metadata,
+            "providers": loaded.get_providers(),
+            "seconds": time.perf_counter() - start,
+        }
 
     def _session(self, sha: str) -> Any:
         import onnxruntime

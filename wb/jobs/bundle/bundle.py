@@ -90,6 +90,14 @@ class Bundling(BundleConfig):
                 f"{file} is no graph of wb, so that wb knows neither its pictures nor its classes; wb import reads checkpoints "
                 "of other libraries, and what it writes can be bundled"
             )
+        architecture, history = about(file)
+        if architecture is None:
+            raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
+        if [spec.name for spec in architecture.input.specs()] != [PIXELS]:
+            raise Unsupported(
+                f"{file} takes no images, and wb bundle packs networks of images only; wb export writes its graph, with the "
+                "tokenizer beside it"
+            )
         with scratch() as folder:
             made = folder / "bundle"
             made.mkdir()
@@ -98,9 +106,6 @@ class Bundling(BundleConfig):
             progress("writing the graphs", 0, 0)
             model = _graphs(file, kind, made)
             data = self._data(file)
-            architecture, history = about(file)
-            if architecture is None:
-                raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
             torch, notes = _plain(model, made)
             examples = _examples(architecture, data, made)
             graphs = (MODEL, FIXED)

@@ -45,7 +45,7 @@ class Contents(NamedTuple):
 def card_of(contents: Contents) -> dict[str, Any]:
     """The card as JSON."""
     a, data = contents.architecture, contents.data
-    size = [a.input.channels, a.input.height, a.input.width]
+    size = list(a.input.specs()[0].shape)
     features = data is not None and data.test.features
     return {
         "schema": SCHEMA,
@@ -91,13 +91,14 @@ def _labels(a: Architecture) -> list[str]:
 
 def _preprocessing(a: Architecture, data: Dataset | None) -> dict[str, Any]:
     """How a picture becomes the network's input; normalisation is in the graph. `infer.py` does what this says."""
+    channels, height, width = a.input.specs()[0].shape
     return {
         "upright": "as EXIF says",
         "background": WHITE if data is None else Spec.parse(data.spec).background,
-        "mode": "L" if a.input.channels == 1 else "RGB",
+        "mode": "L" if channels == 1 else "RGB",
         "fit": "scaled and cropped to the centre",
-        "width": a.input.width,
-        "height": a.input.height,
+        "width": width,
+        "height": height,
         "resample": "BICUBIC",
         "divide_by": 255,
     }

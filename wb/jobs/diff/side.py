@@ -25,7 +25,7 @@ from wb.export.graph import read_classes
 from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.jobs.calls.results import read_model
-from wb.jobs.inputs import about
+from wb.jobs.inputs import about, check_images
 from wb.jobs.kinds import GRAPH, need
 from wb.jobs.verbs.preparation import of_graph
 from wb.models.counting import count_bytes, count_macs, count_parameters
@@ -101,11 +101,13 @@ def opened(path: Path, images: Preparation | None = None, run_limit: float | Non
     if path.suffix != ".onnx":
         model = read_model(path).model
         a = model.architecture
-        shape = (a.input.channels, a.input.height, a.input.width)
+        check_images(a, str(path))
+        shape = (a.image.channels, a.image.height, a.image.width)
         return Side(path, a, model.history, a.head.labels, a.head.classes, shape, model.weights, model=model)
     need(path, "onnx", expected=GRAPH)
     graph = open_graph(path)
     architecture, history = about(path)
+    check_images(architecture, str(path))
     trial = try_out(path, Device(), limit_s=LIMIT_S if run_limit is None else run_limit)
     names = {"params": "parameters", "macs": "MACs"}
     labels, classes = read_classes(path)

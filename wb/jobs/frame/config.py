@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -11,11 +12,19 @@ from wb.core.architecture import Architecture
 from wb.core.commands.option import Cli, option_of
 from wb.core.errors import BadOption
 from wb.core.records import Frozen
+from wb.data.spec import with_columns
 from wb.training.recipes.recipe import RecipeOptions
 
+if TYPE_CHECKING:
+    from wb.data import Dataset
+
 SCRATCH, FINETUNE = 60, 20  # epochs of a network from scratch, and of a trained one
+OF_TEXTS, TUNED_TEXTS = 16, 8  # the same on texts, of which a network soon knows all
 SAMPLES = "--samples"  # the option for a number of images; `--calibration` says which, where they can be chosen
-_DATA = Field(description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE.")
+_DATA = Field(
+    description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE; texts: csv:FILES, "
+    "jsonl:FILES or listops."
+)
 _SIDE = Field(description="Resize the images of a folder to this side.")
 _LIMIT = Field(description="Use at most this many training images.")
 Data = Annotated[str, _DATA]
@@ -34,7 +43,36 @@ LearningRate = Annotated[
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")]
 
 
-class DataConfig(Frozen):
+class Columns(Frozen):
+    """What is told of tables of texts; `data` says it too, and is where it goes (`wb.data.spec.with_columns`)."""
+
+    text_column: Annotated[
+        str | None,
+        Field(description="Of csv: and jsonl: data: the column of texts.", exclude=True),
+        Cli(default="one called text, sentence or alike"),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        Field(description="Of csv: and jsonl: data: the column of labels.", exclude=True),
+        Cli(default="one called label, category or alike"),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        Field(
+            description="Of csv: and jsonl: data: bpe or words, trained on the training texts; or a tokenizer.json, or a folder "
+            "that has one.",
+            exclude=True,
+        ),
+        Cli(default="bpe; with a model its own"),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_data(cls, given: Any) -> Any:
+        return with_columns(given) if isinstance(given, Mapping) else given
+
+
+class DataConfig(Columns):
     """What every job is told, whatever it works on: its data; `data` is None for a job without data."""
 
     data: Data | None = "digits"
@@ -101,7 +139,7 @@ class TrainConfig(DataConfig):
     epochs: Annotated[
         Annotated[int, Field(ge=1)] | None,
         Field(description="Passes over the training images."),
-        Cli(default=f"{SCRATCH}; with --from {FINETUNE}"),
+        Cli(default=f"{SCRATCH}; with --from {FINETUNE}; on texts {OF_TEXTS} and {TUNED_TEXTS}"),
     ] = None
     learning_rate: Annotated[
         Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
@@ -120,10 +158,10 @@ class TrainConfig(DataConfig):
     threads: Threads = 1
     seed: Seed = 0
 
-    @property
-    def passes(self) -> int:
-        """The epochs, as given or as usual."""
-        return self.epochs or (SCRATCH if self.model is None else FINETUNE)
+    def passes(self, data: Dataset) -> int:
+        """The epochs, as given or as usual for such data."""
+        scratch, finetune = (SCRATCH, FINETUNE) if data.train.vocabulary is None else (OF_TEXTS, TUNED_TEXTS)
+        return self.epochs or (scratch if self.model is None else finetune)
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
@@ -142,7 +180,7 @@ class TrainConfig(DataConfig):
         return self
 
 
-class MeasureConfig(Frozen):
+class MeasureConfig(Columns):
     """How `wb measure` measures a file: on which data and `split`, with how many images a run, for `cap` seconds at most."""
 
     data: Annotated[str | None, _DATA, Cli(default="those the model was trained with, if any")] = None
@@ -150,6 +188,11 @@ class MeasureConfig(Frozen):
     image_size: ModelSize = None
     by_index: ByIndex = False
     batch: Annotated[int, Field(ge=1, description="Images per run when timing.")] = 1
+    tokens: Annotated[
+        Annotated[int, Field(ge=1, le=1 << 15)] | None,
+        Field(description="Of networks for texts: tokens of a text when timing."),
+        Cli(default="the model's, which 95 % of its training texts do not exceed, a multiple of 8"),
+    ] = None
     cap: Annotated[float, Field(ge=0.1, description="Seconds after which timing stops, narrow enough or not.")] = 10.0
     device: DeviceName = "cpu"
     threads: Threads = 1

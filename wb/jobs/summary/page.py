@@ -12,8 +12,8 @@ from wb.core.system.files import write_text
 from wb.data.dataset import Dataset
 from wb.data.summary import Summary
 from wb.jobs.frame.output import check_free
-from wb.jobs.summary.pictures import CLASSES, data_uri, picture, sampled, write_sheet
-from wb.jobs.summary.words import by_channel, by_size, remarks, shape
+from wb.jobs.summary.pictures import CLASSES, sampled, shown_as, write_sheet
+from wb.jobs.summary.words import TEXTS, by_channel, by_size, remarks, shape
 from wb.page.look import COLOURS, figure_html
 from wb.page.page import render
 
@@ -37,6 +37,10 @@ def write(summary: Summary, data: Dataset, path: Path, *, force: bool = False) -
         StorageFailed: it could not be written.
     """
     check_output(path, force=force)
+    if path.suffix == ".png" and summary.noun == TEXTS:
+        raise BadOption(
+            f"{path.name} would be a picture, and the data are texts; end it in .html, for a page of samples"
+        )
     if path.suffix == ".png":
         write_sheet(data, [label for label, _ in by_size(summary)], path, force=force)
     else:
@@ -48,10 +52,12 @@ def page(summary: Summary, data: Dataset) -> str:
     shown = by_size(summary)[:CLASSES]
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     samples = [
-        (name, summary.splits[0].counts[label], [data_uri(picture(data.train, i)) for i in sampled(data.train, label)])
+        (name, summary.splits[0].counts[label], [shown_as(data.train, i, name) for i in sampled(data.train, label)])
         for label, name in shown
     ]
-    disputed = [(one, data_uri(picture(splits[one.split], one.index))) for one in summary.disputed]
+    disputed = [
+        (one, shown_as(splits[one.split], one.index, f"image {one.index} of {one.split}")) for one in summary.disputed
+    ]
     return render(
         TEMPLATE,
         summary=summary,
@@ -74,6 +80,8 @@ def classes_figure(summary: Summary) -> go.Figure:
     for split, colour in zip(summary.splits, COLOURS, strict=False):
         counts = [split.counts[label] for label, _ in order]
         bar = go.Bar(x=names, y=counts, name=split.name, marker_color=colour)
-        figure.add_trace(bar.update(hovertemplate="%{x}<br>%{y:,} images<extra>" + split.name + "</extra>"))
+        figure.add_trace(
+            bar.update(hovertemplate=f"%{{x}}<br>%{{y:,}} {summary.noun}<extra>" + split.name + "</extra>")
+        )
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=names)
-    return figure.update_yaxes(title_text="images").update_layout(height=340, barmode="stack", bargap=0.3)
+    return figure.update_yaxes(title_text=summary.noun).update_layout(height=340, barmode="stack", bargap=0.3)

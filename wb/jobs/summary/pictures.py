@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont
 
 from wb.core.system.files import replacing
@@ -37,6 +38,13 @@ def picture(split: Split, index: int) -> Image.Image:
     if max(shown.size) > _SIDE:
         shown.thumbnail((_SIDE, _SIDE))
     return shown
+
+
+def shown_as(split: Split, index: int, called: str) -> Markup:
+    """An example on a page: a picture that is `called` so, or the text itself."""
+    if split.vocabulary is None:
+        return Markup('<img src="{}" alt="{}">').format(data_uri(picture(split, index)), called)
+    return Markup("<q>{}</q>").format(split.line(index))
 
 
 def data_uri(image: Image.Image) -> str:

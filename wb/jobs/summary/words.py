@@ -9,6 +9,7 @@ from wb.data.copies import FIRST, NEAR
 from wb.data.summary import Overlap, SplitSummary, Summary
 from wb.jobs.calls.shown import Table
 
+TEXTS = "texts"
 _LISTED = 30  # classes of a table, at most; of more, only the largest and the smallest
 _ENDS = 8  # classes at either end then
 _UNEVEN = 1.5  # of the largest class over the smallest: from here on it is said
@@ -16,13 +17,14 @@ _UNEVEN = 1.5  # of the largest class over the smallest: from here on it is said
 
 def splits_table(summary: Summary) -> Table:
     """What is known of each split, a column each."""
+    texts = summary.noun == TEXTS
     rows: list[tuple[str, Callable[[SplitSummary], str]]] = [
-        ("images", lambda split: f"{split.images:,}"),
+        (summary.noun, lambda split: f"{split.images:,}"),
         ("from", lambda split: split.source),
-        ("values", lambda split: f"{split.low:.3g} to {split.high:.3g}"),
+        ("tokens" if texts else "values", lambda split: f"{split.low:.3g} to {split.high:.3g}"),
         ("mean", lambda split: by_channel(split.mean)),
         ("deviation", lambda split: by_channel(split.std)),
-        ("one colour", lambda split: f"{split.constant:,}"),
+        *([] if texts else [("one colour", lambda split: f"{split.constant:,}")]),
         ("repeated", lambda split: f"{split.repeated:,}"),
     ]
     title = f"{summary.data}: {shape(summary)}, {len(summary.classes)} classes, fingerprint {summary.fingerprint}"
@@ -32,6 +34,8 @@ def splits_table(summary: Summary) -> Table:
 
 def shape(summary: Summary) -> str:
     """What each example is: `28x28 pixels, grey`."""
+    if summary.described:
+        return summary.described
     size = f"{summary.width}x{summary.height}"
     if summary.features:
         channels = "" if summary.channels == 1 else f" in {summary.channels} channels"
@@ -41,6 +45,8 @@ def shape(summary: Summary) -> str:
 
 def gloss(summary: Summary) -> str:
     """What the rows of the table mean."""
+    if summary.noun == TEXTS:
+        return "tokens of a text, with their mean and deviation; repeated: texts that are equal to an earlier one"
     values = "as they are in the file" if summary.features else "in 0 to 1"
     return (
         f"values are {values}, mean and deviation by channel; one colour: images that have one throughout; repeated: images that "
@@ -87,14 +93,12 @@ def remarks(summary: Summary) -> list[Remark]:
 def _of_classes(summary: Summary) -> Iterator[Remark]:
     train, test = summary.splits[0], summary.splits[-1]
     largest = max(range(len(summary.classes)), key=lambda label: test.counts[label])
-    always = (
-        f"always answering {summary.classes[largest]} would be right for {_share(test, largest)} of the test images"
-    )
+    always = f"always answering {summary.classes[largest]} would be right for {_share(test, largest)} of the test {summary.noun}"
     (most, first), *_, (least, last) = by_size(summary)
     if not train.counts[least]:
-        yield Remark(f"There are no training images of {last}; {always}.", True)
+        yield Remark(f"There are no training {summary.noun} of {last}; {always}.", True)
     elif summary.imbalance >= _UNEVEN:
-        ratio = f"{train.counts[most]:,} training images of {first}, {train.counts[least]:,} of {last}"
+        ratio = f"{train.counts[most]:,} training {summary.noun} of {first}, {train.counts[least]:,} of {last}"
         yield Remark(f"Classes are uneven, {summary.imbalance:.1f} to 1: {ratio}; {always}.", True)
     else:
         yield Remark(f"Classes are even, {summary.imbalance:.2f} to 1 at most; {always}.", False)
@@ -105,15 +109,15 @@ def _of_copies(summary: Summary) -> Iterator[Remark]:
     for split in same:
         disputed = f"; {split.disputed:,} have several labels there" if split.disputed else ""
         yield Remark(
-            f"{split.repeated:,} of {split.images:,} images of {split.name} repeat an earlier one{disputed}.",
+            f"{split.repeated:,} of {split.images:,} {summary.noun} of {split.name} repeat an earlier one{disputed}.",
             bool(split.disputed),
         )
     for overlap in summary.overlaps:
         yield from _of_overlap(overlap, summary)
     if not same and not any(overlap.images or overlap.near or overlap.unsettled for overlap in summary.overlaps):
+        near = f", and none of validation and test is near one of training (within {_within(summary)})"
         yield Remark(
-            "No image comes twice, within a split or in two, and none of validation and test is near one of training "
-            f"(within {_within(summary)}).",
+            f"No {summary.noun.removesuffix('s')} comes twice, within a split or in two{'' if summary.noun == TEXTS else near}.",
             False,
         )
 
@@ -130,7 +134,7 @@ def _of_overlap(overlap: Overlap, summary: Summary) -> Iterator[Remark]:
     if parts:
         known = overlap.among == "train" and bool(overlap.images)
         meaning = "; an accuracy on them tells what was remembered, not what was learned" if known else ""
-        yield Remark(f"Of {total:,} images of {overlap.of}, {' and '.join(parts)}{meaning}.", known)
+        yield Remark(f"Of {total:,} {summary.noun} of {overlap.of}, {' and '.join(parts)}{meaning}.", known)
     if overlap.unsettled:
         yield Remark(
             f"{overlap.unsettled:,} images of {overlap.of} were compared with the {FIRST} of {overlap.among} that are most alike "

@@ -7,12 +7,14 @@ from typing import cast, get_args
 
 from wb.core.errors import BadOption
 from wb.core.measures.readings import Reading
+from wb.core.system.files import write_text
 from wb.export.graph import export
 from wb.export.plain.write import export_plain
 from wb.foreign.exporting import To, export_checkpoint
 from wb.foreign.reading import load
-from wb.jobs.frame.output import GRAPHS, MODELS, check_ending
+from wb.jobs.frame.output import GRAPHS, MODELS, check_ending, check_free
 from wb.jobs.kinds import need_model
+from wb.models.files.history import tokenizer_of
 from wb.models.passes.base import apply
 from wb.models.passes.mirror import Mirror
 
@@ -24,6 +26,7 @@ _OF_FILES = (*MODELS, *GRAPHS, ".py", ".bin", ".pth", ".json")  # endings that n
 def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: bool, mirror: bool = False) -> Reading:
     """Exports `model` to `out`; returns the largest difference between the logits of the graph and of the model.
 
+    The tokenizer of a network for texts is written beside it.
     With `mirror` the graph also looks at the mirror image of what it is given (`wb.models.passes.mirror`).
 
     Raises:
@@ -43,7 +46,13 @@ def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: boo
         raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
     given = load(model)
     network = apply(Mirror(), given) if mirror else given
-    return export(network, out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above
+    tokenizer, beside = tokenizer_of(network.history), out.with_suffix(".tokenizer.json")
+    if tokenizer is not None:
+        check_free(beside, force=force)
+    found = export(network, out, opset=opset, exporter=exporter, force=force)  # type: ignore[arg-type]  # checked above
+    if tokenizer is not None:
+        write_text(beside, tokenizer, force=force)
+    return found
 
 
 def export_to(model: Path, to: str, folder: Path, *, force: bool, mirror: bool = False) -> list[Path]:

@@ -51,7 +51,7 @@ class Found:
         widths = ", ".join(str(stage.embed) for stage in a.stages)
         rows, columns = a.layout.shape
         named = f" ({', '.join(a.head.labels[:4])}{', …' if len(a.head.labels) > 4 else ''})" if a.head.labels else ""
-        image = f"{a.input.channels}x{a.input.height}x{a.input.width}"
+        image = f"{a.image.channels}x{a.image.height}x{a.image.width}"
         return (
             f"{self.family}: images of {image}, {rows}x{columns} tokens, {depth} blocks of width {widths}, "
             f"{a.head.classes} classes{named}",
@@ -83,7 +83,7 @@ def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: 
     notes = [*imported.notes, *([agreement(imported, source)] if compare else [])]
     a = imported.model.architecture
     if data is not None:
-        side = a.input.height if Spec.parse(data).form in (FOLDERS, HUB) else None
+        side = a.image.height if Spec.parse(data).form in (FOLDERS, HUB) else None
         notes += tried_out(source, given, imported, load(resolved(data), image_size=side))
     save(imported.model, out, force=force)
     readings = {"params": count_parameters(a), "macs": count_macs(a)}

@@ -75,6 +75,8 @@ class Measuring(MeasureConfig):
             architecture, remarks = _own(graph)
             if choice.spec is not None:
                 dataset, notes = read_data(file, choice, of_graph(graph, self.images), by_index=self.by_index)
+            if self.tokens is not None:
+                architecture = _timed(architecture, self.tokens)
             if graph is file:
                 progress("trying it out", 0, 0)
             foreign = graph is file
@@ -82,7 +84,9 @@ class Measuring(MeasureConfig):
                 graph, architecture, device, self.batch, self.seed, self.run_limit, foreign=foreign
             )
             progress("timing", 0, 0)
-            timed = measure_latency({file.name: graph}, device, batch=self.batch, cap_s=self.cap, seed=self.seed)
+            timed = measure_latency(
+                {file.name: graph}, device, batch=self.batch, cap_s=self.cap, seed=self.seed, tokens=self.tokens
+            )
             latency = timed[file.name]
             readings |= {"latency": latency.reading, "latency / reference": latency.ratio}
             if choice.spec is not None:
@@ -110,6 +114,18 @@ def _own(graph: Path) -> tuple[Architecture | None, list[str]]:
         return read_architecture(graph), []
     except BadArtefact as error:
         return None, [f"{error}; it is measured like any other graph"]
+
+
+def _timed(architecture: Architecture | None, tokens: int) -> Architecture | None:
+    """The network whose counts are of texts of so many tokens. Raises `BadOption` where it takes none such."""
+    if architecture is None:
+        return None
+    if architecture.input.usual_tokens is None:
+        raise BadOption(f"--tokens {tokens} is for networks that take texts, and this one takes images; leave it out")
+    longest = architecture.layout.shape[0]
+    if tokens > longest:
+        raise BadOption(f"--tokens {tokens} is longer than the network reads; give at most {longest}")
+    return architecture.model_copy(update={"input": architecture.input.model_copy(update={"tokens": tokens})})
 
 
 def _counted(

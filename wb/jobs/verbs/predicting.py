@@ -1,4 +1,4 @@
-"""`wb predict`: the classes of pictures, with probabilities."""
+"""`wb predict`: the classes of pictures or texts, with probabilities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from wb.jobs.inputs import about
 from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.verbs.classifier import Classifier, Picture
 from wb.jobs.verbs.preparation import of_graph, refuse_for_ours
-from wb.models.files.history import data_of
+from wb.jobs.verbs.reader import Reader, reads_texts, texts_of
+from wb.models.files.history import data_of, tokenizer_of
 
 TOP = 3  # classes of a picture in a table
 AT_ONCE = 64  # pictures in memory
@@ -41,6 +42,9 @@ class Predictions(Shown):
     pictures: tuple[str, ...]
     probabilities: NDArray[np.float64]
     top: int = TOP
+    noun: str = "picture"
+    cut: int = 0
+    """How many texts are longer than the network reads."""
 
     @property
     def names(self) -> list[str]:
@@ -55,16 +59,24 @@ class Predictions(Shown):
             for picture, chances, best in zip(self.pictures, self.probabilities, order, strict=True)
         ]
         places = ("class", *(f"or {i}" for i in range(2, order.shape[1] + 1)))
-        return Table(str(self.file), ("picture", *places), rows)
+        return Table(str(self.file), (self.noun, *places), rows, self._notes)
+
+    @property
+    def _notes(self) -> list[str]:
+        return (
+            [f"{self.cut:,} of {len(self.pictures):,} texts are longer than the network reads: the rest is cut"]
+            if self.cut
+            else []
+        )
 
     def content(self) -> dict[str, Any]:
         """The same as JSON; probabilities are in the order of the classes."""
         rows = zip(self.pictures, self.names, self.probabilities.tolist(), strict=True)
         pictures = [
-            {"picture": picture, "class": name, "probability": max(chances), "probabilities": chances}
+            {self.noun: picture, "class": name, "probability": max(chances), "probabilities": chances}
             for picture, name, chances in rows
         ]
-        return {"model": str(self.file), "classes": list(self.classes), "pictures": pictures}
+        return {"model": str(self.file), "classes": list(self.classes), f"{self.noun}s": pictures}
 
 
 @dataclass(frozen=True)
@@ -92,8 +104,11 @@ class Predicting:
         if self.top < 1:
             raise BadOption(f"--top {self.top} shows nothing; give 1 or more")
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
-        given = list(_expanded(pictures))
-        check([Path(picture) for picture in given if isinstance(picture, str | Path)])
+        reads = reads_texts(file) if kind == "onnx" else tokenizer_of(about(file)[1]) is not None
+        given: list[Picture] = []
+        if not reads:
+            given = list(_expanded(pictures))
+            check([Path(picture) for picture in given if isinstance(picture, str | Path)])
         with scratch() as folder:
             graph = file
             if kind == "onnx":
@@ -104,10 +119,21 @@ class Predicting:
                 progress("exporting", 0, 0)
                 graph = folder / "model.onnx"
                 export(load(file), graph)
+            if reads:
+                return self._read(file, graph, pictures)
             classifier = Classifier(graph, of_graph(graph, self.images), self._ground(file))
             found = _probabilities(classifier, given, progress)
         names = classifier.labels or tuple(str(i) for i in range(found.shape[1]))
         return Predictions(file, names, tuple(map(_name, given, range(1, len(given) + 1))), found, self.top)
+
+    def _read(self, file: Path, graph: Path, given: Sequence[Picture]) -> Predictions:
+        """The predictions of a network for texts."""
+        if self.background is not None or self.images is not None:
+            raise BadOption(f"{file} reads texts, and how pictures are prepared is of no use to it; leave that out")
+        reader, texts = Reader(graph), texts_of(given)
+        found = reader.probabilities(texts)
+        names = reader.labels or tuple(str(i) for i in range(found.shape[1]))
+        return Predictions(file, names, tuple(texts), found, self.top, "text", reader.cut(texts))
 
     def _ground(self, file: Path) -> str:
         """The background of transparent pictures."""

@@ -15,6 +15,7 @@ from wb.data import load as load_data
 from wb.foreign.reading import load
 from wb.jobs.frame.config import TrainConfig
 from wb.jobs.inputs import Say
+from wb.jobs.inputs import taken as as_taken
 from wb.models.model import Model
 from wb.tasks.known import task_of
 from wb.tasks.names import listed
@@ -74,7 +75,9 @@ def read_start(config: TrainConfig, say: Say) -> Start:
 def _data(config: TrainConfig, model: Model, say: Say) -> Dataset:
     """The data; images without a size of their own in `config` are resized where the model takes squares."""
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
-    taken = model.architecture.input
+    if data.train.vocabulary is not None or model.architecture.input.usual_tokens is not None:
+        return as_taken(data, model.architecture, model.history)
+    taken = model.architecture.image
     size = (taken.height, taken.width)
     given = config.image_size is not None or data.features
     if given or (data.height, data.width) == size or taken.height != taken.width:

@@ -34,6 +34,13 @@ from wb.training.recipes.choose import gentle, recipe_for
 from wb.training.train import Finetune, check_fits, score, train
 
 
+def _writing(architecture: Architecture, data: Dataset) -> Architecture:
+    """The architecture for the vocabulary of `data`, where both are of texts: no weights are taken, so that it may be any."""
+    if data.train.vocabulary is None or architecture.input.usual_tokens is None:
+        return architecture
+    return architecture.model_copy(update={"input": data.text})
+
+
 class Begun(NamedTuple):
     """What is trained on `data`: `architecture` from scratch, or from the weights of `model`, all or all but the head."""
 
@@ -58,7 +65,7 @@ class Training:
             config.training,
             count_parameters(begun.architecture).value,
             begun.data,
-            config.passes,
+            config.passes(begun.data),
             finetune=finetune,
             learning_rate=config.learning_rate,
             batch=config.batch,
@@ -90,7 +97,7 @@ class Training:
         if chosen.head.classes != len(data.classes):  # no weights are taken, so that the head may be any
             own = f"{self.config.architecture} has {chosen.head.classes} classes"
             say(f"{own}, and {data.spec} {len(data.classes)}: those are learned")
-        return Begun(chosen.with_classes(data.classes), data)
+        return Begun(_writing(chosen.with_classes(data.classes), data), data)
 
     def __call__(self, progress: Progress, say: Say) -> tuple[Model, dict[str, Reading]]:
         """Trains and writes the model; returns it and its accuracies on the validation and test split.
@@ -108,7 +115,7 @@ class Training:
         begun = self.begin(say)
         teacher = self._teacher(begun.data)
         start = None if begun.model is None else self._start(begun, begun.model, progress, say)
-        progress("training", 0, self.config.passes)
+        progress("training", 0, self.config.passes(begun.data))
         model = self._trained(
             begun, start, teacher, lambda epoch, of, loss: progress(f"training, loss {loss:.3f}", epoch, of)
         )

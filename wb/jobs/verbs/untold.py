@@ -61,7 +61,7 @@ def tried_out(source: Path, given: Given, imported: Imported, data: Dataset) -> 
 
 def _others(given: Given, imported: Imported, data: Dataset) -> Iterator[tuple[str, Given]]:
     """Other values of what neither the checkpoint nor the user said, as options and as what is given."""
-    image = imported.model.architecture.input
+    image = imported.model.architecture.image
     if given.images is None and not any(image.mean) and set(image.std) == {1.0}:
         own = Preparation(mean=_rounded(data.mean), std=_rounded(data.std))
         for prepared in (own,) if data.features else (own, HALF):

@@ -19,6 +19,7 @@ FORMAT = 2  # 1 had another form of the architecture (`wb.core.upgrade`) and the
 READ = (1, 2)
 MAX_STEPS = 2000  # steps of a history
 ORIGIN = "origin"  # an argument of an import: the files that the model came in; for programs, and long
+TOKENIZER = "tokenizer"  # an argument of a training on texts: the tokenizer as JSON; for programs, and long
 EXPECTED = "a model file (.safetensors or .pt) that `wb` wrote"
 
 

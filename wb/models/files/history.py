@@ -10,11 +10,13 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from wb.models.files.header import ORIGIN
+from wb.models.files.header import ORIGIN, TOKENIZER
 from wb.models.model import Step
 
 # A data set by its form, or an absolute path: at the beginning, or after a space, a colon or a bracket.
-_DATA = re.compile(r"((?:imagefolder|idx|cifar10|npz|hf)(?:,[^:\s]*)?:)(.+)", re.DOTALL)
+_DATA = re.compile(r"((?:imagefolder|idx|cifar10|npz|hf|csv|jsonl)(?:,[^:\s]*)?:)(.+)", re.DOTALL)
+_EMBEDDED, _TABLES = ("digits", "listops"), ("csv", "jsonl")
+_TOKENIZER = re.compile(r"(,tokenizer=)([^,:]+)")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")  # a name on the hub is no place here
 _PLACE = re.compile(r"(?:(?<=[\s:=('\"])|^)(?:~?/|~[\w.-]+/|[A-Za-z]:[\\/]|\\\\)(?=\S).*", re.DOTALL)
 
@@ -33,9 +35,11 @@ class Known:
         """Whether the data still exist: digits always do, a folder or an archive if it is there; of the hub it is not asked."""
         form, colon, place = self.spec.partition(":")
         if not colon:
-            return form == "digits"
+            return form in _EMBEDDED
         kind = form.partition(",")[0]
         try:
+            if kind in _TABLES:
+                return all(Path(one).expanduser().is_file() for one in place.split(","))
             path = Path(place).expanduser()
             found = path.is_file() if kind == "npz" else path.is_dir()
             return bool(place) and (found or (kind == "hf" and not path.is_absolute()))
@@ -57,12 +61,20 @@ def data_of(history: Iterable[Step]) -> Known | None:
     return known
 
 
+def tokenizer_of(history: Iterable[Step]) -> str | None:
+    """The tokenizer of the last step that names one, as JSON; None for networks that take no texts."""
+    found = [step.arguments[TOKENIZER] for step in history if TOKENIZER in step.arguments]
+    return str(found[-1]) if found else None
+
+
 def public(history: Sequence[Step]) -> list[dict[str, JsonValue]]:
-    """`history` for an exported file: without readings and origins, and with paths cut to their last names.
+    """`history` for an exported file: without readings, origins and tokenizers, and with paths cut to their last names.
 
     A model file keeps the paths, so that its data are found again; a graph is meant to be given away.
     """
-    steps = (step.model_dump(mode="json", exclude={"readings": True, "arguments": {ORIGIN}}) for step in history)
+    steps = (
+        step.model_dump(mode="json", exclude={"readings": True, "arguments": {ORIGIN, TOKENIZER}}) for step in history
+    )
     return [nameless(step) for step in steps]
 
 
@@ -83,8 +95,13 @@ def _cut(text: str) -> str:
     if found is not None and found[1].startswith("hf") and _HUB.fullmatch(found[2]):
         return text
     if found is not None:
-        return f"{text[: found.start()]}{found[1]}{_last(found[2])}"
+        places = found[2].split(",") if found[1].startswith(_TABLES) else [found[2]]
+        return f"{text[: found.start()]}{_TOKENIZER.sub(_named, found[1])}{','.join(map(_last, places))}"
     return _PLACE.sub(lambda place: _last(place[0]), text)
+
+
+def _named(choice: re.Match[str]) -> str:
+    return f"{choice[1]}{_last(choice[2])}"
 
 
 def _last(place: str) -> str:

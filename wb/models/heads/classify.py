@@ -46,20 +46,24 @@ class Classify(HeadModule):
             nn.init.trunc_normal_(getattr(network, weight), std=0.02)
             nn.init.zeros_(getattr(network, str(bias)))
 
-    def pooled(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None) -> Tensor:
+    def pooled(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None, mask: Tensor | None = None) -> Tensor:
         """(B, N, D) or (B, D, rows, columns) -> (B, D), of a pair (B, 2, D)."""
         if norm is None:
-            return self._pooled(x)
-        return norm(self._pooled(x)) if self.record.normed == "pooled" else self._pooled(norm(x))
+            return self._pooled(x, mask)
+        return norm(self._pooled(x, mask)) if self.record.normed == "pooled" else self._pooled(norm(x), mask)
 
-    def _pooled(self, x: Tensor) -> Tensor:
+    def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if x.dim() == 4:
             return x.mean(dim=(2, 3))
         if self.record.pool == "first":
             return x[:, 0]
         if self.record.pool == "pair":
             return x[:, :2]
-        return (x[:, self.prefix :] if self.prefix else x).mean(dim=1)
+        x = x[:, self.prefix :] if self.prefix else x
+        if mask is None:
+            return x.mean(dim=1)
+        counts = mask[:, self.prefix :, None].to(x)  # (B, N, 1)
+        return (x * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
 
     def outputs(self, network: Any, pooled: Tensor) -> Tensor:
         """(B, D), of a pair (B, 2, D) -> (B, classes)."""

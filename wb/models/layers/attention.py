@@ -64,11 +64,11 @@ class AttentionModule(OperatorModule):
         q = self.projected(x, "wq")  # (B, H, N, K)
         k = q if self.shared else self.projected(x, "wk")  # (B, H, N, K)
         v = self.projected(x, "wv")  # (B, H, N, V)
-        return join_heads(self.mix(q, k, v, context))
+        return join_heads(self.mix(q, k, v, context), self.tokens(x))
 
     def projected(self, x: Tensor, name: str) -> Tensor:
         """The tokens projected by one reader, head by head: (B, N, D) -> (B, H, N, channels)."""
-        return project(x, self.kept(name), self.bias(name))
+        return project(x, self.kept(name), self.bias(name), self.tokens(x))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         """(B, H, N, K), (B, H, N, K), (B, H, N, V) -> (B, H, N, V)."""

@@ -25,7 +25,14 @@ class Context(NamedTuple):
     mask: Tensor | None = None
     """(B, N), true at the tokens that count; None: all tokens count."""
     visible: Tensor | None = None
-    """(B or 1, 1, N, N), true where the row's token may attend to the column's; None: everywhere."""
+    """(B or 1, 1, N or 1, N), true where the row's token may attend to the column's; None: everywhere."""
+    dropout: float = 0.0
+    """The share of what a sub-layer contributes that is dropped, in training."""
+
+    @property
+    def keys(self) -> Tensor | None:
+        """The mask as keys and values of attention have it, (B, 1, N, 1)."""
+        return None if self.mask is None else self.mask[:, None, :, None]
 
 
 NOTHING = Context()
@@ -44,6 +51,8 @@ class PartModule(nn.Module):
     averaged: ClassVar[tuple[str, ...]] = ()
     """Axes over whose entries it takes statistics: dropping some of them then changes what becomes of the others."""
     axes: dict[str, Axes]
+    looked_up: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are tables, not linear maps."""
     constants: list[str]
     """Parameters without gradient: they are determined once, from data, and training does not change them."""
     statistics: list[str]
@@ -179,6 +188,10 @@ class OperatorModule(PartModule):
         """The bias of a weight that reads or writes the stream; None if it has none."""
         name = self.readers[weight] if weight in self.readers else self.writers[weight]
         return None if name is None else getattr(self, name)
+
+    def tokens(self, x: Tensor) -> int:
+        """N of x (B, N, ...): a plain number, so that graphs do not compute it again, unless runs differ in it."""
+        return x.shape[1] if self.layout.dynamic else int(x.shape[1])
 
     @property
     def scaling(self) -> tuple[str, ...]:

@@ -43,11 +43,12 @@ def uniform_(weight: Tensor, fan_in: int) -> None:
     nn.init.uniform_(weight, -bound, bound)
 
 
-def project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Per-head projection: x (B, N, D), weight (H, K, D), bias (H, K) -> (B, H, N, K)."""
+def project(x: Tensor, weight: Tensor, bias: Tensor | None, tokens: int | None = None) -> Tensor:
+    """Per-head projection: x (B, N, D), weight (H, K, D), bias (H, K) -> (B, H, N, K); `tokens` is N, where runs differ."""
     heads, channels, _ = weight.shape
     y = F.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())  # (B, N, H*K)
-    tokens = int(x.shape[1])  # an exporter would trace the size and compute it again in every graph
+    if tokens is None:
+        tokens = int(x.shape[1])  # an exporter would trace the size and compute it again in every graph
     return y.reshape(-1, tokens, heads, channels).transpose(1, 2)
 
 
@@ -56,7 +57,7 @@ def patches(image: Tensor) -> Tensor:
     return F.unfold(image, 2, stride=2).transpose(1, 2)
 
 
-def join_heads(y: Tensor) -> Tensor:
-    """(B, H, N, V) -> (B, N, H*V)."""
-    heads, tokens, channels = (int(size) for size in y.shape[1:])
-    return y.transpose(1, 2).reshape(-1, tokens, heads * channels)
+def join_heads(y: Tensor, tokens: int | None = None) -> Tensor:
+    """(B, H, N, V) -> (B, N, H*V); `tokens` is N, where runs differ."""
+    heads, channels = int(y.shape[1]), int(y.shape[3])
+    return y.transpose(1, 2).reshape(-1, int(y.shape[2]) if tokens is None else tokens, heads * channels)

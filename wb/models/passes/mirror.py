@@ -18,6 +18,6 @@ class Mirror:
 
     def __call__(self, model: Model, /) -> Model:
         given = model.architecture
-        seen = given.input.model_copy(update={"mirrored": True})
+        seen = given.image.model_copy(update={"mirrored": True})
         step = Step(name="mirror", arguments={}, version=__version__)
         return Model(given.model_copy(update={"input": seen}), model.weights, (*model.history, step))

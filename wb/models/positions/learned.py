@@ -27,6 +27,7 @@ class Learned(PositionModule):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(record, network, embed, layout, device)
+        self.dynamic = layout.dynamic
         self.holds(network, "position", (None, layout.tokens), ("embed", embed), device=device)
 
     def reset(self, network: Any) -> None:
@@ -36,5 +37,5 @@ class Learned(PositionModule):
         network.position.add_(by)
 
     def placed(self, network: Any, x: Tensor) -> Tensor:
-        placed: Tensor = x + network.position
+        placed: Tensor = x + (network.position[: x.shape[1]] if self.dynamic else network.position)
         return placed

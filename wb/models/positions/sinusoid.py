@@ -34,7 +34,7 @@ class Sinusoid(PositionModule):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(record, network, embed, layout, device)
-        self.prefix = layout.prefix
+        self.prefix, self.dynamic = layout.prefix, layout.dynamic
         self.holds(network, "position", (None, layout.tokens), ("embed", embed), device=device, trained=False)
 
     def reset(self, network: Any) -> None:
@@ -43,7 +43,8 @@ class Sinusoid(PositionModule):
             network.position[self.prefix :] = sinusoids(len(network.position) - self.prefix, network.position.shape[1])
 
     def placed(self, network: Any, x: Tensor) -> Tensor:
-        placed: Tensor = x + network.position.detach()
+        position = network.position.detach()
+        placed: Tensor = x + (position[: x.shape[1]] if self.dynamic else position)
         return placed
 
 

@@ -11,9 +11,9 @@ from wb.models.layers.operator import PartModule
 
 
 class StemModule(PartModule):
-    """Images (B, channels, height, width) -> tokens in their places (B, D, rows, columns).
+    """Images (B, channels, height, width) -> tokens in their places (B, D, rows, columns); ids (B, N) -> tokens (B, N, D).
 
-    Final subclasses live in one file each.
+    It is built as `Class(record, input, embed, device)`. Final subclasses live in one file each.
     """
 
     fitted: tuple[str, str] | None = None
@@ -26,6 +26,10 @@ class StemModule(PartModule):
     def inputs(self, x: Tensor) -> Tensor:
         """The inputs of the `fitted` map: (B, channels, height, width) -> (B, rows * columns, features)."""
         raise NotImplementedError
+
+    def unpadded(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A batch as `forward` takes it, and which of its tokens count (B, N); None where all do."""
+        return x, None
 
     def absorbed(self, weights: Mapping[str, Tensor], scale: Tensor, shift: Tensor) -> dict[str, Tensor] | None:
         """`weights` by local names, changed so that x gives what `scale * x + shift` gave; both (channels), float64.

@@ -34,13 +34,13 @@ class ConvStem(StemModule):
     last_bias: nn.Parameter
 
     def __init__(
-        self, record: records.ConvStem, channels: int, embed: int, device: torch.device | str | None = None
+        self, record: records.ConvStem, given: records.ImageInput, embed: int, device: torch.device | str | None = None
     ) -> None:
         super().__init__({"embed": embed, WIDTH: record.width}, device)
         self.strides = [1] if record.patch == 2 else [2] * (int(math.log2(record.patch)) - 1)
         self.precision = record.precision
         for i in range(len(self.strides)):
-            self.holds(f"conv{i}", WIDTH, read(WIDTH) if i else channels, 3, 3)
+            self.holds(f"conv{i}", WIDTH, read(WIDTH) if i else given.channels, 3, 3)
             for name in (f"conv{i}_bias", f"gain{i}", f"shift{i}"):
                 self.holds(name, WIDTH)
         self.holds("last", "embed", read(WIDTH), 2, 2)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.core.records import ImageInput
 from wb.core.records.stems import MobileStem as Record
 from wb.models.axes import read
 from wb.models.layers.convolution import BatchNormed
@@ -29,11 +30,11 @@ class MobileStem(BatchNormed, StemModule):
     conv: nn.Parameter
     point: nn.Parameter
 
-    def __init__(self, record: Record, channels: int, embed: int, device: torch.device | str | None = None) -> None:
+    def __init__(self, record: Record, given: ImageInput, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": embed, WIDTH: record.width}, device)
         self.precision, self.stride = record.precision, min(2, record.patch)
         self.further = [f"filters{i}" for i in range(int(math.log2(record.patch)) - 1)]
-        self.holds("conv", WIDTH, channels, 3, 3)
+        self.holds("conv", WIDTH, given.channels, 3, 3)
         self.norms("conv", WIDTH)
         for name in self.further:
             self.holds(name, WIDTH, 1, 3, 3)

@@ -24,12 +24,12 @@ class PatchStem(StemModule):
     patches_bias: nn.Parameter
 
     def __init__(
-        self, record: records.PatchStem, channels: int, embed: int, device: torch.device | str | None = None
+        self, record: records.PatchStem, given: records.ImageInput, embed: int, device: torch.device | str | None = None
     ) -> None:
         super().__init__({"embed": embed}, device)
         self.record = record
         kernel = record.sides if record.kernel is None else (record.kernel, record.kernel)
-        self.holds("patches", "embed", channels, *kernel)
+        self.holds("patches", "embed", given.channels, *kernel)
         self.holds("patches_bias", "embed")
 
     def describe(self) -> records.PatchStem:

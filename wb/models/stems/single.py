@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from wb.core.records import ImageInput
 from wb.core.records.stems import SingleStem as Record
 from wb.models.axes import read
 from wb.models.layers.convolution import BatchNormed
@@ -22,11 +23,11 @@ class SingleStem(BatchNormed, StemModule):
     filters: nn.Parameter
     point: nn.Parameter
 
-    def __init__(self, record: Record, channels: int, embed: int, device: torch.device | str | None = None) -> None:
+    def __init__(self, record: Record, given: ImageInput, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": embed}, device)
         self.record, self.precision = record, record.precision
         self.activation = ACTIVATIONS[record.activation]
-        self.holds("conv", "embed", channels, 3, 3)
+        self.holds("conv", "embed", given.channels, 3, 3)
         self.norms("conv", "embed")
         if record.separable is not None:
             kernel = record.separable.kernel

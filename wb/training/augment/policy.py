@@ -21,7 +21,8 @@ def augmented(
 ) -> tuple[Tensor, Mixed | None]:
     """`images` (B, C, H, W) in [0, 1] as one step of `recipe` sees them, and what was mixed into them, if anything.
 
-    Everything is drawn from `generator`. Without `flips` none are made. With `side` the shorter side is brought to it.
+    Ids of texts (B, N) stay as they are. Everything is drawn from `generator`.
+    Without `flips` none are made. With `side` the shorter side is brought to it.
     """
     images = _moved(images, recipe, generator)
     if flips and recipe.flip != "off":
@@ -37,8 +38,7 @@ def augmented(
             images, mixed = cutmix(images, labels, generator)
         elif coin < recipe.cutmix + recipe.mixup:
             images, mixed = mixup(images, labels, generator)
-    shorter = min(images.shape[2:])
-    if side and side != shorter:
+    if side and side != (shorter := min(images.shape[2:])):
         size = [round(side * length / shorter) for length in images.shape[2:]]
         images = F.interpolate(images, size, mode="bilinear", antialias=True)
     return images, mixed

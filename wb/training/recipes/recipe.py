@@ -14,7 +14,7 @@ Policy = Literal["none", "shift", "crop", "resize", "trivial"]
 Flip = Literal["off", "try", "on"]
 Share = Annotated[float, Field(ge=0, le=1)]
 OptimizerName = Literal["adamw", "muon"]
-RecipeName = Literal["auto", "plain", "light", "medium", "strong"]
+RecipeName = Literal["auto", "plain", "light", "medium", "strong", "text"]
 
 AVERAGED = 2_000  # steps from which on the average of the weights is worth keeping
 _AS_THE_RECIPE = "as the recipe says"
@@ -45,6 +45,8 @@ class Recipe(Frozen):
     of the weights, which is what is scored and exported. `resolution` trains half the epochs on small images and most of the
     others on larger ones. `optimizer` "muon" is for matrices, AdamW trains the rest
     (`wb.training.optimizer`). With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
+    `second` is the decay of Adam's second moment. Dropout is of the first block's input, of what sub-layers contribute, and of
+    what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch.
     """
 
     name: str = "plain"
@@ -70,6 +72,11 @@ class Recipe(Frozen):
     resolution: bool = False
     bf16: bool = False
     optimizer: OptimizerName = "adamw"
+    second: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    embedding_dropout: Share = 0.0
+    dropout: Share = 0.0
+    head_dropout: Share = 0.0
+    merge_dropout: Share = 0.0
 
     def steps(self, examples: int) -> int:
         """Number of steps in all epochs."""
@@ -84,15 +91,25 @@ class Recipe(Frozen):
         return {name: value for name, value in values.items() if name in always or value != getattr(plain, name)}
 
     @property
+    def _dropped(self) -> str:
+        shares = {
+            "embeddings": self.embedding_dropout,
+            "sub-layers": self.dropout,
+            "what the head reads": self.head_dropout,
+        }
+        return ", ".join(f"{share:.0%} of {what} dropped" for what, share in shares.items() if share)
+
+    @property
     def text(self) -> str:
         """The recipe in words: `light (for 65,606 parameters …): crops with reflected borders, flips, …`."""
         parts = [
-            _POLICIES[self.augment],
-            _FLIPS[self.flip],
+            *(() if self.name == "text" else (_POLICIES[self.augment], _FLIPS[self.flip])),
             f"colours by {self.colour:g}" if self.colour else "",
             f"{self.erase:.0%} erased" if self.erase else "",
             f"mixup in {self.mixup:.0%} of the batches" if self.mixup else "",
             f"cutmix in {self.cutmix:.0%} of the batches" if self.cutmix else "",
+            f"{self.merge_dropout:.0%} of the merges of words dropped" if self.merge_dropout else "",
+            self._dropped,
             f"smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
             f"weight decay {self.weight_decay:g}",
             f"learning rate {self.learning_rate:.2g} ({'one cycle' if self.schedule == 'cycle' else 'cosine'}, "
@@ -113,7 +130,7 @@ class RecipeOptions(Frozen):
         RecipeName,
         Field(
             description="auto: by the size of network and data; plain: shifts alone; light, medium, strong: more and more "
-            "augmentation."
+            "augmentation; text: that of texts."
         ),
     ] = "auto"
     augment: Annotated[
@@ -141,6 +158,16 @@ class RecipeOptions(Frozen):
     smoothing: Annotated[
         Annotated[float, Field(ge=0, lt=1)] | None,
         Field(description="Label smoothing."),
+        Cli(default=_AS_THE_RECIPE),
+    ] = None
+    dropout: Annotated[
+        Share | None,
+        Field(description="Share of what sub-layers contribute that is dropped."),
+        Cli(default=_AS_THE_RECIPE),
+    ] = None
+    merge_dropout: Annotated[
+        Share | None,
+        Field(description="Of texts: share of the merges of words that are dropped, anew in each epoch (BPE-dropout)."),
         Cli(default=_AS_THE_RECIPE),
     ] = None
     weight_decay: Annotated[

@@ -19,6 +19,8 @@ def check_sizes(network: Callable[[Tensor], Tensor], data: Dataset, recipe: Reci
     Raises:
         BadOption: it does not take one of them, or answers otherwise.
     """
+    if not recipe.resolution:
+        return
     height, width = data.height, data.width
     full = min(height, width)
     for small in sorted({side(recipe, epoch, full) for epoch in range(recipe.epochs)} - {full}):

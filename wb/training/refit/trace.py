@@ -28,4 +28,4 @@ def cut(images: Tensor, size: int = BATCH) -> Iterator[Tensor]:
 def read_by_head(network: Network, state: State) -> Tensor:
     """What the head reads of a network that ends with `state`: (B, D), of a pair (B, 2, D)."""
     state = network.enter(state, len(network.stages) - 1)
-    return network.pooled(network.wiring(state.stage).end(state))
+    return network.pooled(network.wiring(state.stage).end(state), state.context.mask)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.layout import Supports
+from wb.core.layout import RAGGED, Supports
 from wb.core.records.attention import (
     Combiner,
     Cosformer,
@@ -44,6 +44,7 @@ class Performer(Scored):
     """
 
     module = "wb.models.mixers.linear.performer:PerformerAttention"
+    supports = RAGGED
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "features": 9}
     title = "Performer attention"
     source = 'Choromanski et al., "Rethinking Attention with Performers", 2021'

@@ -174,9 +174,9 @@ class HfConvNext(Layout):
             "hidden_act": activation_name(same((f.activation for f in ffns), "activations", self.title), config),
             "layer_norm_eps": a.last.eps if isinstance(a.last, LayerNorm) else None,
             "layer_scale_init_value": scale if scaled else 0.0,  # transformers takes no whole number
-            "image_size": a.input.height,
+            "image_size": a.image.height,
             "patch_size": a.stem.patch,
-            "num_channels": a.input.channels,
+            "num_channels": a.image.channels,
             **labelled(a),
         }
         left_out = {*found, "stage_names", "out_features", "out_indices"}  # of stages that there were

@@ -95,9 +95,9 @@ class HfHiera(Family):
             "query_stride": [2, 2],
             "masked_unit_size": [side_of(len(a.stages))] * 2,
             "masked_unit_attention": units_of(a),
-            "image_size": [a.input.height, a.input.width],
+            "image_size": [a.image.height, a.image.width],
             **_patches(a, self.title),
-            "num_channels": a.input.channels,
+            "num_channels": a.image.channels,
             **labelled(a),
         }
         kept = {key: value for key, value in config.items() if key not in found}

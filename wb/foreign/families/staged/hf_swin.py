@@ -101,9 +101,9 @@ class HfSwin(Family):
             "mlp_ratio": hidden_ratio(((n, ffn.mlp) for n, ffn in ffns), self.title, config.get("mlp_ratio")),
             "hidden_act": activation_name(activation, config),
             "layer_norm_eps": a.norm.eps if isinstance(a.norm, LayerNorm) else None,
-            "image_size": a.input.height,
+            "image_size": a.image.height,
             "patch_size": a.stem.patch,
-            "num_channels": a.input.channels,
+            "num_channels": a.image.channels,
             **NEEDED,
             **labelled(a),
         }

@@ -166,8 +166,8 @@ class HfPoolFormer(Layout):
             "mlp_ratio": hidden_ratio(((n, ffn.mlp) for n, ffn in ffns), self.title, config.get("mlp_ratio")),
             "hidden_act": activation_name(same((f.activation for _, f in ffns), "activations", self.title), config),
             "use_layer_scale": same((block.join is not None for _, block in blocks), "layer scales", self.title),
-            "image_size": a.input.height,
-            "num_channels": a.input.channels,
+            "image_size": a.image.height,
+            "num_channels": a.image.channels,
             **labelled(a),
         }
         return {**{key: value for key, value in config.items() if key not in found}, **found}

@@ -3,7 +3,8 @@
 Source: Qin et al., "cosFormer: Rethinking Softmax in Attention", 2022, eq. 10: scores ReLU(qᵢ)·ReLU(kⱼ)·cos(π(i−j)/2M),
 rows divided by their sum, no scale.
 Differs: whichever of the two equal forms costs less is computed, the re-weighted square or the split into sine and cosine.
-Limits: a class token counts as position 0. M is the number of tokens, so that another length is another function.
+Limits: a class token counts as position 0. M is the number of tokens, of texts that of the longest, so that
+another one is another function.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ class CosformerAttention(AttentionModule):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         q, k = q.relu(), k.relu()
+        k = k if context.keys is None else k * context.keys
+        angle = self.angle[: q.shape[2]] if self.layout.dynamic else self.angle
         _, queries, values = self.channels
         square = self.layout.tokens * (queries + values)
         linear = 4 * queries * values + 2 * queries
         if square <= linear:
-            cosine = constant(torch.cos(self.angle[:, None] - self.angle[None, :]), v)  # (N, N)
+            cosine = constant(torch.cos(angle[:, None] - angle[None, :]), v)  # (N, N)
             scores = (q @ k.transpose(-1, -2)) * cosine
             return (scores @ v) / scores.sum(-1, keepdim=True).clamp(min=EPSILON)
-        sine, cosine = constant(self.angle.sin()[:, None], v), constant(self.angle.cos()[:, None], v)  # (N, 1)
+        sine, cosine = constant(angle.sin()[:, None], v), constant(angle.cos()[:, None], v)  # (N, 1)
         q = torch.cat([q * sine, q * cosine], dim=-1)  # (B, H, N, 2K)
         k = torch.cat([k * sine, k * cosine], dim=-1)
         norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)

@@ -21,6 +21,7 @@ class LinearAttention(AttentionModule):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         q, k = q.relu(), k.relu()
+        k = k if context.keys is None else k * context.keys
         _, queries, values = self.channels
         linear = 2 * queries * values < self.layout.tokens * (queries + values)
         norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)

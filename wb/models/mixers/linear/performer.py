@@ -7,9 +7,9 @@ the features of all keys, and has no gradient.
 Differs: c of the keys is taken for each image and head, where the published PyTorch code takes it over the whole batch, so that
 an output depends on what else is in the batch. Every head has a P of its own, so that it may keep channels of its own. The
 factor 1/√m is left out of φ, since it divides out.
-Limits: P is drawn once and is not drawn anew in training. The average of unrelated P (fusion) estimates a flatter kernel. c of
-the keys is taken over all tokens, so that padding would change it; there is none here. Not causal. Dropping a feature is
-another estimate and does not equal masking it.
+Limits: P is drawn once and is not drawn anew in training. The average of unrelated P (fusion) estimates a flatter kernel. Not
+causal.
+Dropping a feature is another estimate and does not equal masking it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from wb.models.layers.attention import AttentionModule, kernel_product
 from wb.models.layers.operator import Context, Symmetry
 
 EPSILON = 1e-4
+LEAST = 1e-30  # far below any sum of features
 
 
 class PerformerAttention(AttentionModule):
@@ -61,15 +62,22 @@ class PerformerAttention(AttentionModule):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         root = math.sqrt(self.wq.shape[1] ** -0.5 if self.scale is None else self.scale)
-        q, k = self.featured(q * root, (3,)), self.featured(k * root, (2, 3))
+        q, k = self.featured(q * root, (3,)), self.featured(k * root, (2, 3), context.keys)
         norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)
+        norm = norm if context.keys is None else norm.clamp(min=LEAST)  # zero where there is padding alone
         return kernel_product(q, k, v, key_value_first=True) / norm
 
-    def featured(self, x: Tensor, over: tuple[int, ...]) -> Tensor:
-        """φ of scaled queries or keys, the largest exponent taken `over` these dimensions: (B, H, N, K) -> (B, H, N, M)."""
+    def featured(self, x: Tensor, over: tuple[int, ...], counts: Tensor | None = None) -> Tensor:
+        """φ of scaled queries or keys, the largest exponent taken `over` these dimensions: (B, H, N, K) -> (B, H, N, M).
+
+        Zero at tokens that do not count (B, 1, N, 1); they have no part in the largest exponent.
+        """
         scores = x @ self.projection.detach().transpose(-1, -2)
+        if counts is not None:
+            scores = scores.masked_fill(~counts, torch.finfo(scores.dtype).min)
         largest = scores.detach().amax(dim=over, keepdim=True)
-        return torch.exp(scores - x.square().sum(dim=3, keepdim=True) / 2 - largest) + EPSILON
+        features = torch.exp(scores - x.square().sum(dim=3, keepdim=True) / 2 - largest) + EPSILON
+        return features if counts is None else features * counts
 
 
 def orthogonal(features: int, channels: int) -> Tensor:

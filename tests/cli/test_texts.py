@@ -1,0 +1,137 @@
+"""Commands on texts: trained, exported, measured, named, and refused where they are not made for them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.commands import succeeded, wb
+from wb.core.specs import IDS, MASK
+from wb.export.graph import read_architecture
+from wb.models.files.history import tokenizer_of
+from wb.models.model import load
+from wb.search.page.usage import script
+
+FORMS = {"card": "my card is {} and {}", "loan": "the loan was {} {}", "rate": "which rate is {} or {}"}
+WORDS = ("late", "here", "lost", "low", "new", "old", "paid", "due")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences of three kinds, in columns with names of their own."""
+    path = tmp_path_factory.mktemp("texts") / "train.csv"
+    rows = [f'"{form.format(a, b)}",{name}' for a in WORDS for b in WORDS for name, form in FORMS.items()]
+    path.write_text("\n".join(["question,kind", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(table: Path) -> Path:
+    """A model that has learned them."""
+    out = table.with_name("t.safetensors")
+    columns = ("--text-column", "question", "--label-column", "kind")
+    found = succeeded("train", "--data", f"csv:{table}", *columns, "--epochs", 8, "-o", out, "--json")
+    assert json.loads(found.stdout)["test"]["value"] > 0.9
+    return out
+
+
+@pytest.fixture(scope="module")
+def graph(model: Path) -> Path:
+    """Its graph, with the tokenizer beside it."""
+    succeeded("export", model, "-o", model.with_suffix(".onnx"))
+    return model.with_suffix(".onnx")
+
+
+def refused(*arguments: object) -> str:
+    """The error of a command, on one line."""
+    result = wb(*arguments)
+    assert result.exit_code in (1, 2), (arguments, result.output)
+    error = " ".join(result.output.split())
+    assert "Traceback" not in error
+    return error[error.index("error:") :]
+
+
+def test_a_model_and_its_graph_keep_the_tokenizer(model: Path, graph: Path) -> None:
+    own = tokenizer_of(load(model).history)
+    metadata = {entry.key: entry.value for entry in onnx.load(graph).metadata_props}
+    assert own == metadata["wb.tokenizer"] == graph.with_suffix(".tokenizer.json").read_text()
+    assert "tokenizer" not in metadata["wb.history"]
+    assert [one.name for one in onnx.load(graph).graph.input] == [IDS, MASK]
+
+
+def test_texts_are_named_by_both_and_by_the_script_of_the_page(model: Path, graph: Path, tmp_path: Path) -> None:
+    texts = ["my card is lost and due", "which rate is low or old", "the loan was paid late"]
+    (tmp_path / "t.txt").write_text("\n".join(texts))
+    for given in (model, graph):
+        for asked in (texts, [tmp_path / "t.txt"]):
+            found = json.loads(succeeded("predict", given, *asked, "--json").stdout)["texts"]
+            assert [(one["text"], one["class"]) for one in found] == list(
+                zip(texts, ("card", "rate", "loan"), strict=True)
+            )
+    architecture = read_architecture(graph)
+    assert architecture is not None
+    code = script(str(graph), architecture, "csv:x.csv")
+    said = subprocess.run([sys.executable, "-c", code, texts[1]], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith(f"{texts[1]}: rate (")
+
+
+def test_latency_and_work_are_of_a_length_that_is_said(model: Path, graph: Path) -> None:
+    usual = load(model).architecture.input.usual_tokens
+    found = {
+        tokens: json.loads(succeeded("measure", graph, "--cap", 0.1, *how, "--json").stdout)
+        for tokens, how in ((usual, ()), (4, ("--tokens", 4)))
+    }
+    for tokens, readings in found.items():
+        assert readings["latency"]["note"].startswith(f"of one text of {tokens} tokens")
+    assert found[4]["macs"]["value"] < found[usual]["macs"]["value"]
+    assert found[usual]["accuracy (train.csv, test)"]["value"] > 0.9
+    assert "--tokens 9999 is longer than the network reads" in refused("measure", graph, "--tokens", 9999)
+
+
+def test_a_model_is_tuned_further_with_its_own_vocabulary(model: Path, table: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("text,label\n" + "".join(f"my {word} zebra card,{name}\n" for word in WORDS for name in FORMS))
+    succeeded("train", "--from", model, "--data", f"csv:{other}", "--epochs", 1, "-o", tmp_path / "u.safetensors")
+    again = load(tmp_path / "u.safetensors")
+    assert again.architecture.input == load(model).architecture.input
+    assert tokenizer_of(again.history) == tokenizer_of(load(model).history)
+
+
+def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: Path) -> None:
+    commands = (
+        ("prune", "nvit", model, "--budget", "macs=0.5x", "-o", tmp_path / "p.pt"),
+        ("prune", "depth", model, "--budget", "macs=0.5x", "-o", tmp_path / "p.pt"),
+        ("analyze", "depth", model),
+        ("binarize", model, "-o", tmp_path / "b.pt"),
+        ("quantize", model, "-o", tmp_path / "q.onnx"),
+        ("quantize", graph, "-o", tmp_path / "q.onnx"),
+        ("fuse", model, model, "-o", tmp_path / "f.pt"),
+        ("diff", model, graph),
+        ("export", model, "--to", "torch", tmp_path / "plain"),
+        ("export", model, "--to", "hf", tmp_path / "hf"),
+        ("export", model, "--mirror", "-o", tmp_path / "m.onnx"),
+        ("search", "--from", model, "--budget", "latency=0.5x", "-o", tmp_path / "run"),
+    )
+    for command in commands:
+        assert re.search(r"takes texts?[,;]|network takes text$", refused(*command)), command
+    assert "--recipe light is not for texts" in refused(
+        "train", "--data", "listops", "--recipe", "light", "-o", tmp_path / "x.pt"
+    )
+    assert "have images (1x8x8), and the model takes texts" in refused("measure", model, "--data", "digits")
+    assert "space 'vit' is not for texts, which the data are; say --space text" in refused(
+        "search", "--space", "vit", "--data", "listops", "--dry-run"
+    )
+
+
+def test_data_are_described_as_texts(table: Path, tmp_path: Path) -> None:
+    columns = ("--text-column", "question", "--label-column", "kind")
+    said = succeeded("data", f"csv:{table}", *columns, "-o", tmp_path / "d.html").stdout
+    assert "tokens" in said
+    assert "one colour" not in said
+    assert "<q>" in (tmp_path / "d.html").read_text()

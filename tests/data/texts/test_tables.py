@@ -1,0 +1,116 @@
+"""Tables of texts: columns, labels, what is left out, and faults of files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wb.core.errors import BadData, BadOption
+from wb.data import Dataset, load
+from wb.data.spec import with_columns
+
+ROWS = [(f"word{i % 5} and, more {i}", "yes" if i % 2 else "no") for i in range(40)]
+
+
+def csv(path: Path, rows: list[tuple[str, str]], header: str = "text,label") -> Path:
+    path.write_text(header + "\n" + "".join(f'"{text}",{label}\n' for text, label in rows), encoding="utf-8")
+    return path
+
+
+def loaded(*paths: Path, options: str = "") -> Dataset:
+    return load(f"csv{options}:{','.join(map(str, paths))}")
+
+
+def test_two_files_are_training_and_test(tmp_path: Path) -> None:
+    data = loaded(csv(tmp_path / "a.csv", ROWS), csv(tmp_path / "b.csv", ROWS[:7]))
+    assert data.classes == ("no", "yes")
+    assert (len(data.train), len(data.validation), len(data.test)) == (36, 4, 7)
+    assert data.test.line(1) == "word1 and, more 1"
+    assert data.test.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert data.sources == ("a.csv", "cut from a.csv", "b.csv")
+    assert loaded(tmp_path / "a.csv", tmp_path / "b.csv").fingerprint == data.fingerprint
+
+
+def test_lines_of_json_are_the_same_data(tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"sentence": text, "intent": label}) + "\n" for text, label in ROWS)
+    (tmp_path / "a.jsonl").write_text(rows)
+    one, other = load(f"jsonl:{tmp_path / 'a.jsonl'}"), loaded(csv(tmp_path / "a.csv", ROWS))
+    assert one.fingerprint == other.fingerprint
+    assert np.array_equal(one.train.inputs(), other.train.inputs())
+
+
+def test_columns_are_those_that_are_asked_for(tmp_path: Path) -> None:
+    path = csv(tmp_path / "a.csv", ROWS, "was sagt er,Klasse")
+    with pytest.raises(BadData, match=r"no column of texts; it has was sagt er, Klasse; say which with --text-column"):
+        loaded(path)
+    given = {"data": f"csv:{path}", "text_column": "was sagt er", "label_column": "Klasse"}
+    assert len(load(with_columns(given)["data"]).train) == 28
+    with pytest.raises(BadData, match=r"no column 'klasse'.*Klasse.*--label-column"):
+        loaded(path, options=",text=was sagt er,label=klasse")
+    with pytest.raises(BadOption, match="--text-column is for tables of texts"):
+        with_columns({"data": "digits", "text_column": "x"})
+
+
+def test_rows_without_a_text_or_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    data = loaded(csv(tmp_path / "a.csv", [*ROWS, ("  ", "no"), ("word", "")]))
+    assert data.notes[:2] == (
+        "1 rows of a.csv have no text and are left out",
+        "1 rows of a.csv have no label and are left out",
+    )
+
+
+def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
+    long = [(f"{text} " * 9, label) for text, label in ROWS[:2]]
+    data = loaded(csv(tmp_path / "a.csv", ROWS), csv(tmp_path / "b.csv", long), options=",tokenizer=words,length=8")
+    assert "2 of 2 texts for test are longer than 8 tokens: the rest is cut" in data.notes
+    assert data.text.length == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"text,label\na,b,c\n", "3 cells in the row that ends in line 2, and 2 in its header"),
+        ("text,label\nb,no\ncafé,yes\n".encode("latin-1"), "no UTF-8 text in line 3"),
+        (b'text,label\n"a"b,no\n', "no table of comma-separated values"),
+        (b"text,text\na,b\n", "two columns of one name"),
+        (b"text,label\n", "no row with a text and a label"),
+        (b"", "no row with a text and a label"),
+        (b"text,label\na,no\nb,no\nc,no\nd,no\ne,no\nf,no\ng,no\n", "one class only"),
+    ],
+)
+def test_faults_of_tables_are_named(tmp_path: Path, content: bytes, match: str) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(BadData, match=match):
+        loaded(tmp_path / "a.csv")
+
+
+def test_labels_that_training_does_not_have_are_named_with_their_line(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"b\.csv has the label 'yess' in line 2, which no row of a\.csv has \(did"):
+        loaded(csv(tmp_path / "a.csv", ROWS), csv(tmp_path / "b.csv", [("word", "yess")]))
+
+
+def test_texts_that_are_all_alike_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"training texts of .* are alike"):
+        loaded(csv(tmp_path / "a.csv", [("word", label) for _, label in ROWS]))
+
+
+def test_other_faults_of_json(tmp_path: Path) -> None:
+    for content, match in (
+        ("[1]\n", "no object in line 1"),
+        ("{\n", "no JSON in line 1"),
+        ('{"text": [1], "label": 2}\n', "in line 1 under 'text'"),
+    ):
+        (tmp_path / "a.jsonl").write_text(content)
+        with pytest.raises(BadData, match=match):
+            load(f"jsonl:{tmp_path / 'a.jsonl'}")
+
+
+def test_sizes_of_images_and_more_than_three_files_are_refused(tmp_path: Path) -> None:
+    path = csv(tmp_path / "a.csv", ROWS)
+    with pytest.raises(BadOption, match="image_size=8 is for images"):
+        load(f"csv:{path}", image_size=8)
+    with pytest.raises(BadOption, match="name 4 files; give one, training and test, or all three"):
+        loaded(path, path, path, path)

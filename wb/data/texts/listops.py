@@ -1,0 +1,60 @@
+"""ListOps, generated: expressions in prefix form, whose value is one digit.
+
+Source: Nangia and Bowman, "ListOps: A Diagnostic Dataset for Latent Tree Learning", 2018, https://arxiv.org/abs/1804.06028.
+Differs: expressions are short and at most two deep, so that a small network learns something of them in a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from wb.data.readers.parts import Parts
+from wb.data.texts.tables import texts_of
+from wb.data.texts.vocabulary import WORDS, vocabulary_of
+
+SEED = 20181106  # must never change, or results on the data would no longer be comparable
+SIZES = {"train": 4_000, "validation": 500, "test": 1_000}
+DEPTH, DEEPER = 2, 0.25  # how deep expressions are, and the share of arguments that are expressions
+ARGUMENTS = (2, 5)  # from and below
+
+
+def median(values: list[int]) -> int:
+    """The lower of the two in the middle."""
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+OPERATIONS: Mapping[str, Callable[[list[int]], int]] = {
+    "MAX": max,
+    "MIN": min,
+    "MED": median,
+    "SM": lambda values: sum(values) % 10,
+}
+
+
+def read() -> Parts:
+    """All expressions, the same in every call."""
+    # RandomState and not default_rng: numpy promises that this stream never changes.
+    random = np.random.RandomState(SEED)
+    found = {role: [expression(random, DEPTH) for _ in range(count)] for role, count in SIZES.items()}
+    vocabulary = vocabulary_of([text for text, _ in found["train"]], WORDS)
+    train, validation, test = (
+        texts_of([text for text, _ in part], [value for _, value in part], vocabulary) for part in found.values()
+    )
+    return Parts(tuple(map(str, range(10))), train, validation, test, (), ("generated",) * 3)
+
+
+def expression(random: np.random.RandomState, depth: int) -> tuple[str, int]:
+    """A random expression and its value: `[MAX 4 [MIN 2 3 ] 1 ]`, 4."""
+    name = list(OPERATIONS)[random.randint(len(OPERATIONS))]
+    parts = [
+        expression(random, depth - 1) if depth > 1 and random.rand() < DEEPER else _digit(random)
+        for _ in range(random.randint(*ARGUMENTS))
+    ]
+    return f"[{name} {' '.join(text for text, _ in parts)} ]", OPERATIONS[name]([value for _, value in parts])
+
+
+def _digit(random: np.random.RandomState) -> tuple[str, int]:
+    value = int(random.randint(10))
+    return str(value), value

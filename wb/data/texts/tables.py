@@ -1,0 +1,220 @@
+"""Readers of texts with labels in tables: CSV with a header (TSV by its ending), and JSON, one object a line.
+
+One file is split; of two the first is for training and the second for the test; of three the second is for validation. Files
+are UTF-8.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from wb.core.errors import BadData, BadOption, printable
+from wb.core.nearest import meant
+from wb.core.system.files import irregular
+from wb.data.dataset import Split
+from wb.data.readers.parts import Parts, divided
+from wb.data.spec import JSONL, Spec
+from wb.data.texts.split import Texts
+from wb.data.texts.vocabulary import BPE, Vocabulary, vocabulary_of
+
+TEXTS = ("text", "sentence", "utterance", "query", "question", "content", "review", "title", "document")
+LABELS = ("label", "category", "intent", "class", "target", "topic", "sentiment", "y")
+ROLES: Mapping[int, tuple[str, ...]] = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}
+_MOST_BYTES = 1 << 30
+_SHOWN = 8
+
+
+class _Row(NamedTuple):
+    """A row with the number of the line that it ends in, and its cells by column."""
+
+    line: int
+    cells: Mapping[str, object]
+
+
+class Labelled(NamedTuple):
+    """Texts with the names of their labels, what they came from, and notes on what was left out."""
+
+    texts: list[str]
+    labels: list[str]
+    lines: list[int]
+    notes: list[str]
+
+
+def read(spec: Spec, places: Sequence[Path]) -> Parts:
+    """Reads the tables at `places`, with the columns and the tokenizer of `spec.choices`.
+
+    Raises:
+        BadOption: too many files, or a length that is none.
+        BadArtefact: the tokenizer cannot be read.
+        BadData: a file, a column or a label has a fault.
+    """
+    choices = dict(spec.choices)
+    if len(places) not in ROLES:
+        raise BadOption(f"data {spec.text()!r} name {len(places)} files; give one, training and test, or all three")
+    rows = _json_rows if spec.form == JSONL else _csv_rows
+    found = {role: _read(path, rows, choices) for role, path in zip(ROLES[len(places)], places, strict=True)}
+    names = dict(zip(found, (path.name for path in places), strict=True))
+    classes = _classes(found["train"].labels)
+    known = {name: i for i, name in enumerate(classes)}
+    for role, part in found.items():
+        _check_labels(part, known, places[list(found).index(role)], names["train"])
+    vocabulary = vocabulary_of(found["train"].texts, choices.get("tokenizer", BPE), _length(choices, spec))
+    splits: dict[str, tuple[str, Split]] = {
+        role: (names[role], texts_of(part.texts, [known[label] for label in part.labels], vocabulary))
+        for role, part in found.items()
+    }
+    parts = divided(classes, splits, str(places[0]))
+    notes = [note for part in found.values() for note in part.notes]
+    return parts._replace(notes=(*notes, *parts.notes, *cut_notes(found, vocabulary)))
+
+
+def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary) -> Texts:
+    """A split of these."""
+    lines = np.empty(len(texts), object)
+    lines[:] = texts
+    return Texts(lines, np.array(labels, np.int64), vocabulary)
+
+
+def cut_notes(parts: Mapping[str, Labelled], vocabulary: Vocabulary) -> list[str]:
+    """A sentence for each split with texts that networks do not read to their end."""
+    counts = {role: vocabulary.cut(part.texts) for role, part in parts.items()}
+    return [
+        f"{count:,} of {len(parts[role].texts):,} texts for {role} are longer than {vocabulary.length} tokens: the rest is cut"
+        for role, count in counts.items()
+        if count
+    ]
+
+
+def _length(choices: Mapping[str, str], spec: Spec) -> int | None:
+    given = choices.get("length")
+    if given is None:
+        return None
+    if not given.isdecimal() or not 1 <= int(given) <= 1 << 15:
+        raise BadOption(f"data {spec.text()!r}: length={given} is no number of tokens; give 1 to {1 << 15}")
+    return int(given)
+
+
+def _classes(labels: Sequence[str]) -> tuple[str, ...]:
+    """The names of the classes; numbers go by their size."""
+    names = set(labels)
+    numbers = all(name.isdecimal() and name.isascii() for name in names)
+    return tuple(sorted(names, key=int) if numbers else sorted(names))
+
+
+def _check_labels(part: Labelled, known: Mapping[str, int], path: Path, train: str) -> None:
+    other = next(
+        ((label, line) for label, line in zip(part.labels, part.lines, strict=True) if label not in known), None
+    )
+    if other is not None:
+        label, line = other
+        raise BadData(
+            f"{path} has the label {printable(label)!r} in line {line}, which no row of {train} has"
+            f"{meant(label, list(known))}; remove the row, or add training texts of that label"
+        )
+
+
+def _read(path: Path, rows: Callable[[Path], Iterator[_Row]], choices: Mapping[str, str]) -> Labelled:
+    found = Labelled([], [], [], [])
+    names: tuple[str, str] | None = None
+    empty = {"text": 0, "label": 0}
+    for row in rows(path):
+        names = names or _columns(list(row.cells), choices, path)
+        text, label = (_cell(row, name, path) for name in names)
+        if text and label:
+            found.texts.append(text)
+            found.labels.append(label)
+            found.lines.append(row.line)
+        else:
+            empty["label" if text else "text"] += 1
+    if not found.texts:
+        raise BadData(f"{path} has no row with a text and a label; expected a table with a column of each")
+    notes = [f"{count:,} rows of {path.name} have no {what} and are left out" for what, count in empty.items() if count]
+    return found._replace(notes=notes)
+
+
+def _cell(row: _Row, column: str, path: Path) -> str:
+    value = row.cells.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, str | int | bool):
+        return str(value).strip()
+    raise BadData(
+        f"{path} has {printable(str(value), 60)} in line {row.line} under {printable(column)!r}; expected a text or a number"
+    )
+
+
+def _columns(there: Sequence[str], choices: Mapping[str, str], path: Path) -> tuple[str, str]:
+    """The columns of texts and of labels: those asked for, else those that are called so."""
+    found = []
+    for what, usual in (("text", TEXTS), ("label", LABELS)):
+        asked = choices.get(what)
+        by_name = {name.strip().lower(): name for name in reversed(there)}
+        name = asked if asked is not None else next((by_name[one] for one in usual if one in by_name), None)
+        if name is None or name not in there:
+            shown = ", ".join(map(printable, there[:_SHOWN])) + (", …" if len(there) > _SHOWN else "")
+            lacks = (
+                f"no column {printable(asked)!r}{meant(asked, there)}" if asked is not None else f"no column of {what}s"
+            )
+            raise BadData(f"{path} has {lacks}; it has {shown}; say which with --{what}-column")
+        found.append(name)
+    if found[0] == found[1]:
+        raise BadData(f"{path}: {printable(found[0])!r} cannot be both the texts and their labels; say another column")
+    return found[0], found[1]
+
+
+def _csv_rows(path: Path) -> Iterator[_Row]:
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = next((row for row in reader if row), [])
+        if len(set(header)) < len(header):
+            raise BadData(f"{path} has two columns of one name in its header; rename one")
+        for row in reader:
+            if row and len(row) != len(header):
+                raise BadData(
+                    f"{path} has {len(row)} cells in the row that ends in line {reader.line_num}, and {len(header)} in its "
+                    "header; put cells with commas or line breaks in double quotes"
+                )
+            if row:
+                yield _Row(reader.line_num, dict(zip(header, row, strict=True)))
+    except csv.Error as error:
+        raise BadData(
+            f"{path} is no table of comma-separated values: {error}, about line {reader.line_num}; put cells with commas, "
+            "quotes or line breaks in double quotes"
+        ) from error
+
+
+def _json_rows(path: Path) -> Iterator[_Row]:
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BadData(f"{path} has no JSON in line {number} ({error}); expected one object a line") from error
+        if not isinstance(content, dict):
+            raise BadData(f"{path} has no object in line {number}; expected one with a text and a label")
+        yield _Row(number, content)
+
+
+def _text(path: Path) -> str:
+    why = irregular(path)
+    if why is not None:
+        raise BadData(f"{path} {why}; give the file of a table with texts and labels")
+    if path.stat().st_size > _MOST_BYTES:
+        raise BadData(f"{path} has more than {_MOST_BYTES >> 30} GB, and all of it is held in memory; give fewer rows")
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadData(
+            f"{path} is no UTF-8 text in line {line} ({error.reason}); save it as UTF-8, all of it in one encoding"
+        ) from error

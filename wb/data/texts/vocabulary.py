@@ -1,0 +1,173 @@
+"""The vocabulary that texts are written with: a tokenizer of the library `tokenizers`, trained on texts or given.
+
+Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (BPE), 2016,
+https://arxiv.org/abs/1508.07909; on bytes, as Radford et al., "Language Models are Unsupervised Multitask Learners", 2019,
+have it, so that no text is unknown.
+Limits: truncation and padding that a file asks for are left to whoever feeds a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
+from wb.core.system.files import read_text
+from wb.data.texts.merges import Merges
+
+BPE, WORDS = "bpe", "words"
+SIZE = 3_000  # of a vocabulary that is trained
+RARE = 2  # a word, or a pair, that is rarer is no entry
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+FILE = "tokenizer.json"
+MOST_TOKENS = 512  # of a text, where nothing else is said
+ALIGN = 8  # lengths are multiples of it
+USUAL = 0.95  # the share of texts that are no longer than the usual length
+_MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Ids of texts one after the other, int64; those of text i are from `offsets[i]` to `offsets[i + 1]`."""
+
+    ids: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(rows: Sequence[Sequence[int]]) -> Ragged:
+        """Rows of ids."""
+        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        flat = np.fromiter((one for row in rows for one in row), np.int64, int(counts.sum()))
+        return Ragged(flat, np.concatenate([[0], counts.cumsum()]).astype(np.int64))
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """The number of tokens of each text, (n,)."""
+        return np.diff(self.offsets)
+
+    def take(self, index: npt.NDArray[np.integer]) -> Ragged:
+        """The texts at `index`."""
+        counts = self.counts[index]
+        offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
+        within = np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts)
+        return Ragged(self.ids[np.repeat(self.offsets[:-1][index], counts) + within], offsets)
+
+    def padded(self, filled: int) -> npt.NDArray[np.int64]:
+        """(n, tokens of the longest, at least 1), `filled` behind the end of each text."""
+        counts = self.counts
+        table = np.full((len(counts), max(1, int(counts.max(initial=0)))), filled, np.int64)
+        table[np.arange(table.shape[1]) < counts[:, None]] = self.ids
+        return table
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """A tokenizer as JSON; a network reads at most `length` tokens of a text, and `tokens` are what it is timed with."""
+
+    text: str
+    length: int
+    tokens: int
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, which neither cuts nor pads.
+
+        Raises:
+            BadArtefact: the JSON is none of a tokenizer.
+        """
+        try:
+            found = Tokenizer.from_str(self.text)
+            found.no_truncation()
+            found.no_padding()
+            if getattr(found.model, "dropout", None):
+                found.model.dropout = None
+        except Exception as error:  # the library raises bare exceptions
+            raise BadArtefact(
+                f"a tokenizer cannot be read ({printable(reason(error), 300)}); expected the {FILE} that the library "
+                "tokenizers writes"
+            ) from error
+        return found
+
+    @cached_property
+    def size(self) -> int:
+        """One more than the largest id, added tokens included."""
+        return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
+
+    @cached_property
+    def merges(self) -> Merges | None:
+        """How words may be cut otherwise (BPE-dropout); None where the tokenizer has no plain merges."""
+        return Merges.of(self.tokenizer)
+
+    def encoded(self, texts: Sequence[str]) -> Ragged:
+        """The ids of texts, cut to `length`."""
+        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=True)
+        return Ragged.of([one.ids[: self.length] for one in found])
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than `length`."""
+        return sum(len(one) > self.length for one in self.tokenizer.encode_batch_fast(list(texts)))
+
+
+def vocabulary_of(texts: Sequence[str], kind: str = BPE, length: int | None = None) -> Vocabulary:
+    """A vocabulary for `texts`: trained on them, `bpe` or `words`, or read from the file or folder `kind`.
+
+    Without a `length` it is that of the longest of them, a multiple of 8, and at most `MOST_TOKENS`.
+
+    Raises:
+        BadArtefact: there is no such file, or it is no tokenizer.
+        BadData: the texts have no tokens.
+    """
+    text = _trained(texts, kind) if kind in (BPE, WORDS) else _read(Path(kind))
+    whole = Vocabulary(text, 1 << 30, 1)
+    counts = whole.encoded(texts).counts
+    if not counts.any():
+        raise BadData("no text of the training split has a token of the tokenizer; choose another with --tokenizer")
+    longest = min(MOST_TOKENS, _aligned(int(counts.max()))) if length is None else length
+    usual = min(longest, _aligned(int(np.ceil(np.quantile(counts, USUAL)))))
+    return Vocabulary(text, longest, usual)
+
+
+def _aligned(count: int) -> int:
+    return -(-count // ALIGN) * ALIGN
+
+
+def _trained(texts: Sequence[str], kind: str) -> str:
+    special = [PADDING, UNKNOWN]
+    lower = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    if kind == WORDS:
+        words = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        words.normalizer, words.pre_tokenizer = lower, pre_tokenizers.BertPreTokenizer()
+        words.train_from_iterator(
+            texts, trainers.WordLevelTrainer(min_frequency=RARE, special_tokens=special, show_progress=False)
+        )
+        return str(words.to_str())
+    pieces = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    pieces.normalizer, pieces.pre_tokenizer = lower, pre_tokenizers.ByteLevel(add_prefix_space=True)
+    pieces.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=SIZE,
+            min_frequency=RARE,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return str(pieces.to_str())
+
+
+def _read(place: Path) -> str:
+    file = place / FILE if place.is_dir() else place
+    if not file.exists():
+        raise BadOption(f"there is no tokenizer at {place}; give {BPE}, {WORDS}, a {FILE}, or a folder that has one")
+    if file.stat().st_size > _MOST_BYTES:
+        raise BadArtefact(f"{file} has more than {_MOST_BYTES >> 20} MB and is no tokenizer; expected a {FILE}")
+    text = read_text(file, f"a {FILE} of the library tokenizers")
+    Vocabulary(text, 1, 1).tokenizer  # noqa: B018  # raises where it is none
+    return text

@@ -1,0 +1,86 @@
+"""A classifier of texts: a graph that takes texts as they are and gives the names of their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wb.core.errors import BadArtefact, BadData
+from wb.core.specs import IDS, MASK
+from wb.core.system.files import read_text
+from wb.data.texts.vocabulary import Vocabulary
+from wb.export.foreign.opening import read_metadata
+from wb.export.graph import TOKENIZER_KEY, read_architecture, read_classes
+from wb.export.run import Runner
+from wb.hardware.device import Device
+from wb.tasks.classes import CLASSES
+
+AT_ONCE = 64  # texts in a run
+
+
+def reads_texts(path: Path) -> bool:
+    """Whether the graph at `path` takes texts and has its tokenizer. Raises `BadArtefact` if it is no ONNX graph."""
+    return TOKENIZER_KEY in read_metadata(path)
+
+
+class Reader:
+    """The ONNX graph at `path`, which `wb` wrote for a network of texts.
+
+    Raises:
+        BadArtefact: it is no such graph, or its metadata are damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.labels, _ = read_classes(path)
+        architecture, tokenizer = read_architecture(path), read_metadata(path).get(TOKENIZER_KEY)
+        if architecture is None or tokenizer is None or architecture.input.usual_tokens is None:
+            raise BadArtefact(f"{path} is no graph of `wb` for texts, or lacks its tokenizer; export it again")
+        self.vocabulary = Vocabulary(tokenizer, int(architecture.layout.shape[0]), architecture.input.usual_tokens)
+
+    @cached_property
+    def _runner(self) -> Runner:
+        return Runner(self.path, Device())
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than the network reads."""
+        return self.vocabulary.cut(texts)
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The softmax of the class scores of texts: (n, classes).
+
+        Raises:
+            BadArtefact: the graph does not run, or does not give class scores.
+        """
+        found = []
+        for start in range(0, len(texts), AT_ONCE):
+            part = self.vocabulary.encoded(texts[start : start + AT_ONCE])
+            ids = part.padded(-1)
+            scores = self._runner({IDS: np.maximum(ids, 0), MASK: (ids >= 0).astype(np.int64)}, batch=len(ids))
+            CLASSES.check_outputs(scores, np.zeros(len(scores), np.int64), str(self.path))
+            found.append(CLASSES.votes(scores))
+        return np.concatenate(found)
+
+
+def texts_of(given: Sequence[object]) -> list[str]:
+    """Texts as they are; the path of a file that ends in .txt stands for its lines.
+
+    Raises:
+        BadData: something else than texts, or none.
+    """
+    found: list[str] = []
+    for one in given:
+        if not isinstance(one, str | Path):
+            raise BadData(f"a {type(one).__name__} is no text; the network reads texts")
+        path = Path(one)
+        if path.suffix == ".txt" and path.is_file():
+            found += [line for line in read_text(path, "texts, one a line").splitlines() if line.strip()]
+        else:
+            found.append(str(one))
+    if not found:
+        raise BadData("no texts; give one or more, or a file that ends in .txt with one a line")
+    return found
