@@ -45,7 +45,7 @@ class Contents(NamedTuple):
 def card_of(contents: Contents) -> dict[str, Any]:
     """The card as JSON."""
     a, data = contents.architecture, contents.data
-    size = list(a.input.specs()[0].shape)
+    size = list(a.input.specs()[0].example)
     features = data is not None and data.test.features
     return {
         "schema": SCHEMA,
@@ -91,7 +91,7 @@ def _labels(a: Architecture) -> list[str]:
 
 def _preprocessing(a: Architecture, data: Dataset | None) -> dict[str, Any]:
     """How a picture becomes the network's input; normalisation is in the graph. `infer.py` does what this says."""
-    channels, height, width = a.input.specs()[0].shape
+    channels, height, width = a.input.specs()[0].example
     return {
         "upright": "as EXIF says",
         "background": WHITE if data is None else Spec.parse(data.spec).background,
