@@ -35,6 +35,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.first = self.done  # steps that were done before this process
         self.since = self.changed = self.began
+        self.continued = False  # whether it is known which these are, so that a later jump is one of this process
 
     def goes_on(self, what: str, total: float | None, done: float) -> bool:
         """Whether an update belongs to this stage: its details may change, and its total may become known."""
@@ -48,8 +49,10 @@ class Stage:
         """Records what is being done and how far it is."""
         self.what, self.total = what, total
         if done > self.done:
-            if self.done == self.first and (done > self.first + 1 or now - self.began < AT_ONCE):
+            jump = done > self.first + 1 and not self.continued
+            if self.done == self.first and (jump or now - self.began < AT_ONCE):
                 self.first, self.since = done, now  # an interrupted process had done these steps
+                self.continued |= jump
             self.done, self.changed = done, now
 
     def left(self, now: float) -> float | None:
@@ -141,10 +144,10 @@ class Work(Progress):
         super().update(task_id, **changes)
         task, stage = self._tasks[task_id], self._stages[task_id]
         task.total = _known(task.total)
-        now, before = self.get_time(), stage.done
+        now, before, continued = self.get_time(), stage.done, stage.continued
         if stage.goes_on(task.description, task.total, task.completed):
             stage.advance(task.description, task.total, task.completed, now)
-            if stage.done > before + 1 and stage.done == stage.first:  # continued where another process left it
+            if stage.continued and not continued:  # where another process left it
                 self._say(stage.beginning())
             elif self._due(now) and stage.done > before:
                 self._say(stage.line(now))

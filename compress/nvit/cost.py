@@ -1,9 +1,10 @@
 """The cost model of pruning: a network's cost as a sum over its parts, each a smooth function of the sizes of its axes.
 
 A part is a sub-layer with its norm, its join and its residual addition; the stem, merging and the head together are one more
-part, the ends. A part's cost is a sum of products of the sizes of its axes: attention has terms n*h*k, n*h*v, n*n*h. The
-coefficients come from counted or timed samples of parts, by non-negative least squares on *relative* errors. For counted
-metrics the fit is exact where the operator's cost is such a sum.
+part, the ends. A part's cost is a sum of products of the sizes of its axes: attention has terms n*h*k, n*h*v, n*n*h. Of
+the ends only axes that meet are multiplied: of a merge with the streams before and behind it, so that a network of seven stages
+needs tens of samples and not thousands. The coefficients come from counted or timed samples of parts, by non-negative least
+squares on *relative* errors. For counted metrics the fit is exact where the operator's cost is such a sum.
 
 Source: NViT, section 3.3 (a table over a grid of sizes, interpolated); FBNet, section 3.2 (the additive table).
 Differs: coefficients instead of multilinear interpolation. They need some twenty timings per family of parts instead of 9,375
@@ -38,23 +39,31 @@ class Piece:
     """One part of an architecture, with its family and the global names of its axes.
 
     Parts of one family have the same cost at equal sizes. `local` maps the global name of each axis to its name within the
-    family; `squared` lists the axes whose size enters as a square (one convolution of a stem after another).
+    family; `squared` lists the axes whose size enters as a square (one convolution of a stem after another). `groups` are the
+    axes whose sizes may multiply one another, by global name; none for all together.
     """
 
     name: str
     family: str
     local: Mapping[str, str]
     squared: tuple[str, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
 
     def place(self, sizes: Sizes) -> tuple[int, ...]:
         """The sizes of the part's axes, in the order of `local`, then those of the squared axes again."""
         return tuple(sizes[axis] for axis in (*self.local, *self.squared))
 
+    def grouped(self) -> tuple[tuple[int, ...], ...]:
+        """The groups as positions in a place."""
+        places = (*self.local, *self.squared)
+        return tuple(tuple(i for i, axis in enumerate(places) if axis in group) for group in self.groups)
+
 
 def pieces(architecture: Architecture) -> Iterator[Piece]:
     """The parts of an architecture: the ends, then every sub-layer in order of execution."""
     ends = axis_dims(architecture.bare())
-    yield Piece("ends", "ends", {name: name for name in ends}, tuple(name for name, dim in ends.items() if dim.squared))
+    squared = tuple(name for name, dim in ends.items() if dim.squared)
+    yield Piece("ends", "ends", {name: name for name in ends}, squared, _meeting(list(ends)))
     layouts = list(architecture.layouts())
     for name, _, block in architecture.blocks():
         stage = name.split(".")[0]
@@ -67,6 +76,16 @@ def pieces(architecture: Architecture) -> Iterator[Piece]:
             family = json.dumps([role, fixed, layouts[int(stage[1:])], *around], sort_keys=True)
             local = {f"{stage}.embed": "embed"} | {f"{name}.{axis}": axis for axis in axes}
             yield Piece(f"{name}.{role}", family, local)
+
+
+def _meeting(axes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The axes of the ends that meet: of the stem and the first stream, of each merge and the streams on both sides of it."""
+    of: dict[int, list[str]] = {}
+    for axis in axes:
+        stage = axis.split(".")[0].removeprefix("s")
+        of.setdefault(int(stage) if stage.isdecimal() else 0, []).append(axis)
+    found = [(*(axis for axis in of.get(i - 1, ()) if axis.endswith(".embed")), *own) for i, own in sorted(of.items())]
+    return tuple(group for group in found if not any(set(group) < set(other) for other in found))
 
 
 def alone(architecture: Architecture, piece: Piece) -> Architecture:
@@ -93,15 +112,19 @@ def parameters_by_part(architecture: Architecture) -> dict[str, int]:
 
 @dataclass
 class Surface:
-    """The cost function of one family: coefficients of products of sizes, fitted to the sampled `points`."""
+    """The cost function of one family: coefficients of products of sizes, fitted to the sampled `points`.
+
+    Without `groups`, positions of sizes, any sizes are multiplied; else those of a group.
+    """
 
     axes: tuple[str, ...]
     points: dict[tuple[int, ...], float] = field(default_factory=dict)
     coefficients: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    groups: tuple[tuple[int, ...], ...] = ()
 
     def fit(self) -> None:
         """Fits non-negative coefficients by least squares of the relative errors at the points."""
-        x = np.array([products(place) for place in self.points])
+        x = np.array([self._products(place) for place in self.points])
         y = np.array(list(self.points.values()))
         weight = 1 / np.maximum(y, 1e-3 * y.max() if y.max() > 0 else 1.0)
         scale = np.maximum(x.max(axis=0), 1e-12)  # products differ by orders of magnitude
@@ -110,7 +133,12 @@ class Surface:
 
     def __call__(self, place: Sequence[int]) -> float:
         """The cost at these sizes, in the order of `axes`."""
-        return float(self.coefficients @ products(tuple(place)))
+        return float(self.coefficients @ self._products(place))
+
+    def _products(self, place: Sequence[int]) -> NDArray[np.float64]:
+        if not self.groups:
+            return products(tuple(place))
+        return np.concatenate([products(tuple(place[i] for i in group)) for group in self.groups])
 
     def error(self) -> float:
         """The largest relative error at the points."""
@@ -126,8 +154,12 @@ def products(place: tuple[int, ...]) -> NDArray[np.float64]:
     return found
 
 
-def design(sizes: Sequence[int], align: Sequence[int] = (), *, extra: bool = True) -> list[tuple[int, ...]]:
+def design(
+    sizes: Sequence[int], align: Sequence[int] = (), *, extra: bool = True, groups: Sequence[Sequence[int]] = ()
+) -> list[tuple[int, ...]]:
     """The sizes at which to sample a family whose largest sizes are `sizes`: all corners with each axis at a quarter or whole.
+
+    With `groups` of positions only the axes of one group are at a quarter together.
 
     With `extra` also the middle, and each axis alone at a half and at a sixteenth, because small products cost more than in
     proportion. Sizes are multiples of `align` where that is given, or whole.
@@ -138,7 +170,10 @@ def design(sizes: Sequence[int], align: Sequence[int] = (), *, extra: bool = Tru
         return min(sizes[i], -(-max(1, sizes[i] // of) // steps[i]) * steps[i])
 
     low = [part(i, 4) for i in range(len(sizes))]
-    places = list(itertools.product(*([a, b] if a < b else [b] for a, b in zip(low, sizes, strict=True))))
+    places: list[tuple[int, ...]] = []
+    for group in groups or (range(len(sizes)),):
+        both = [[a, b] if a < b and i in group else [b] for i, (a, b) in enumerate(zip(low, sizes, strict=True))]
+        places += itertools.product(*both)
     if extra:
         places.append(tuple(part(i, 2) for i in range(len(sizes))))
         for of in (2, 16):
@@ -175,14 +210,16 @@ class Cost:
             families.setdefault(piece.family, []).append(piece)
         wanted = []
         for family, members in families.items():
-            piece, self.surfaces[family] = members[0], Surface(tuple(members[0].local))
+            piece = members[0]
+            self.surfaces[family] = Surface(tuple(piece.local), groups=piece.grouped())
             found = [{sizes[axis] for axis in column} for column in zip(*(m.local for m in members), strict=True)]
             # A fixed axis keeps its size; where the members of a family differ in it, it is sampled like the others.
             free = [i for i, name in enumerate(piece.local) if name not in self.fixed or len(found[i]) > 1]
             most = [max(column) for column in found]
             names = list(piece.local)
             align = [self.align if known[names[i]].aligned else 1 for i in free]
-            for part in design([most[i] for i in free], align, extra=self.extra or bool(piece.squared)):
+            groups = [[free.index(i) for i in group if i in free] for group in piece.grouped()]
+            for part in design([most[i] for i in free], align, extra=self.extra or bool(piece.squared), groups=groups):
                 chosen = tuple(part[free.index(i)] if i in free else most[i] for i in range(len(most)))
                 changed = {**sizes, **dict(zip(piece.local, chosen, strict=True))}
                 wanted.append((family, piece.place(changed), resize(self.dense, changed), piece))

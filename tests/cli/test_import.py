@@ -84,6 +84,17 @@ def test_what_shapes_cannot_tell_is_an_option_and_what_is_inferred_is_said(tmp_p
     assert not (tmp_path / "no").exists()
 
 
+def test_images_of_another_size_are_brought_to_that_of_the_network(tmp_path: Path) -> None:
+    torch.save(vit_pytorch(), tmp_path / "v.pt")
+    images = np.random.default_rng(0).integers(0, 256, (60, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x=images, y=np.arange(60) % 3)
+    given = ("import", tmp_path / "v.pt", "-o", tmp_path / "m.pt", "--data", f"npz:{tmp_path / 'd.npz'}", "--json")
+    notes = json.loads(succeeded(*given).stdout)["notes"]
+    assert any("images of 12x12 are resized to 8x8" in note for note in notes)
+    assert any("grey ones are given to it three times" in note for note in notes)
+    assert any("as it is read, it has" in note for note in notes)
+
+
 def test_commands_take_a_checkpoint_as_it_is(tmp_path: Path) -> None:
     assert "2x2 tokens" in succeeded("show", VIT).stdout
     succeeded("export", VIT, "-o", tmp_path / "v.onnx")

@@ -147,6 +147,18 @@ def test_steps_with_names_of_their_own_are_one_stage() -> None:
     assert len(out.getvalue().splitlines()) == 3
 
 
+def test_steps_of_many_are_told_now_and_then_too() -> None:
+    progress, now, out = work(terminal=False)
+    with progress:
+        task = progress.add_task("comparing", total=160)
+        for done in range(16, 161, 16):
+            now.now += 2
+            progress.update(task, completed=done)
+    first, second, *rest = out.getvalue().splitlines()
+    assert (first, second) == ("comparing: 0 of 160", "comparing: 16 of 160")
+    assert rest == ["comparing: 160 of 160, 0:20 elapsed"]
+
+
 def test_progress_that_nobody_reads_stops_no_work() -> None:
     class Closed(io.StringIO):
         def write(self, _: str) -> int:

@@ -48,6 +48,14 @@ def test_pixels_of_float_images_are_a_copy_of_the_same_numbers() -> None:
     assert images.max() == 1
 
 
+def test_grey_images_in_colour_are_the_same_three_times() -> None:
+    grey = _dataset(*(_split(channels=1, seed=seed) for seed in range(3)))
+    colour = grey.in_colour()
+    assert (colour.channels, colour.repeated, colour.fingerprint) == (3, True, grey.fingerprint)
+    assert np.array_equal(colour.test.pixels(), np.concatenate([grey.test.pixels()] * 3, axis=1))
+    assert colour.in_colour() is colour
+
+
 def test_take_keeps_images_and_labels_together() -> None:
     split = _split()
     part = split.take(np.array([5, 2]))

@@ -17,6 +17,8 @@ from wb.data.spec import Spec, resolved, with_background
             "idx:/a:b",
             "imagefolder,background=black:/a,b",
             "imagefolder,background=#010203:x",
+            "imagefolder,background=black,colours=grey:x",
+            "npz,colours=grey:/a.npz",
         ),
         *("npz:/a.npz", "npz,values=features:/a.npz", "hf:a/b", "hf,background=black,config=c,image=i,label=l:/a"),
     ],
@@ -54,6 +56,10 @@ def test_a_path_means_the_same_from_another_folder(tmp_path: Path, monkeypatch: 
 def test_options_that_a_form_does_not_have_are_refused(text: str) -> None:
     with pytest.raises(BadOption, match="is no option of"):
         Spec.parse(text)
+    for unknown in ("imagefolder,colours=red:a", "npz,values=features,colours=grey:a.npz"):
+        with pytest.raises(BadOption, match="turns images in colour into grey ones"):
+            Spec.parse(unknown)
+    assert Spec.parse("imagefolder:a").in_grey == "imagefolder,colours=grey:a"
     with pytest.raises(BadOption, match="values=images is not known"):
         Spec.parse("npz,values=images:a.npz")
 

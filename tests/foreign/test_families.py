@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 from tests.foreign.checkpoints import NAMES, REFERENCES, answer, config, kwt, sharded, tensors, vit_pytorch, written
+from wb.core.architecture import axis_sizes, kind_of_axis
 from wb.core.errors import Unsupported
-from wb.core.records import Post
+from wb.core.records import Mlp, Post
 from wb.data.preparation import Preparation
 from wb.foreign.exporting import export_checkpoint
 from wb.foreign.families.known import BY_NAME, FAMILIES
@@ -19,7 +21,8 @@ from wb.foreign.family import hidden_ratio
 from wb.foreign.given import Given
 from wb.foreign.importing import Imported, read_checkpoint
 from wb.foreign.origin import origin_of
-from wb.models.model import load, save
+from wb.models.axes import Select
+from wb.models.model import Model, load, remap_model, save
 
 SEEN = Preparation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -249,3 +252,40 @@ def _read(weights: dict[str, Tensor], given: Given) -> Imported:
 
 def _normed(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
     return torch.nn.functional.layer_norm(x, x.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-5)
+
+
+def halved(name: str, kind: str) -> Model:
+    """The network of a checkpoint with half of every width of a kind."""
+    model = read_checkpoint(REFERENCES / name).model
+    sizes = axis_sizes(model.architecture)
+    maps = {axis: Select(torch.arange(n // 2)) for axis, n in sizes.items() if kind_of_axis(axis) == kind}
+    return remap_model(model, maps)
+
+
+@pytest.mark.parametrize("name", ["timm-vit", "timm-deit", "timm-swin", "timm-hiera"])
+def test_config_of_timm_says_the_sizes_that_its_architecture_alone_would_not(name: str, tmp_path: Path) -> None:
+    less = halved(name, "mlp")
+    export_checkpoint(less, "timm", tmp_path / "m")
+    said = json.loads((tmp_path / "m/config.json").read_text())["model_args"]
+    given = config(name)["model_args"]
+    sizes = {"embed_dim", "depth", "depths", "stages", "num_heads"}
+    assert {key: said[key] for key in sizes & given.keys()} == {key: given[key] for key in sizes & given.keys()}
+    first, embed = less.architecture.stages[0].blocks[0].ffn, less.architecture.stages[0].embed
+    assert isinstance(first, Mlp)
+    assert int(embed * said["mlp_ratio"]) == first.mlp, "as timm rounds"
+    assert read_checkpoint(tmp_path / "m").model.architecture == less.architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("timm-mobilenetv3", "mlp", "mobilenetv3_small_100, which stands for all sizes"),
+        ("timm-poolformer", "embed", "poolformer_s12, which stands for all sizes"),
+        ("timm-vit", "embed", "divides the 32 channels of its stream among its heads"),
+        ("timm-convnext", "mlp", "whose ffn.mlp is 8 where it would be 16"),
+    ],
+)
+def test_sizes_that_timm_would_not_build_are_refused(name: str, kind: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match=rf"{words}.*`--to torch`"):
+        export_checkpoint(halved(name, kind), "timm", tmp_path / "m")
+    assert not (tmp_path / "m").exists()

@@ -39,7 +39,8 @@ class Dataset:
 
     `spec`, `image_size` and `limit` are the arguments of `load`. `fingerprint` is `fingerprint_of` the content: two loads with
     the same fingerprint hold the same numbers in the same order. `notes` are sentences on images that were left out or changed
-    when the data were read; `sources` says of each split where its images come from.
+    when the data were read; `sources` says of each split where its images come from. `repeated` grey images have their one
+    channel three times.
 
     Raises:
         BadData: a split is empty, the splits differ in shape, a label has no name, or training has only one class or repeats
@@ -57,6 +58,7 @@ class Dataset:
     limit: int | None = None
     notes: tuple[str, ...] = ()
     sources: tuple[str, str, str] = ("", "", "")
+    repeated: bool = False
 
     def __post_init__(self) -> None:
         for name, split in (("training", self.train), ("validation", self.validation), ("test", self.test)):
@@ -119,6 +121,19 @@ class Dataset:
         asked = {"image_size": self.image_size, "limit": self.limit}
         found = {name: value for name, value in asked.items() if value is not None}
         return {"data": self.spec, "fingerprint": self.fingerprint, **found}
+
+    def in_colour(self) -> Dataset:
+        """Grey images with their channel three times, which show the same to a network that takes colour; others as they are.
+
+        Raises:
+            BadData: they would not fit into memory.
+        """
+        if self.channels != 1 or self.features:
+            return self
+        splits = (self.train, self.validation, self.test)
+        check_memory(sum(map(len, splits)), 3, self.height, self.width, self.spec)
+        train, validation, test = (replace(split, images=split.images.repeat(3, axis=1)) for split in splits)
+        return replace(self, train=train, validation=validation, test=test, repeated=True)
 
     def prepared(self, preparation: Preparation | None) -> Dataset:
         """The same data with images prepared for a foreign graph.

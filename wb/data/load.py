@@ -11,6 +11,7 @@ import numpy as np
 
 from wb.core.errors import BadData, BadOption
 from wb.core.system.files import absolute, irregular
+from wb.data.colours import greyed
 from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
 from wb.data.readers import cifar10, digits, hub, idx, imagefolder, npz
 from wb.data.readers.parts import Parts
@@ -78,6 +79,9 @@ def load(
         ) from error
     if limit is not None:
         parts = _limited(parts, limit, spec)
+    if asked.grey:
+        train, validation, test = (greyed(split) for split in (parts.train, parts.validation, parts.test))
+        parts = parts._replace(train=train, validation=validation, test=test)
     if image_size is not None:
         parts = parts._replace(
             train=resized(parts.train, image_size, spec),

@@ -1,4 +1,5 @@
-"""Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`, `idx:PATH`, `cifar10:PATH`,
+"""Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`,
+`imagefolder,colours=grey:PATH`, `idx:PATH`, `cifar10:PATH`,
 `npz:FILE`, `npz,values=features:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`, `csv:train.csv,test.csv`,
 `csv,text=text,label=category,tokenizer=words:train.csv`, `jsonl:FILES`, `listops`."""
 
@@ -18,14 +19,16 @@ from wb.core.system.files import absolute
 FOLDERS = "imagefolder"
 ARRAYS = "npz"
 HUB = "hf"  # a data set of Hugging Face's library: a folder, or a name on its hub
+COLOURS, GREY = "colours", "grey"  # the option, and what colours may be turned into
 CSV, JSONL = "csv", "jsonl"  # tables of texts with labels
 LISTOPS = "listops"  # texts that are generated
 EMBEDDED = ("digits", LISTOPS)  # data that need no files
 TABLES = (CSV, JSONL)
 OPTIONS = {
-    FOLDERS: ("background",),
-    ARRAYS: ("values",),
-    HUB: ("background", "config", "image", "label"),
+    FOLDERS: ("background", COLOURS),
+    "cifar10": (COLOURS,),
+    ARRAYS: (COLOURS, "values"),
+    HUB: ("background", COLOURS, "config", "image", "label"),
     **dict.fromkeys(TABLES, ("text", "label", "tokenizer", "length")),
 }  # images of others are never transparent
 WHITE = "white"
@@ -42,7 +45,7 @@ class Spec:
     """A parsed specification: the form, the place of the files (empty for digits), and what some forms may be told.
 
     `background` is that of transparent images. `choices` are the configuration and the columns of a data set of the hub, by
-    name, or what the values of arrays are, as far as they are given.
+    name, what the values of arrays are, or that colours become grey, as far as they are given.
     """
 
     form: str
@@ -65,8 +68,13 @@ class Spec:
             if name not in OPTIONS.get(form, ()) or not value or name in found:
                 raise BadOption(
                     f"data {text!r}: {option!r} is no option of {form!r}; {FOLDERS},background=COLOUR:PATH, "
-                    f"{ARRAYS},values={FEATURES}:FILE, {HUB},config=…,image=COLUMN,label=COLUMN:PLACE and "
+                    f"{FOLDERS},{COLOURS}={GREY}:PATH, {ARRAYS},values={FEATURES}:FILE, "
+                    f"{HUB},config=…,image=COLUMN,label=COLUMN:PLACE and "
                     f"{CSV},text=COLUMN,label=COLUMN,tokenizer=…:FILES have some"
+                )
+            if name == COLOURS and (value != GREY or "values" in found):
+                raise BadOption(
+                    f"data {text!r}: {option} is not known; {form},{COLOURS}={GREY}:… turns images in colour into grey ones"
                 )
             if name == "values" and value != FEATURES:
                 raise BadOption(
@@ -92,6 +100,16 @@ class Spec:
     def places(self) -> tuple[str, ...]:
         """The places of its files: of tables several, with commas between them."""
         return tuple(self.place.split(",")) if self.form in TABLES else (self.place,)
+
+    @property
+    def grey(self) -> bool:
+        """Whether images in colour become grey."""
+        return (COLOURS, GREY) in self.choices
+
+    @property
+    def in_grey(self) -> str:
+        """The text of the same with images in grey."""
+        return replace(self, choices=tuple(sorted({*self.choices, (COLOURS, GREY)}))).text()
 
     @property
     def on_the_hub(self) -> bool:

@@ -30,6 +30,7 @@ P = TypeVar("P", bound=Part)
 To = Literal["hf", "timm", "source"]
 LIBRARIES: Mapping[To, str] = {"hf": "transformers", "timm": "timm", "source": "the library that it came from"}
 WHOLE = "model.safetensors"
+NAMELESS = "it has parts that the layout has no names for"
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,17 @@ def _target(model: Model, to: To) -> Target:
     else:
         families = [family for family in FAMILIES if family.library == to]
         families.sort(key=lambda family: family is not own)
-    refused: dict[str, str] = {}
+    refused: dict[str, list[str]] = {}  # titles by the reason
     for family in families:
         try:
             return _said(family, model.architecture, origin if family is own else None)
         except (Unsupported, BadArtefact, BadOption) as error:
-            refused.setdefault(family.title, str(error))
-    if own is not None and own in families:
-        refused = {own.title: refused[own.title]}
-    why = "; ".join(f"{title}: {text}" for title, text in refused.items())
+            refused.setdefault(str(error), []).append(family.title)
+            if family is own:
+                break
+    if len(refused) > 1:
+        refused.pop(NAMELESS, None)
+    why = "; ".join(f"{', '.join(titles)}: {text}" for text, titles in refused.items())
     raise Unsupported(f"{LIBRARIES[to]} cannot say this network ({why}); `--to torch` and ONNX can")
 
 
@@ -126,7 +129,13 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
         shapes: dict[str, Shape] = {}
         for one in rules:
             shapes |= one.shapes(ours)
-        if origin is not None and _difference(a, family.architecture(Seen(came, shapes, given))) is None:
+        other = None if origin is None or family.library != "timm" else _resized(a, shapes, origin.shapes())
+        if other and came and family.named:
+            raise Unsupported(
+                f"its config.json names {came.get('architecture')}, which stands for all sizes, and {other} has another one"
+            )
+        unchanged = origin is not None and not other
+        if unchanged and _difference(a, family.architecture(Seen(came, shapes, given))) is None:
             return Target(family, rules, shapes, came, origin)
         config = family.config(a, came)
         lost = _difference(a.with_labels(()), family.architecture(Seen(config, shapes, given)).with_labels(()))
@@ -135,8 +144,17 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
     except Unsupported:
         raise
     except (ValueError, IndexError, KeyError) as error:  # names and shapes that its table does not have
-        raise Unsupported(_uneven(a) or "it has parts that the layout has no names for") from error
+        raise Unsupported(_uneven(a) or NAMELESS) from error
     raise Unsupported(_uneven(a) or f"the format cannot say {lost}")
+
+
+def _resized(a: Architecture, shapes: Mapping[str, Shape], came: Mapping[str, Shape]) -> str | None:
+    """A tensor that has another shape than it came in, or is new; a classifier for other classes is none."""
+    for name, shape in shapes.items():
+        before = came.get(name)
+        if before is None or (shape != before and (shape[:1] != (a.head.classes,) or shape[1:] != before[1:])):
+            return name
+    return None
 
 
 def _given(a: Architecture, options: Sequence[str]) -> Given:
@@ -195,8 +213,17 @@ def _plain(a: Architecture) -> Architecture:
 def _block_difference(a: Architecture, again: Architecture) -> str:
     for (name, _, mine), (_, _, theirs) in zip(a.blocks(), again.blocks(), strict=False):
         if mine != theirs:
-            return f"block {name}, {mine.mixer!r} and {mine.ffn!r}"
+            return f"block {name}{_first(mine.model_dump(mode='json'), theirs.model_dump(mode='json'))}"
     return "the number of its blocks, or how they are wired"
+
+
+def _first(mine: Mapping[str, Any], theirs: Mapping[str, Any], place: str = "") -> str:
+    """The first field in which two parts differ, in words."""
+    key = next(key for key in (*mine, *theirs) if mine.get(key) != theirs.get(key))
+    ours, other = mine.get(key), theirs.get(key)
+    if isinstance(ours, dict) and isinstance(other, dict):
+        return _first(ours, other, f"{place}{key}.")
+    return f", whose {place}{key} is {ours} where it would be {other}"
 
 
 # ---------------------------------------------------------------------------------------------------------------- files

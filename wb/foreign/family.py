@@ -205,6 +205,7 @@ class Family(ABC):
     title: ClassVar[str]
     library: ClassVar[Library]
     ignored: ClassVar[Sequence[str]] = ()  # patterns of names that a classifier does not use
+    named: ClassVar[bool] = False  # the name of the architecture in config.json stands for all sizes but the classes
     options: ClassVar[Sequence[str]] = ()  # what its checkpoints do not say (`Given`), besides its images
 
     @abstractmethod

@@ -230,6 +230,33 @@ def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) ->
     return data.written_by(Vocabulary(tokenizer, length, usual))
 
 
+def load_sized(
+    spec: str,
+    architecture: Architecture,
+    model: str,
+    say: Say,
+    *,
+    image_size: int | None = None,
+    limit: int | None = None,
+) -> Dataset:
+    """The data that `spec` names; images have the size that `architecture` takes, if that is a square and none is asked for.
+
+    `model` is its name for `say`. Raises as `wb.data.load` does.
+    """
+    if architecture.input.usual_tokens is not None:
+        return load_data(spec, limit=limit)
+    taken, parsed = architecture.image, Spec.parse(spec)
+    square = image_size is None and taken.height == taken.width and not parsed.features
+    at_once = square and parsed.form in (FOLDERS, HUB)  # files are decoded once
+    data = load_data(spec, image_size=taken.height if at_once else image_size, limit=limit)
+    if data.train.vocabulary is not None:
+        return data
+    if not square or (data.height, data.width) == (taken.height, taken.width):
+        return data
+    say(f"images of {data.height}x{data.width} are resized to {taken.height}x{taken.width}, which {model} takes")
+    return load_data(spec, image_size=taken.height, limit=limit)
+
+
 def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
     """The architecture and the history in a model file or an ONNX graph, without reading weights if possible.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from wb.core.measures.readings import Reading
 from wb.core.specs import IDS, PIXELS
 from wb.data import Dataset, Split
 from wb.data.batches import batches
+from wb.data.spec import Spec
 from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Dropout, Network, build
@@ -255,14 +257,30 @@ def score(
 def fitted(
     data: Dataset, architecture: Architecture, model: str, *, by_index: bool = False
 ) -> tuple[Dataset, list[str]]:
-    """`data` with classes in the order of `architecture`, and notes for the user; `model` names the model in messages.
+    """`data` as `suited`, with classes in the order of `architecture`, and notes for the user; `model` is its name in them.
 
     Raises:
         BadData: the images have another size, or the classes are others (`wb.tasks.names.matched`).
     """
-    check_images(architecture, data)
+    data, seen = suited(data, architecture, model)
     head = architecture.head
-    return matched(data, head.labels, head.classes, model, by_index=by_index, trains=True)
+    data, notes = matched(data, head.labels, head.classes, model, by_index=by_index, trains=True)
+    return data, [*seen, *notes]
+
+
+def suited(data: Dataset, architecture: Architecture, model: str) -> tuple[Dataset, list[str]]:
+    """`data` with images that `architecture` takes, and notes: grey ones become colour where that is all that is missing.
+
+    Raises:
+        BadData: they have another size, or colours where grey is taken.
+    """
+    notes = []
+    images = data.train.vocabulary is None and architecture.input.usual_tokens is None
+    if images and architecture.image.channels == 3 and data.channels == 1 and not data.features:
+        data = data.in_colour()
+        notes.append(f"{model} takes images in colour: grey ones are given to it three times, as red, green and blue")
+    check_images(architecture, data)
+    return data, notes
 
 
 def check_fits(architecture: Architecture, data: Dataset) -> None:
@@ -298,9 +316,8 @@ def check_images(architecture: Architecture, data: Dataset) -> None:
     size, channels = architecture.image, architecture.image.channels
     advice = "name other data with --data"
     if channels != data.channels:
-        kinds = {1: "grey", 3: "in colour"}
-        if channels in kinds and data.channels in kinds:
-            advice = f"convert the images, which the model takes {kinds[channels]}, or {advice}"
+        if (channels, data.channels) == (1, 3) and not data.features:
+            advice = f"it takes grey images: say --data {shlex.quote(Spec.parse(data.spec).in_grey)}, or {advice}"
     elif size.height == size.width and not data.features:
         advice = f"resize them with --image-size {size.height}, or {advice}"
     raise BadData(f"data {data.spec!r} have images of {given}; the model takes {taken}; {advice}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.foreign.checkpoints import REFERENCES
 from tests.networks import Form, assembled
-from wb.compress.nvit.cost import Surface, alone, design, parameters_by_part, pieces
-from wb.core.architecture import Architecture, Block, Stage, axis_sizes
+from wb.compress.nvit.cost import Piece, Surface, alone, design, parameters_by_part, pieces
+from wb.core.architecture import Architecture, Block, Stage, axis_sizes, resize
 from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, PatchStem, Pool, Sla, Softmax
+from wb.foreign.importing import read_checkpoint
 from wb.models.counting import count_parameters
 
 SIZES = st.lists(st.integers(1, 64), min_size=1, max_size=4)
@@ -33,6 +37,20 @@ def test_a_surface_finds_planted_coefficients(sizes: list[int], seed: int, data:
     place = [data.draw(st.integers(max(1, size // 4), size)) for size in sizes]
     assert surface(place) == pytest.approx(truth(place), rel=1e-6, abs=1e-9)
     assert surface.error() < 1e-6
+
+
+@settings(max_examples=20)
+@given(sizes=st.lists(st.integers(1, 64), min_size=5, max_size=5), seed=st.integers(0, 2**16), data=st.data())
+def test_axes_that_do_not_meet_need_no_samples_together(sizes: list[int], seed: int, data: st.DataObject) -> None:
+    groups, axes = ((0, 1), (1, 2, 3), (3, 4)), tuple("abcde")
+    rng = np.random.default_rng(seed)
+    truth = Surface(axes, coefficients=rng.random(4 + 8 + 4), groups=groups)
+    places = design(sizes, extra=False, groups=groups)
+    assert len(places) <= 4 + 8 + 4 - 2, "and each once"
+    surface = Surface(axes, {place: truth(place) for place in places}, groups=groups)
+    surface.fit()
+    place = [data.draw(st.integers(max(1, size // 4), size)) for size in sizes]
+    assert surface(place) == pytest.approx(truth(place), rel=1e-6)
 
 
 @settings(max_examples=40)
@@ -113,3 +131,25 @@ def test_the_width_of_a_stem_comes_squared(image: ImageInput) -> None:
     ends = next(pieces(a))
     assert ends.squared == ("stem.width",)
     assert sorted(ends.place({"stem.width": 6, "s0.embed": 8, "s1.embed": 10})) == [6, 6, 8, 10]
+    assert ends.groups == (("stem.width", "s0.embed"), ("s0.embed", "s1.embed"))
+
+
+@pytest.mark.parametrize(("name", "samples"), [("hf-hiera", 96), ("timm-mobilenetv3", 40)])
+def test_ends_of_many_stages_take_few_samples_and_are_exact(name: str, samples: int) -> None:
+    """All corners of Hiera's 13 axes would be 8,192 networks."""
+    a = read_checkpoint(REFERENCES / name).model.architecture
+    ends = next(pieces(a))
+    sizes = axis_sizes(a)
+    whole = [sizes[axis] for axis in ends.local]
+    places = design(whole, extra=False, groups=ends.grouped())
+    assert len(places) <= samples
+    found = {place: _parameters(a, ends, place) for place in places}
+    surface = Surface(tuple(ends.local), found, groups=ends.grouped())
+    surface.fit()
+    less = tuple(max(1, size - 1) for size in whole)
+    assert surface(less) == pytest.approx(_parameters(a, ends, less), rel=1e-6)
+
+
+def _parameters(a: Architecture, ends: Piece, place: Sequence[int]) -> float:
+    changed = resize(a, {**axis_sizes(a), **dict(zip(ends.local, place, strict=True))})
+    return count_parameters(changed.bare()).value

@@ -154,15 +154,38 @@ def test_an_architecture_is_trained_for_the_classes_of_the_data(saved: Saved, tm
     assert load(tmp_path / "t.pt").architecture.head.classes == 10
 
 
+def test_grey_images_are_given_to_a_network_that_takes_colour(tmp_path: Path) -> None:
+    taken = of_digits().input.model_copy(update={"channels": 3, "mean": (0.5,) * 3, "std": (0.5,) * 3})
+    save(random_model(of_digits().model_copy(update={"input": taken})), file := tmp_path / "m.pt")
+    said = train(tmp_path / "t.pt", model=file, epochs=1)
+    assert any("grey ones are given to it three times" in line for line in said)
+    tuned = load(tmp_path / "t.pt")
+    assert tuned.architecture.image.channels == 3
+    with pytest.raises(BadData, match=r"it takes grey images: say --data npz,colours=grey:\S+, or name other data"):
+        train(tmp_path / "u.pt", model=_grey(tmp_path), data=_coloured(tmp_path))
+    grey = _coloured(tmp_path).replace("npz:", "npz,colours=grey:")
+    assert any(
+        "keeps its head" in line for line in train(tmp_path / "u.pt", model=_grey(tmp_path), data=grey, epochs=1)
+    )
+
+
+def _grey(folder: Path) -> Path:
+    save(random_model(of_digits()), folder / "grey.pt", force=True)
+    return folder / "grey.pt"
+
+
+def _coloured(folder: Path) -> str:
+    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
+    np.savez(folder / "c.npz", x=images, y=np.arange(100) % 10)
+    return f"npz:{folder / 'c.npz'}"
+
+
 def test_images_that_cannot_be_brought_are_refused(tmp_path: Path) -> None:
     def of(**size: Any) -> Architecture:
         changed = of_digits().input.model_copy(update=size)
         return of_digits().model_copy(update={"input": changed})
 
-    for architecture, advice in (
-        (of(channels=3, mean=(0.5,) * 3, std=(0.5,) * 3), "convert the images, which the model takes in colour"),
-        (of(height=4), "takes 1x4x8; name other data"),
-    ):
+    for architecture, advice in ((of(height=4), "takes 1x4x8; name other data"),):
         save(random_model(architecture), file := tmp_path / f"{architecture.key}.pt")
         with pytest.raises(BadData, match=advice):
             train(tmp_path / "t.pt", model=file)

@@ -12,6 +12,7 @@ from typing import Any
 
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported
+from wb.foreign.families.sizes import sizes_of
 from wb.foreign.families.vitlike import Plain, plain
 from wb.foreign.family import Family, Seen, timm_config
 from wb.foreign.rule import Rule, norm, pair, rule, within
@@ -84,7 +85,12 @@ class TimmVit(Family):
         yield from pair("head_dist", "second", "second_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return timm_config(a, config)
+        if not config:
+            return {}
+        sizes = sizes_of(a, self.title, config)
+        return timm_config(
+            a, config, embed_dim=sizes.embed, depth=sizes.depths[0], num_heads=sizes.heads[0], mlp_ratio=sizes.ratio
+        )
 
 
 def _pool(seen: Seen, prefix: int) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 from wb.core.errors import BadOption
 from wb.core.measures.readings import Reading
-from wb.data import load
-from wb.data.spec import FOLDERS, HUB, Spec, resolved
+from wb.data.spec import resolved
 from wb.foreign.agreement import agreement
 from wb.foreign.given import Given
 from wb.foreign.hub import fetched
@@ -17,6 +16,7 @@ from wb.foreign.importing import read_checkpoint
 from wb.foreign.reading import is_ours
 from wb.jobs.frame.output import MODELS as ENDINGS
 from wb.jobs.frame.output import check_ending, check_free
+from wb.jobs.inputs import load_sized
 from wb.jobs.kinds import MODELS, need
 from wb.jobs.verbs.untold import tried_out
 from wb.models.counting import count_macs, count_parameters
@@ -83,8 +83,8 @@ def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: 
     notes = [*imported.notes, *([agreement(imported, source)] if compare else [])]
     a = imported.model.architecture
     if data is not None:
-        side = a.image.height if Spec.parse(data).form in (FOLDERS, HUB) else None
-        notes += tried_out(source, given, imported, load(resolved(data), image_size=side))
+        read = load_sized(resolved(data), a, str(source), notes.append)
+        notes += tried_out(source, given, imported, read)
     save(imported.model, out, force=force)
     readings = {"params": count_parameters(a), "macs": count_macs(a)}
     return Found(imported.model, imported.family.title, readings, tuple(notes))

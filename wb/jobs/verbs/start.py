@@ -11,16 +11,15 @@ from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.statistics.scores import near
 from wb.data import Dataset
-from wb.data import load as load_data
 from wb.foreign.reading import load
 from wb.jobs.frame.config import TrainConfig
-from wb.jobs.inputs import Say
+from wb.jobs.inputs import Say, load_sized
 from wb.jobs.inputs import taken as as_taken
 from wb.models.model import Model
 from wb.tasks.known import task_of
 from wb.tasks.names import listed
 from wb.training.fit import pick_device
-from wb.training.train import check_images, fitted, score
+from wb.training.train import fitted, score, suited
 
 
 class Start(NamedTuple):
@@ -49,8 +48,11 @@ def read_start(config: TrainConfig, say: Say) -> Start:
     if config.model is None:
         raise ValueError("there is no model to start from")
     name, model = str(config.model), load(config.model)
-    given = _data(config, model, say)
-    check_images(model.architecture, given)
+    given = load_sized(config.data, model.architecture, name, say, image_size=config.image_size, limit=config.limit)
+    given = as_taken(given, model.architecture, model.history)
+    given, told = suited(given, model.architecture, name)
+    for note in told:
+        say(note)
     head = model.architecture.head
     had = f"it had {head.classes}{f' ({listed(head.labels)})' if head.labels else ''}"
     other = set(head.labels) != set(given.classes) if head.labels else head.classes != len(given.classes)
@@ -70,17 +72,3 @@ def read_start(config: TrainConfig, say: Say) -> Start:
         had = f"its own, whose classes have no names, has {text}, which is near chance; --by-index keeps it"
     say(f"{name} gets a new head for the {len(given.classes)} classes of {given.spec} ({listed(given.classes)}); {had}")
     return Start(model, given, None)
-
-
-def _data(config: TrainConfig, model: Model, say: Say) -> Dataset:
-    """The data; images without a size of their own in `config` are resized where the model takes squares."""
-    data = load_data(config.data, image_size=config.image_size, limit=config.limit)
-    if data.train.vocabulary is not None or model.architecture.input.usual_tokens is not None:
-        return as_taken(data, model.architecture, model.history)
-    taken = model.architecture.image
-    size = (taken.height, taken.width)
-    given = config.image_size is not None or data.features
-    if given or (data.height, data.width) == size or taken.height != taken.width:
-        return data
-    say(f"images of {data.height}x{data.width} are resized to {taken.height}x{taken.width}, which {config.model} takes")
-    return load_data(config.data, image_size=taken.height, limit=config.limit)

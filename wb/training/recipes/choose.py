@@ -194,7 +194,9 @@ def recipe_for(
 
     That of `convolutions` has Muon, and computes in bf16 where that is fast.
     """
-    shape = () if data.train.vocabulary is not None else (data.channels, data.height, data.width)
+    shape = (
+        () if data.train.vocabulary is not None else (1 if data.repeated else data.channels, data.height, data.width)
+    )
     setting = Setting(
         int(parameters),
         len(data.train),

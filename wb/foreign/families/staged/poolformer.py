@@ -179,6 +179,7 @@ class TimmPoolFormer(Layout):
     name = "timm-poolformer"
     title = "PoolFormer of timm"
     library: ClassVar[Library] = "timm"
+    named: ClassVar[bool] = True
     stem, merge, block = "stem.conv", "stages.{i}.downsample.conv", "stages.{i}.blocks.{j}."
     block_rules = parts("norm1", "norm2", "mlp.fc1", "mlp.fc2", "layer_scale1.scale", "layer_scale2.scale")
     ends, head = "head.norm", "head.fc"
@@ -215,7 +216,7 @@ class TimmPoolFormer(Layout):
         )
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return timm_config(a, config)
+        return timm_config(a, config)  # the name alone says the sizes
 
 
 class OriginalPoolFormer(TimmPoolFormer):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.core.records import Learned, PatchStem, Position, Scale, Tiled
+from wb.foreign.families.sizes import sizes_of
 from wb.foreign.families.staged.hiera import Pyramid, layer, pyramid, switches
 from wb.foreign.families.staged.timm_swin import image_side
 from wb.foreign.family import Family, Library, Seen, squared, timm_config
@@ -91,7 +92,12 @@ class TimmHiera(Family):
         yield from pair(classifier, "head", "head_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return timm_config(a, config)
+        if not config:
+            return {}
+        sizes = sizes_of(a, self.title, config)
+        return timm_config(
+            a, config, embed_dim=sizes.embed, stages=sizes.depths, num_heads=sizes.heads[0], mlp_ratio=sizes.ratio
+        )
 
 
 class OriginalHiera(TimmHiera):

@@ -59,6 +59,7 @@ class TimmMobileNetV3(Family):
     name = "timm-mobilenetv3"
     title = "MobileNetV3 of timm"
     library: ClassVar[Library] = "timm"
+    named: ClassVar[bool] = True
     ignored = (r".*\.num_batches_tracked",)
 
     def recognises(self, seen: Seen) -> bool:
@@ -125,7 +126,7 @@ class TimmMobileNetV3(Family):
         yield from pair("classifier", "head", "head_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return timm_config(a, config)
+        return timm_config(a, config)  # the name alone says the sizes
 
 
 def _checked(seen: Seen) -> str:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported, printable
 from wb.foreign.families.hf import BACK, HEAD, HEAD_BIAS
+from wb.foreign.families.sizes import sizes_of
 from wb.foreign.families.staged.hf_swin import MERGE
 from wb.foreign.families.staged.swin import Windowed, windowed
 from wb.foreign.family import Family, Library, Seen, timm_config
@@ -84,7 +85,12 @@ class TimmSwin(Family):
         yield from pair(self.head, "head", "head_bias")
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
-        return timm_config(a, config)
+        if not config:
+            return {}
+        sizes = sizes_of(a, self.title, config)
+        return timm_config(
+            a, config, embed_dim=sizes.embed, depths=sizes.depths, num_heads=sizes.heads, mlp_ratio=sizes.ratio
+        )
 
 
 class OriginalSwin(TimmSwin):
