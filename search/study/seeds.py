@@ -94,7 +94,7 @@ def _encode(space: NetworkSpace, architecture: Architecture) -> dict[str, Option
 def _check_task(space: NetworkSpace, architecture: Architecture) -> None:
     """Raises `NotInSpace` unless the architecture takes the space's images and has its number of classes."""
     given, wanted = (
-        f"{given.kind} of {', '.join(spec.text for spec in given.specs())} and {classes} classes"
+        f"{given.kind}s of {', '.join(spec.text for spec in given.specs())} and {classes} classes"
         for given, classes in ((architecture.input, architecture.head.classes), (space.input, space.classes))
     )
     if given != wanted:
