@@ -21,7 +21,7 @@ from wb.data import Dataset
 from wb.data import load as load_data
 from wb.export.timing.measure import reference_pace
 from wb.export.timing.table import LatencyTable
-from wb.hardware.device import parse_device
+from wb.hardware.device import Device, parse_device, unaddressed
 from wb.jobs.frame.record import origin
 from wb.models.model import Model, save
 from wb.search.beginning.budget import check_budget
@@ -195,6 +195,7 @@ class Search:
     def _continued(self, ground: Ground) -> Ending:
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
+        _check_device(record, ground.device)
         if self.config.require != record.config.require:
             with self._tell.task("checking the requirements"):
                 check_budget(self.config, ground.space, ground.data, ground.device)
@@ -236,3 +237,13 @@ def _described(data: Dataset) -> DataRecord:
         examples=None if data.train.vocabulary is None else data.train.described,
         classes=data.classes,
     )
+
+
+def _check_device(record: RunRecord, device: Device) -> None:
+    """Raises `BadOption` if another device, or another runtime, than in the beginning answers at an address."""
+    before, now = (unaddressed(text) for text in (record.machine["device"], device.text))
+    if device.address is not None and before != now:
+        raise BadOption(
+            f"the latencies of this run are of {before}, and {now} answers at {device.address} now; they do not go together. "
+            "Begin a new run"
+        )

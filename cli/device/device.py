@@ -21,8 +21,8 @@ def add(
     address: Annotated[
         str,
         typer.Argument(
-            help="local, ssh:USER@HOST[:PORT] or run:COMMAND (which starts a Python there), with ,cores=big|little|0+1 and "
-            ",python=PATH."
+            help="local or ssh:USER@HOST[:PORT], with ,cores=big|little|0+1 and ,python=PATH; or run:COMMAND, which starts a "
+            "Python there."
         ),
     ],
 ) -> None:

@@ -1,30 +1,33 @@
 """Where samples are taken: on this machine, or on one elsewhere; the estimator (`wb.export.timing.measure`) is the same.
 
-One elsewhere gets one message a batch, not one a sample: between two samples nothing is sent, so that neither the network nor a
-processor that falls asleep is in them.
+One elsewhere gets one message a batch, not one a sample, so that neither the network nor a processor that falls asleep while it
+waits is in the samples.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.export.timing import clock
 from wb.export.timing.clock import CLEAN, Probe, Sample
 from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device, example_inputs, providers, said, why_not_loaded
-from wb.hardware.remote.address import greeting, link_to
+from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
 from wb.hardware.remote.link import DeviceLost, Refused
 from wb.hardware.remote.runner import REFERENCE, alternate
 
+LARGEST = 1 << 28  # numbers of an input
 ATTEMPTS = 3  # at a batch, where the channel is lost each time
 LOAD_S = 120.0  # at most, for a graph or for a batch of samples
 
@@ -94,7 +97,8 @@ class There:
         }
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.cost_s: Mapping[str, float] = {}
-        resolution = greeting(str(device.address))["clocks"]["thread_time"]
+        self._identity = greeting(str(device.address)).identity
+        resolution = greeting(str(device.address)).clocks.get("thread_time", 1.0)
         self._judged = device.name == "cpu" and resolution < clock.SAMPLE_S / 50
         self._persistently(self._load)
 
@@ -104,8 +108,11 @@ class There:
         def batch() -> list[Sample]:
             if self._link.loaded is not self:  # another runner, or other graphs in it
                 self._load()
-            answer = self._link.ask("batch", seconds=LOAD_S, order=list(order))
-            return [Sample(wall, cpu, not self._judged or cpu > CLEAN * wall) for wall, cpu in answer["samples"]]
+            seconds = LOAD_S + 20 * sum(self.cost_s[name] for name in order)  # new sessions are made within it too
+            found = checked(_Batch, self._link.ask("batch", seconds=seconds, order=list(order)), self._link).samples
+            if len(found) != 2 * len(order) + 1:
+                raise self._link.nonsense(f"{len(found)} samples where {2 * len(order) + 1} were asked for")
+            return [Sample(wall, cpu, not self._judged or cpu > CLEAN * wall) for wall, cpu in found]
 
         try:
             return self._persistently(batch)
@@ -124,8 +131,16 @@ class There:
         raise AssertionError("unreachable")  # the last attempt returns or raises
 
     def _load(self) -> None:
+        """Sends what is missing there, and makes everything ready."""
+        self._link.loaded = None
+        if ask_hello(self._link).identity != self._identity:
+            raise BadOption(
+                f"another device, or another runtime, answers at {self._device.address} now; what was measured before is of "
+                f"{self._device.text}. Begin again"
+            )
         shas = {name: hashlib.sha256(content).hexdigest() for name, content in self._contents.items()}
-        missing = set(self._link.ask("have", shas=sorted(set(shas.values())))["missing"])
+        have = self._link.ask("have", shas=sorted(set(shas.values())))
+        missing = set(checked(_Have, have, self._link).missing)
         for name, content in self._contents.items():
             if shas[name] in missing:
                 self._link.ask("put", content, sha=shas[name])
@@ -138,7 +153,9 @@ class There:
             raise BadArtefact(
                 f"a graph loads on {self._device.address} but fails when it runs; export it again ({said(error)})"
             ) from error
-        self.cost_s = ready["cost_s"]
+        self.cost_s = checked(_Ready, ready, self._link).cost_s
+        if self.cost_s.keys() != shas.keys():
+            raise self._link.nonsense("other graphs are ready than were sent")
         self._link.loaded = self
 
     def _feed(self, name: str, sha: str) -> None:
@@ -147,14 +164,22 @@ class There:
         provider = f"{device.name.upper()}ExecutionProvider"
         provider = providers().get(device.name, provider)
         try:
-            found = self._link.ask(
+            answer = self._link.ask(
                 "load", seconds=LOAD_S, sha=sha, threads=device.threads, provider=provider, cores=device.cores
             )
         except Refused as error:
+            if error.kind in ("MemoryError", "OSError", "KeyError"):  # not the graph's fault
+                raise self._link.nonsense(f"{what} could not be loaded: {error}") from error
             raise BadArtefact(why_not_loaded(what, str(error), device)) from error
+        found = checked(_Loaded, answer, self._link)
+        if any(
+            math.prod(size for size in one.shape if isinstance(size, int) and size > 0) > LARGEST
+            for one in found.inputs
+        ):
+            raise Unsupported(f"{what} takes an input of more than {LARGEST:,} numbers, for which none are made up")
         takes = SimpleNamespace(
-            get_inputs=lambda: [SimpleNamespace(**spec) for spec in found["inputs"]],
-            get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=found["metadata"]),
+            get_inputs=lambda: found.inputs,
+            get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=found.metadata),
         )
         batch = 1 if name == REFERENCE else self._batch
         inputs: Mapping[str, NDArray[Any]] = example_inputs(takes, batch, self._seed, self._tokens)
@@ -162,6 +187,34 @@ class There:
         buffer = io.BytesIO()
         np.savez(buffer, **dict(inputs))  # type: ignore[arg-type]  # names, not options
         self._link.ask("feed", buffer.getvalue(), name=name)
+
+
+class _Have(BaseModel):
+    missing: list[str]
+
+
+class _Takes(BaseModel):
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class _Loaded(BaseModel):
+    inputs: list[_Takes]
+    metadata: dict[str, str]
+
+
+class _Ready(BaseModel):
+    cost_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+
+class _Batch(BaseModel):
+    samples: list[
+        tuple[
+            Annotated[float, Field(gt=0, allow_inf_nan=False)],
+            Annotated[float, Field(ge=0, allow_inf_nan=False)],
+        ]
+    ]
 
 
 def _read(graph: Path) -> bytes:

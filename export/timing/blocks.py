@@ -35,7 +35,7 @@ PART_CAP_S = 2.0  # for each; on a quiet machine it takes a quarter of that
 class Part:
     """A piece of a network that is timed on its own: its key, and how to make it.
 
-    `make` gives the module, example inputs by name, and what its weights are kept in (`wb.models.network.kept`).
+    `make` gives the module, example inputs by name, and what its weights are kept in (`wb.models.groups.kept`).
     """
 
     key: str

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from wb.export.timing.bench import There
 from wb.export.timing.clock import Noise, Sample, describe
 from wb.export.timing.reference import REFERENCE, overhead_graph, reference_graph
 from wb.hardware.device import Device, parse_device, providers
-from wb.hardware.remote.address import greeting, link_to
+from wb.hardware.remote.address import Greeting, ask_hello, greeting, link_to
 from wb.hardware.remote.link import Refused
 
 OPSETS = range(17, 25)
@@ -38,28 +38,28 @@ class Checkup:
     """
 
     device: Device
-    about: Mapping[str, Any]
+    about: Greeting
     noise: Noise
     opset: int
     difference: float
 
     def rows(self) -> list[tuple[str, str]]:
         """What was found, in words."""
-        about, noise, state = self.about, self.noise, self.about["state"]
-        largest = max((core["max_khz"] for core in about["cores"].values()), default=0)
+        about, noise, state = self.about, self.noise, self.about.state
+        largest = max((core.max_khz for core in about.cores.values()), default=0)
         clock_text = f" of up to {largest / 1e6:.2f} GHz" if largest else ""
         spread = "unknown" if noise.cv_clean is None else f"{100 * noise.cv_clean:.1f} %"
-        heat = ", ".join(f"{one:.0f}" for one in state["celsius"]) or "not told"
+        heat = ", ".join(f"{one:.0f}" for one in state.celsius) or "not told"
         return [
-            ("processor", about["processor"]),
-            ("system", f"{about['system']}, {about['machine']}"),
-            ("runtime", f"onnxruntime {about['onnxruntime']}, numpy {about['numpy']}, Python {about['python']}"),
-            ("providers", ", ".join(about["providers"])),
-            ("cores", f"{len(about['cores'])}{clock_text}{self._classes()}"),
-            ("memory", f"{about['memory'] / 2**30:.1f} GiB" if about["memory"] else "not told"),
-            ("governor", ", ".join(state["governors"]) or "not told"),
+            ("processor", about.processor),
+            ("system", f"{about.system}, {about.machine}"),
+            ("runtime", f"onnxruntime {about.onnxruntime}, numpy {about.numpy}, Python {about.python}"),
+            ("providers", ", ".join(about.providers)),
+            ("cores", f"{len(about.cores)}{clock_text}{self._classes()}"),
+            ("memory", f"{about.memory / 2**30:.1f} GiB" if about.memory else "not told"),
+            ("governor", ", ".join(state.governors) or "not told"),
             ("temperature, degrees", heat),
-            ("throttled", "yes" if state["throttled"] else "no"),
+            ("throttled", "yes" if state.throttled else "no"),
             ("newest opset", str(self.opset) if self.opset else f"none of {OPSETS[0]} to {OPSETS[-1]}"),
             (
                 "reference graph",
@@ -72,17 +72,17 @@ class Checkup:
 
     def advice(self) -> list[str]:
         """What to do about it, if anything."""
-        state, found = self.about["state"], []
+        state, found = self.about.state, []
         if self.opset < OPSET:
             found.append(
                 f"it reads no opset {OPSET}, which wb writes: update onnxruntime there, or export with --opset {self.opset}"
             )
-        if any(governor not in PERFORMANCE for governor in state["governors"]):
+        if any(governor not in PERFORMANCE for governor in state.governors):
             found.append(
                 "its clock follows the load: set the governor to performance while you measure "
                 "(echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor)"
             )
-        if state["throttled"]:
+        if state.throttled:
             found.append("it is throttled: let it cool, or measure what it does for long with that in mind")
         if self._classes():
             found.append("its cores differ: say which are meant with ,cores=big or ,cores=little in its address")
@@ -95,7 +95,7 @@ class Checkup:
         return {
             "device": self.device.text,
             "key": self.device.key,
-            "about": dict(self.about),
+            "about": self.about.model_dump(mode="json"),
             "noise": self.noise.model_dump(),
             "opset": self.opset,
             "difference": self.difference,
@@ -104,7 +104,7 @@ class Checkup:
 
     def _classes(self) -> str:
         """The classes of cores, where there are several."""
-        ranks = [core["capacity"] or core["max_khz"] for core in self.about["cores"].values()]
+        ranks = [core.capacity or core.max_khz for core in self.about.cores.values()]
         kinds = {rank: ranks.count(rank) for rank in sorted(set(ranks), reverse=True)}
         return "" if len(kinds) < 2 else f" in {len(kinds)} classes ({', '.join(map(str, kinds.values()))})"
 
@@ -131,13 +131,14 @@ def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Chec
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(samples) < 10:
         samples += bench.run(["again"] * 4)
-    judged = about["clocks"]["thread_time"] < clock.SAMPLE_S / 50
-    told = {"load": about["state"]["load"], "cores": len(about["cores"])}
-    clocks = {"wall_resolution_s": about["clocks"]["perf_counter"], "cpu_resolution_s": about["clocks"]["thread_time"]}
+    judged = about.clocks.get("thread_time", 1.0) < clock.SAMPLE_S / 50
+    told = {"load": about.state.load, "cores": len(about.cores)}
+    clocks = {
+        "wall_resolution_s": about.clocks.get("perf_counter", 1.0),
+        "cpu_resolution_s": about.clocks.get("thread_time", 1.0),
+    }
     noise = describe(samples, device, judged).model_copy(update={**told, **clocks})
-    state = link_to(str(device.address)).ask("state")
-    found = {**about, "state": {name: value for name, value in state.items() if name != "id"}}
-    found.pop("id", None)
+    found = ask_hello(link_to(str(device.address)))  # its state after it was busy
     progress("comparing outputs", 0, 0)
     return Checkup(device, found, noise, opset, _difference(device))
 
@@ -147,6 +148,7 @@ def _read(device: Device) -> Iterator[int]:
     import onnx
 
     link = link_to(str(device.address))
+    link.loaded = None
     for opset in OPSETS:
         graph = onnx.load_from_string(overhead_graph())
         graph.opset_import[0].version = opset

@@ -96,7 +96,8 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
             notes.append(
                 f"there are {len(data.train)} training images for --samples {config.calib}: all of them are looked at"
             )
-        parse_device(config.device, threads=config.threads)
+        if parse_device(config.device, threads=config.threads).address is not None:
+            raise BadOption(f"fusion times nothing, and scores on this machine: leave --device {config.device} out")
     if config.calib is not None and not config.looks(architectures):
         raise BadOption(
             f"{config.settings.method} of these models looks at no images; leave out --samples, or take --method regress"

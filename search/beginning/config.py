@@ -169,7 +169,7 @@ class SearchConfig(DataConfig):
 
     @property
     def halving(self) -> tuple[Rung, ...]:
-        """The rungs, parsed; they have to be settled (`wb.search.beginning.options.settled`)."""
+        """The rungs, parsed; they have to be settled (`wb.search.planning.settle.settled`)."""
         return parse_rungs(self.rungs)
 
     @property

@@ -10,6 +10,7 @@ from wb.core.commands.option import option_of, owner_of, structured, value_of
 from wb.core.errors import BadOption
 from wb.core.measures.requirements import EXAMPLE, check_limits
 from wb.data.spec import LISTOPS, resolved
+from wb.hardware.remote.address import starts_commands
 from wb.jobs.frame.output import config_of
 from wb.jobs.kinds import need
 from wb.search.beginning.config import SearchConfig
@@ -65,6 +66,11 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
     if folder.exists():
         need(folder, "run", expected="a run folder of `wb search`")
     config = Run(folder).read().config
+    if "device" not in given and starts_commands(config.device):
+        raise BadOption(
+            f"this run measures on {config.device!r}, which starts a command, and a file is not to be trusted with that: if it "
+            "is what you want, say it again with --device"
+        )
     # The storage is given again because its password is not stored.
     allowed = {"trials", "finetune", "finalists", "baselines", "storage"}
     wanted = configured({**config.model_dump(), **given})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wb.core.errors import BadOption
+from wb.core.system.files import is_there
 from wb.search.page.advice import advice, knee
 from wb.search.results.point import FrontPoint
 from wb.search.run import Run
@@ -17,12 +18,12 @@ def network_of(source: str) -> tuple[Path, str | None]:
         BadArtefact: the run folder is damaged.
         BadOption: the run has no front yet, or no such network.
     """
-    if Path(source).exists() and not Path(source).is_dir():
+    if is_there(source) and not Path(source).is_dir():
         return Path(source), None
-    folder, colon, name = source.rpartition(":") if not Path(source).is_dir() else (source, "", "")
+    folder, colon, name = (source, "", "") if is_there(source) else source.rpartition(":")
+    if not is_there(folder) or not Run(Path(folder)).record_path.exists():
+        return Path(source), None
     run = Run(Path(folder))
-    if not run.record_path.exists():
-        return Path(source), None
     points = run.read_front() if run.front_path.exists() else []
     if not points:
         raise BadOption(f"{folder} has no front yet; continue the search with: wb search --resume {folder}")

@@ -25,6 +25,7 @@ from wb.core.specs import TOKENS
 if TYPE_CHECKING:
     import onnxruntime as ort
 
+AT = ", at "  # between what a device is and where it is
 REMOTE = ("AzureExecutionProvider",)  # calls a web service, so there is nothing to time on this machine
 
 DTYPES = {
@@ -98,8 +99,13 @@ class Device(BaseModel):
     def text(self) -> str:
         """The device as text: `cpu: AMD EPYC (family 26 model 2), onnxruntime 1.32.0, 1 thread`."""
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        where = "" if self.address is None else f", at {self.address}"
+        where = "" if self.address is None else f"{AT}{self.address}"
         return f"{self.name}: {self.processor}, {self.runtime} {self.version}, {threads}{where}"
+
+
+def unaddressed(text: str) -> str:
+    """A device's text without its address, which is for its user only."""
+    return text.partition(AT)[0]
 
 
 def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | None = None) -> Device:

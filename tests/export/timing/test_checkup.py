@@ -8,6 +8,7 @@ import pytest
 
 from wb.core.errors import BadOption
 from wb.export.timing.checkup import ALIKE, Checkup, checkup
+from wb.hardware.remote.address import Greeting
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +21,15 @@ def test_a_device_like_this_machine_needs_no_advice_of_ours(found: Checkup) -> N
     assert found.opset >= 20
     assert json.loads(json.dumps(found.content())) == found.content()
     text = " ".join(f"{what} {value}" for what, value in found.rows())
-    assert found.about["processor"] in text
+    assert found.about.processor in text
     assert found.noise.verdict in text
 
 
 def test_what_is_wrong_is_said_with_what_to_do(found: Checkup) -> None:
     cores = {str(core): {"capacity": 1024 if core > 3 else 400, "max_khz": 1_800_000} for core in range(8)}
     state = {"governors": ["schedutil"], "khz": [], "celsius": [84.5], "throttled": True, "load": 0.1}
-    bad = Checkup(found.device, {**found.about, "cores": cores, "state": state}, found.noise, 17, 0.3)
+    about = Greeting.model_validate({**found.about.model_dump(), "cores": cores, "state": state})
+    bad = Checkup(found.device, about, found.noise, 17, 0.3)
     assert [line.split()[1] for line in bad.advice()] == ["reads", "clock", "is", "cores", "computes"]
     assert "8 of up to 1.80 GHz in 2 classes (4, 4)" in dict(bad.rows())["cores"]
     assert dict(bad.rows())["temperature, degrees"] == "84"

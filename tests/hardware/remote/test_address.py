@@ -13,10 +13,13 @@ from wb.hardware.device import parse_device
 from wb.hardware.remote import address as module
 from wb.hardware.remote import elsewhere as there
 from wb.hardware.remote import profiles
-from wb.hardware.remote.address import Address, cores_of
+from wb.hardware.remote.address import Address, Greeting, checked, cores_of, starts_commands
+from wb.hardware.remote.link import DeviceLost, Link
 from wb.hardware.remote.profiles import add_profile, read_profiles, remove_profile
+from wb.hardware.remote.runner import hello
 
 PI: dict[str, Any] = {
+    **hello(),
     "processor": "Raspberry Pi 5",
     "onnxruntime": "1.20.0",
     "providers": ["CPUExecutionProvider"],
@@ -34,7 +37,7 @@ def greeted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A board with two classes of cores; changes to it are what it says."""
     about = dict(PI)
     for place in (module, there):
-        monkeypatch.setattr(place, "greeting", lambda _: about)
+        monkeypatch.setattr(place, "greeting", lambda _: Greeting.model_validate(about))
     return about
 
 
@@ -42,14 +45,28 @@ def test_ssh_asks_for_no_password_and_starts_the_python_there() -> None:
     argv = Address.parse("ssh:pi@host:2222,python=/opt/my venv/python,cores=big").argv()
     assert argv[0] == "ssh"
     assert "BatchMode=yes" in argv
-    assert argv[-4:-1] == ["-p", "2222", "pi@host"]
+    assert argv[-5:-1] == ["-p", "2222", "--", "pi@host"]
     assert argv[-1].startswith("exec '/opt/my venv/python' -u -c ")
-    assert Address.parse("ssh:pi").argv()[-2] == "pi"
+    assert Address.parse("ssh:pi").argv()[-3:-1] == ["--", "pi"]
     assert Address.parse("run:qemu-aarch64 -L root python3").argv()[:4] == ["qemu-aarch64", "-L", "root", "python3"]
 
 
 @pytest.mark.parametrize(
-    "text", ["pi", "telnet:pi", "ssh:", "ssh:-oProxyCommand=evil", "local,cores", "local,colour=red", "run: "]
+    "text",
+    [
+        *(
+            "pi",
+            "telnet:pi",
+            "ssh:",
+            "ssh:-oProxyCommand=evil",
+            "ssh::22",
+            "ssh:a b",
+            "ssh:pi\n",
+            "run: ",
+            'run:python "',
+        ),
+        *("local,cores", "local,colour=red", "local:x", "local,cores=huge", "ssh:pi,cores=1+"),
+    ],
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(BadOption, match="device"):
@@ -84,7 +101,7 @@ def test_cores_by_class(greeted: dict[str, Any], cores: str, found: tuple[int, .
     assert cores_of("ssh:pi") is None
 
 
-@pytest.mark.parametrize("cores", ["9", "0+x", "+"])
+@pytest.mark.parametrize("cores", ["9", "0+9"])
 def test_cores_that_are_not_there(greeted: dict[str, Any], cores: str) -> None:
     with pytest.raises(BadOption, match="not all there"):
         cores_of(f"ssh:pi,cores={cores}")
@@ -116,3 +133,27 @@ def test_unknown_names_list_the_known() -> None:
     add_profile("pi5", "ssh:pi@five")
     with pytest.raises(BadOption, match="profiles are pi5; an address is local"):
         parse_device("pi4")
+
+
+def test_addresses_that_name_what_is_run_are_known_for_it() -> None:
+    assert starts_commands("run:python3")
+    assert starts_commands("ssh:pi,python=/tmp/x")
+    assert not any(map(starts_commands, ("ssh:pi,cores=big", "local", "cpu", "pi5")))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"processor": 7},
+        {"providers": None},
+        {"cores": {}},
+        {"cores": {"a": {"capacity": 0, "max_khz": 0}}},
+        {"clocks": {}},
+        {"state": None},
+    ],
+)
+def test_a_greeting_that_is_none_is_refused(change: dict[str, Any]) -> None:
+    link = Link("it", [])
+    with pytest.raises(DeviceLost, match="it answers nonsense"):
+        checked(Greeting, {**PI, **change}, link)
+    assert "\x1b" not in checked(Greeting, {**PI, "processor": "a\x1b[31mb\nc"}, link).processor

@@ -92,6 +92,16 @@ def test_silence_is_no_answer(link: Link, monkeypatch: pytest.MonkeyPatch) -> No
         link.ask("have", shas=[])
 
 
+def test_what_is_not_taken_is_not_waited_for(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a pipe holds, to a runner that does not read."""
+    link.ask("have", shas=[])
+    monkeypatch.setattr(module, "SLOWEST", 1e9)
+    assert link._process is not None
+    os.kill(link._process.pid, signal.SIGSTOP)
+    with pytest.raises(DeviceLost, match="did not take"):
+        link.ask("put", bytes(1 << 21), seconds=0.2, sha="a")
+
+
 def test_a_busy_runner_says_that_it_lives(python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beats keep a channel open past the silence that it bears."""
     code = (

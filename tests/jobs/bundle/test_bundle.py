@@ -157,20 +157,32 @@ def test_features_are_no_pictures(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_untried")
-def test_only_a_bundle_is_replaced_and_only_if_told_so(model: Path, tmp_path: Path) -> None:
+def test_only_a_bundle_is_replaced_and_only_if_told_so(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "b"
     bundled(model, out)
     with pytest.raises(BadOption, match="say --force"):
         bundled(model, out)
-    (out / "old").touch()
+    (out / "mine").touch()
+    with pytest.raises(BadOption, match=r"not of its bundle \(mine\)"):
+        bundled(model, out, force=True)
+    (out / "mine").unlink()
     bundled(model, out, force=True, licence="MIT")
-    assert not (out / "old").exists()
+    assert json.loads((out / CARD).read_text())["licence"] == "MIT"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     for place, words in (("mine", "is no bundle"), ("mine/notes.txt", "is no folder"), ("x.onnx", "is no folder")):
         with pytest.raises(BadOption, match=words):
             bundled(model, tmp_path / place, force=True)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / CARD).write_text('{"trading": "cards"}')
+    (tmp_path / "link").symlink_to(out)
+    monkeypatch.chdir(out)
+    for place, words in (("cards", "is no bundle"), ("link", "is a link"), ("b", "that you are in"), (".", "above it")):
+        with pytest.raises(BadOption, match=words):
+            bundled(model, tmp_path / place, force=True)
 
 
 def test_an_older_bundle_stays_if_the_new_one_cannot_be_put_there(

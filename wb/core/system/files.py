@@ -45,6 +45,14 @@ def irregular(path: Path) -> str | None:
     return None if kind == stat.S_IFREG else _KINDS.get(kind, "is no regular file")
 
 
+def is_there(name: str) -> bool:
+    """Whether something has this path; False for what can be no path."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def regular(path: Path, expected: str) -> Path:
     """Returns `path` if it is, or links to, a regular file. `expected` completes the error: "expected a model file".
 

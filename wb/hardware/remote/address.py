@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from wb.core.errors import BadOption, Unsupported
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from wb.core.errors import BadOption, Unsupported, printable
 from wb.hardware.remote.link import RUNNER, Link, Refused
 
-FORMS = "local, ssh:USER@HOST[:PORT] or run:COMMAND, with ,cores=big|little|0+1 and ,python=PATH"
+FORMS = "local or ssh:USER@HOST[:PORT], with ,cores=big|little|0+1 and ,python=PATH, or run:COMMAND"
+_HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")
+_CORES = re.compile(r"big|little|\d{1,4}(?:\+\d{1,4})*")
+Text = Annotated[str, AfterValidator(printable)]  # it ends up in records, on pages and in terminals
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Answer = TypeVar("Answer", bound=BaseModel)
 LOCAL, SSH, RUN = "local", "ssh", "run"
 SSH_COMMAND = (
     *("ssh", "-T"),
@@ -29,6 +38,11 @@ class Address(NamedTuple):
     python: str | None = None
     cores: str | None = None
 
+    @property
+    def commands(self) -> bool:
+        """Whether it names what is to be run: nobody but the user may say that."""
+        return self.form == RUN or self.python is not None
+
     @classmethod
     def parse(cls, text: str) -> Address:
         """Reads `ssh:pi@host,cores=big`.
@@ -44,8 +58,7 @@ class Address(NamedTuple):
         place, *options = rest.split(",") if form != RUN else (rest,)
         if form != LOCAL and not place.strip():
             raise BadOption(f"device {text!r} names no place; an address is {FORMS}")
-        if form == SSH and place.startswith("-"):
-            raise BadOption(f"device {text!r}: {place!r} is no host")
+        _check_place(text, form, place)
         found: dict[str, str] = {}
         for option in options:
             name, equals, value = option.partition("=")
@@ -53,21 +66,32 @@ class Address(NamedTuple):
                 raise BadOption(
                     f"device {text!r} has the option {option!r}; there are cores=big|little|0+1 and python=PATH"
                 )
+            if name == "cores" and not _CORES.fullmatch(value):
+                raise BadOption(f"device {text!r}: cores={value} are none; say big, little, or numbers such as 0+1")
             found[name] = value
         return cls(form, place, **found)
 
     def argv(self) -> list[str]:
         """The command that starts the runner there; it reads the runner from its standard input, and then requests."""
         size = RUNNER.stat().st_size
-        boot = f"import sys;exec(compile(sys.stdin.buffer.read({size}),'runner','exec'),{{'__name__':'__main__'}})"
+        read = f"sys.stdin.buffer.read({size})"
+        boot = f"import sys;sys.path[:]=filter(None,sys.path);exec(compile({read},'runner','exec'),{{'__name__':'__main__'}})"
         tail = ["-u", "-c", boot]
         if self.form == LOCAL:
             return [self.python or sys.executable, *tail]
         if self.form == RUN:
             return [*shlex.split(self.place), *tail]
         host, colon, port = self.place.rpartition(":")
-        where = ["-p", port, host] if colon and port.isdigit() else [self.place]
+        where = ["-p", port, "--", host] if colon and port.isdigit() else ["--", self.place]
         return [*SSH_COMMAND, *where, f"exec {shlex.join([self.python or 'python3', *tail])}"]
+
+
+def starts_commands(device: str) -> bool:
+    """Whether a device's name is an address that names what is to be run."""
+    try:
+        return Address.parse(device).commands
+    except BadOption:
+        return False
 
 
 @cache
@@ -76,20 +100,85 @@ def link_to(address: str) -> Link:
     return Link(address, Address.parse(address).argv())
 
 
-@cache
-def greeting(address: str) -> dict[str, Any]:
-    """What a device says of itself, asked once.
+def _check_place(text: str, form: str, place: str) -> None:
+    """Raises `BadOption` for a place that is none of its form."""
+    if form == LOCAL and place.strip():
+        raise BadOption(f"device {text!r}: local has no place; an address is {FORMS}")
+    if form == SSH and not _HOST.fullmatch(place):
+        raise BadOption(f"device {text!r}: {place!r} is no host; an address is {FORMS}")
+    if form == RUN:
+        try:
+            shlex.split(place)
+        except ValueError as error:
+            raise BadOption(f"device {text!r} is no command: {error}") from error
+
+
+class Core(BaseModel):
+    """What a device says of one of its cores; 0 where it does not know."""
+
+    capacity: Annotated[int, Field(ge=0)]
+    max_khz: Annotated[int, Field(ge=0)]
+
+
+class State(BaseModel):
+    """What may slow a device down."""
+
+    governors: list[Text]
+    khz: list[int]
+    celsius: list[Finite]
+    throttled: bool
+    load: Finite | None
+
+
+class Greeting(BaseModel):
+    """What a device says of itself (`wb.hardware.remote.runner.hello`)."""
+
+    machine: Text
+    system: Text
+    processor: Annotated[Text, Field(min_length=1)]
+    python: Text
+    numpy: Text
+    onnxruntime: Text
+    providers: list[Text]
+    cores: Annotated[dict[Annotated[str, Field(pattern=r"^\d{1,5}$")], Core], Field(min_length=1)]
+    memory: Annotated[int, Field(ge=0)]
+    clocks: Annotated[dict[Text, Finite], Field(min_length=2)]
+    state: State
+
+    @property
+    def identity(self) -> tuple[str, str, tuple[str, ...]]:
+        """What makes timings of one device those of another: processor, runtime, cores."""
+        return self.processor, self.onnxruntime, tuple(self.cores)
+
+
+def ask_hello(link: Link) -> Greeting:
+    """Asks a device what it is.
 
     Raises:
-        DeviceLost: it does not answer.
+        DeviceLost: it does not answer, or answers nonsense.
         Unsupported: it has no onnxruntime or numpy.
     """
     try:
-        return link_to(address).ask("hello")
+        return checked(Greeting, link.ask("hello"), link)
     except Refused as error:
         raise Unsupported(
-            f"{address} cannot run graphs: {error}; install them there: python3 -m pip install onnxruntime numpy"
+            f"{link.name} cannot run graphs: {error}; install them there: python3 -m pip install onnxruntime numpy"
         ) from error
+
+
+@cache
+def greeting(address: str) -> Greeting:
+    """What a device says of itself, asked once. Raises as `ask_hello`."""
+    return ask_hello(link_to(address))
+
+
+def checked(kind: type[Answer], answer: Mapping[str, Any], link: Link) -> Answer:
+    """An answer as a record. Raises `DeviceLost` if it is none: whatever a device says becomes a number only if it can be one."""
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise link.nonsense(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def cores_of(address: str) -> tuple[int, ...] | None:
@@ -101,9 +190,9 @@ def cores_of(address: str) -> tuple[int, ...] | None:
     wanted = Address.parse(address).cores
     if wanted is None:
         return None
-    known = {int(core): about for core, about in greeting(address)["cores"].items()}
+    known = {int(core): about for core, about in greeting(address).cores.items()}
     if wanted in ("big", "little"):
-        ranks = {core: about["capacity"] or about["max_khz"] for core, about in known.items()}
+        ranks = {core: about.capacity or about.max_khz for core, about in known.items()}
         if len(set(ranks.values())) < 2:
             raise BadOption(
                 f"{address}: all cores there are alike, so that none are {wanted}; leave cores= out, or number them"

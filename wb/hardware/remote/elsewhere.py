@@ -27,8 +27,8 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
         )
     Address.parse(address)
     about, cores = greeting(address), cores_of(address)
-    offered = [name for name in about["providers"] if name not in REMOTE]
-    most = len(cores) if cores is not None else len(about["cores"])
+    offered = [name for name in about.providers if name not in REMOTE]
+    most = len(cores) if cores is not None else len(about.cores)
     if not 1 <= threads <= most:
         raise BadOption(f"threads={threads} on {spec}, which may use 1..{most} cores")
     if "CPUExecutionProvider" not in offered:
@@ -37,7 +37,7 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
         name="cpu",
         threads=threads,
         cores=cores,
-        processor=about["processor"],
-        version=about["onnxruntime"],
+        processor=about.processor,
+        version=about.onnxruntime,
         address=address,
     )

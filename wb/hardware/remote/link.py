@@ -23,6 +23,8 @@ from wb.hardware.remote.runner import PROTOCOL
 RUNNER = Path(__file__).with_name("runner.py")
 START_S = 60.0  # for the channel and the imports of the runner
 SILENCE_S = 20.0  # without a line from a busy runner, after which it is taken for lost; it says something every two
+LONGEST = 1 << 24  # bytes of a line
+SLOWEST = 50_000.0  # bytes a second, at least
 ENDING_S = 2.0  # for a runner to end by itself
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # before a lost channel is opened again
 _ADVICE = (
@@ -81,7 +83,7 @@ class Link:
             self._open()
         self._number += 1
         request = {"id": self._number, "op": op, "size": len(raw), **fields}
-        self._send(json.dumps(request).encode() + b"\n" + raw)
+        self._send(json.dumps(request).encode() + b"\n" + raw, seconds + len(raw) / SLOWEST)
         end = time.monotonic() + seconds
         while True:
             answer = self._next(SILENCE_S)
@@ -92,6 +94,10 @@ class Link:
         if "error" in answer:
             raise Refused(printable(str(answer["error"]), 500), str(answer.get("kind")))
         return answer
+
+    def nonsense(self, why: str) -> DeviceLost:
+        """What is raised where an answer cannot be one; the channel is closed."""
+        return self._lost(f"it answers nonsense ({printable(why)})")
 
     def again(self) -> None:
         """Opens the channel again, after a pause. Raises `DeviceLost` once all pauses are over."""
@@ -128,7 +134,11 @@ class Link:
         self._lines, self._said, self.loaded = queue.SimpleQueue(), deque(maxlen=20), None
         try:
             self._process = subprocess.Popen(
-                [*self._argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                [*self._argv],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the channel
             )
         except OSError as error:
             raise DeviceLost(f"{self.name} cannot be reached: {self._argv[0]}: {error.strerror or error}") from error
@@ -138,20 +148,33 @@ class Link:
         ]
         for thread in self._threads:
             thread.start()
-        self._send(code)
+        self._send(code, START_S)
         found = self._next(START_S)
         if found.get("ready") != PROTOCOL:
             raise self._lost(f"its runner says {printable(str(found))}, where protocol {PROTOCOL} is expected")
 
-    def _send(self, content: bytes) -> None:
-        process = self._process
-        try:
-            if process is None or process.stdin is None:
-                raise BrokenPipeError("the channel is closed")
-            process.stdin.write(content)
-            process.stdin.flush()
-        except OSError as error:
-            raise self._lost(error.strerror or str(error)) from error
+    def _send(self, content: bytes, seconds: float) -> None:
+        """Writes, in a thread, because a runner that hangs does not read and the pipe is small."""
+        process, failed = self._process, list[OSError]()
+
+        def write() -> None:
+            try:
+                stream = cast(IO[bytes], cast(subprocess.Popen[bytes], process).stdin)
+                stream.write(content)
+                stream.flush()
+            except (OSError, ValueError) as error:
+                failed.append(error if isinstance(error, OSError) else BrokenPipeError(str(error)))
+
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if thread.is_alive():
+            if process is not None:
+                process.kill()
+            thread.join(ENDING_S)
+            raise self._lost(f"it did not take {len(content):,} bytes within {seconds:.0f} s")
+        if failed:
+            raise self._lost(failed[0].strerror or str(failed[0]))
 
     def _next(self, seconds: float) -> dict[str, Any]:
         """The next line, as JSON."""
@@ -184,7 +207,7 @@ class Link:
     def _read(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[bytes | None], _: deque[str]) -> None:
         """Hands on the lines of the runner, and None at their end."""
         with suppress(OSError), cast(IO[bytes], process.stdout) as stream:
-            for line in stream:
+            while line := stream.readline(LONGEST):
                 lines.put(line)
         lines.put(None)
 
@@ -192,5 +215,5 @@ class Link:
     def _hear(process: subprocess.Popen[bytes], _: object, said: deque[str]) -> None:
         """Keeps the last lines of the command's messages."""
         with suppress(OSError), cast(IO[bytes], process.stderr) as stream:
-            for line in stream:
+            while line := stream.readline(LONGEST):
                 said.append(line.decode(errors="replace"))

@@ -19,6 +19,7 @@ from wb.core.system.provenance import machine, now, versions
 from wb.data import Dataset
 from wb.data.spec import WHITE, Spec
 from wb.export.graph import LOGITS
+from wb.hardware.device import unaddressed
 from wb.models.files.history import public
 from wb.models.model import Step
 
@@ -64,7 +65,7 @@ def card_of(contents: Contents) -> dict[str, Any]:
         "graphs": list(contents.graphs),
         "torch": contents.torch,
         "precision": {group: precision for group, precision in precisions(a).items() if precision != "fp32"},
-        "readings": {name: reading.model_dump(mode="json") for name, reading in contents.readings.items()},
+        "readings": {name: reading.model_dump(mode="json") for name, reading in _public(contents.readings).items()},
         "missing": dict(contents.missing),
         "check": contents.examples,
         "architecture": a.model_dump(mode="json"),
@@ -72,16 +73,25 @@ def card_of(contents: Contents) -> dict[str, Any]:
         "data": None if data is None else {"name": data.name, "fingerprint": data.fingerprint},
         "licence": contents.licence,
         "notes": list(contents.notes),
-        "made": {"by": f"wb {__version__}", "at": now(), **machine("cpu"), "versions": versions()},
+        "made": {"by": f"wb {__version__}", "at": now(), **machine("of the export: cpu"), "versions": versions()},
     }
 
 
 def readme_of(card: Mapping[str, Any], readings: Mapping[str, Reading]) -> str:
     """The card for people, in Markdown."""
     rows = [
-        (name, reading.text(), reading.how, str(reading.n), reading.note or "") for name, reading in readings.items()
+        (name, reading.text(), reading.how, str(reading.n), reading.device or "", reading.note or "")
+        for name, reading in _public(readings).items()
     ]
     return str(_template().render(card=card, rows=rows))
+
+
+def _public(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    """Readings without the addresses of the devices that they are from."""
+    return {
+        name: reading if reading.device is None else reading.model_copy(update={"device": unaddressed(reading.device)})
+        for name, reading in readings.items()
+    }
 
 
 def _labels(a: Architecture) -> list[str]:

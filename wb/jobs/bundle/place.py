@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from contextlib import suppress
@@ -14,15 +15,35 @@ CARD, SUMS = "card.json", "SHA256SUMS"
 
 
 def check_place(out: Path, force: bool) -> None:
-    """Raises `BadOption` where a bundle cannot be put."""
-    if out.is_dir():
-        ours = (out / CARD).is_file() or not any(out.iterdir())
-        if not ours:
+    """Raises `BadOption` where a bundle cannot be put: in the place of anything but an older bundle with its own files only."""
+    if out.is_symlink():
+        raise BadOption(f"{out} is a link; name the folder itself")
+    here = Path.cwd()
+    if out.resolve() in (here, *here.parents):
+        raise BadOption(f"{out} is the folder that you are in, or one above it; name another one")
+    if out.is_dir() and any(out.iterdir()):
+        more = _strangers(out)
+        if more is None:
             raise BadOption(f"{out} exists and is no bundle, so that it is not replaced; choose another folder")
-        if not force and any(out.iterdir()):
+        if more:
+            raise BadOption(
+                f"{out} has files that are not of its bundle ({', '.join(more[:3])}); move them, or choose another folder"
+            )
+        if not force:
             raise BadOption(f"{out} exists already; choose another folder or say --force to replace it")
-    elif out.exists() or out.is_symlink() or out.suffix in (".onnx", ".safetensors", ".pt"):
+    elif (out.exists() and not out.is_dir()) or out.suffix in (".onnx", ".safetensors", ".pt"):
         raise BadOption(f"{out} is no folder, and a bundle is one; name a folder")
+
+
+def _strangers(out: Path) -> list[str] | None:
+    """What lies in a bundle and is not of it; None if it is no bundle."""
+    try:
+        lines = (out / SUMS).read_text(encoding="utf-8").splitlines()
+        schema = json.loads((out / CARD).read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    own = {SUMS, *(line.partition("  ")[2] for line in lines)}
+    return sorted(path.name for path in out.iterdir() if path.name not in own) if isinstance(schema, int) else None
 
 
 def write_sums(made: Path) -> None:
