@@ -18,6 +18,7 @@ from wb.export.assess import QUICK_S, Assessor
 from wb.models.model import Model
 
 ATTEMPTS = 8
+NUDGE = 0.97  # of an aim, for each attempt that changed nothing
 SLACK = 0.02  # this close below a budget is close enough: about the difference between two readings of one network
 EXACT_SLACK = 0.005
 EXACT = ("macs", "params", "energy")  # counted metrics are as predicted, so that the first aim is the limit itself
@@ -63,15 +64,19 @@ class Landing:
         best: _Attempt | None = None
         seen: set[str] = set()
         tried: dict[str, list[tuple[float, float]]] = {limit.metric.name: [] for limit in self.stage.limits}
+        stuck = (
+            0  # attempts that gave a model beyond the limits again: units are coarse, and aims too near to each other
+        )
         for attempt in range(ATTEMPTS):
             if attempt:
                 self.progress("correcting the budget", attempt, ATTEMPTS)
-            shares = {name: _share(name, pairs) for name, pairs in tried.items()}
+            shares = {name: NUDGE**stuck * _share(name, pairs) for name, pairs in tried.items()}
             aims = {limit.metric.name: shares[limit.metric.name] * limit.value for limit in self.stage.limits}
             landed = self.cut(state, aims)
             key = landed.model.architecture.key
             if key in seen and best is not None and best.over <= 0:
                 break  # no model lies between this one and the limit
+            stuck += key in seen
             seen.add(key)
             found, text = self._read(landed.model)
             over = max(found.values())

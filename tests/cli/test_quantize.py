@@ -194,7 +194,7 @@ def places(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     np.save(folder / "four.npy", np.ones((6, 4), np.float32))
     (folder / "empty").mkdir()
     (folder / "broken.onnx").write_bytes(b"no graph")
-    save(made(channels=3), folder / "colour.safetensors")
+    save(made(channels=2), folder / "colour.safetensors")
     return {
         "model": model,
         "wide": folder / "wide.npy",

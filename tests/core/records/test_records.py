@@ -114,14 +114,14 @@ def test_what_a_record_cannot_do_is_refused_with_what_can(image: ImageInput, kin
     words = (
         "map, where prefix=1 has no place"
         if on_map
-        else rf"mixer '{kind_of(kind)}' of s0\.b0 reads .* use prefix=0 or mixer softmax"
+        else rf"mixer '{kind_of(kind)}' of s0\.b0 reads .* use prefix=0 or mixer .*softmax"
     )
     with pytest.raises(ValueError, match=words):
         of(image, kind.sample(), prefix=1)
 
 
 def test_ways_out_of_a_refusal_are_not_refused_themselves(image: ImageInput) -> None:
-    with pytest.raises(ValueError, match=r"use prefix=0 with pool='mean' or mixer softmax") as caught:
+    with pytest.raises(ValueError, match=r"use prefix=0 with pool='mean' or mixer .*softmax") as caught:
         of(image, Pool.sample(), pool="cls")
     assert of(image, Pool.sample(), pool="mean").prefix == 0
     assert "hash" not in str(caught.value)  # training cannot find its constants

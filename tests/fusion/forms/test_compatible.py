@@ -16,7 +16,7 @@ from wb.models.model import check_weights
 if TYPE_CHECKING:
     from tests.fusion.conftest import Kit
 
-INPUT = {"channels": 2, "height": 8, "width": 8, "mean": (0.3, 0.5), "std": (0.4, 0.2)}
+INPUT = {"kind": "image", "channels": 2, "height": 8, "width": 8, "mean": (0.3, 0.5), "std": (0.4, 0.2)}
 
 
 def together(given: Architecture, anchor: Architecture) -> list[str]:
