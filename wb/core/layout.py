@@ -50,10 +50,11 @@ class Layout(NamedTuple):
     def refused(self, supports: Supports) -> str | None:
         """What an operator lacks for this layout, in words; None where it lacks nothing."""
         line = len(self.shape) == 1
+        order = "in their order" if supports.line else "as an image"
         lacks = {
             "reads the tokens as an image, which a line of tokens is not": line and not supports.line,
             "reads the tokens as a line, which an image is not": not line and not supports.grid,
-            "reads the tokens as an image, where a class token has no place": self.prefix > 0 and not supports.prefix,
+            f"reads the tokens {order}, where a class token has no place": self.prefix > 0 and not supports.prefix,
             "cannot leave out padding": self.padded and not supports.padded,
             "sees the tokens that follow": self.causal and supports.causal == "no",
             "sees no tokens that follow": not self.causal and supports.causal == "only",

@@ -10,7 +10,7 @@ from wb.data.dataset import Split
 
 _WEIGHTS = np.array([19595, 38470, 7471], np.int64)[:, None, None]  # of red, green and blue, of 2 ** 16
 _HALF, _BITS = 1 << 15, 16
-_CHUNK = 1024  # images that are wide numbers at a time
+_CHUNK = 64  # images that are wide numbers at a time
 
 
 def greyed(split: Split) -> Split:

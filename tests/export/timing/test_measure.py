@@ -240,3 +240,11 @@ def test_a_run_of_several_examples_says_so() -> None:
     for reading in (four.reading, four.ratio):
         assert "of one run, which takes 4 along its input's first axis" in str(reading.note)
     assert "of one run" not in str(one.reading.note)
+
+
+def test_a_graph_may_have_any_name() -> None:
+    """The last stage of a pruning has none."""
+    graphs: dict[str, Path | bytes] = {"": overhead_graph(), "dense": transformer_graph(4, 8, 1)}
+    found = measure_latency(graphs, parse_device(), cap_s=0.1)
+    assert found.keys() == graphs.keys()
+    assert found[""].ratio.value < found["dense"].ratio.value

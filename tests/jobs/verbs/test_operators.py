@@ -101,6 +101,9 @@ def test_the_command_prints_a_table_json_or_the_page() -> None:
     content = json.loads(CliRunner().invoke(app, ["ops", "--json"]).stdout)
     assert {one["union"] for one in content} == set(operators.UNIONS)
     assert content[0]["supports"]["planes"] == ["tokens"]
+    idle = CliRunner().invoke(app, ["ops", "--tokens", "49"])
+    assert idle.exit_code == 2
+    assert "--tokens is of timing" in idle.stderr
     page = CliRunner().invoke(app, ["ops", "--markdown"]).stdout
     assert page.startswith("# Operators\n")
     assert "## feed-forwards" in page

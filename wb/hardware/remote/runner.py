@@ -26,7 +26,9 @@ from typing import Any
 PROTOCOL = 1
 BEAT_S = 2.0
 RENEWAL = 0.3  # share of a graph's time that may go into new sessions; a large file loads slower than it runs
-REFERENCE = ""  # the name of the reference graph, which stands before and after every other
+REFERENCE = (
+    "\0reference"  # the name of the reference graph, which stands before and after every other; no caller has it
+)
 
 
 class Timed:

@@ -37,7 +37,7 @@ class S6(Weighted):
     """
 
     module = "wb.models.mixers.memory.s6:SelectiveScan"
-    supports = Supports(causal="yes")
+    supports = Supports(causal="yes", prefix=False)  # a token in front would see nothing but itself
     example: ClassVar[Mapping[str, Any]] = {"inner": 6, "state": 3, "rank": 2}
     title = "selective scan"
     source = 'Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2024'
