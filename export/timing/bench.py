@@ -22,7 +22,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.export.timing import clock
 from wb.export.timing.clock import CLEAN, Probe, Sample
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, providers, said, why_not_loaded
+from wb.hardware.device import Device, example_inputs, of_run, providers, said, why_not_loaded
 from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
 from wb.hardware.remote.link import DeviceLost, Refused
 from wb.hardware.remote.runner import REFERENCE, alternate
@@ -39,8 +39,8 @@ class Bench(Protocol):
     """Graphs that are ready for samples, by name, with the reference beside them."""
 
     @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shapes of their first inputs."""
+    def notes(self) -> Mapping[str, str | None]:
+        """What one run of each takes (`wb.hardware.device.of_run`)."""
 
     @property
     def cost_s(self) -> Mapping[str, float]:
@@ -64,7 +64,7 @@ class Here:
         self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
     ) -> None:
         self.probes = {name: Probe(graph, device, batch, seed, tokens) for name, graph in graphs.items()}
-        self.shapes = {name: probe.shape for name, probe in self.probes.items()}
+        self.notes = {name: probe.note for name, probe in self.probes.items()}
         self.cost_s = {name: probe.cost_s for name, probe in self.probes.items()}
         self.probes[REFERENCE] = Probe(reference_graph(), device)
 
@@ -93,7 +93,7 @@ class There:
         self._what = {
             name: "the graph in memory" if isinstance(graph, bytes) else str(graph) for name, graph in graphs.items()
         }
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.notes: dict[str, str | None] = {}
         self.cost_s: Mapping[str, float] = {}
         self._identity = greeting(str(device.address)).identity
         resolution = greeting(str(device.address)).clocks.get("thread_time", 1.0)
@@ -181,7 +181,7 @@ class There:
         )
         batch = 1 if name == REFERENCE else self._batch
         inputs: Mapping[str, NDArray[Any]] = example_inputs(takes, batch, self._seed, self._tokens)
-        self.shapes[name] = next((value.shape for value in inputs.values()), ())
+        self.notes[name] = next((of_run(value.shape, first) for first, value in inputs.items()), None)
         buffer = io.BytesIO()
         np.savez(buffer, **dict(inputs))  # type: ignore[arg-type]  # names, not options
         self._link.ask("feed", buffer.getvalue(), name=name)

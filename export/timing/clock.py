@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, parse_device, pinned, said, session, usable_cores
+from wb.hardware.device import Device, example_inputs, of_run, parse_device, pinned, said, session, usable_cores
 from wb.hardware.remote.runner import Timed
 
 SAMPLE_S = 0.0015
@@ -64,6 +64,11 @@ class Probe(Timed):
     def shape(self) -> tuple[int, ...]:
         """The shape of the graph's first input; () if it has no inputs."""
         return next((value.shape for value in self._inputs.values()), ())
+
+    @property
+    def note(self) -> str | None:
+        """What one run takes (`wb.hardware.device.of_run`)."""
+        return next((of_run(value.shape, name) for name, value in self._inputs.items()), None)
 
     def renew(self) -> None:
         """As `Timed.renew`. Raises as the class does."""

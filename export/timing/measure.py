@@ -49,7 +49,7 @@ from wb.core.measures.readings import Reading
 from wb.export.timing.bench import Bench, bench_of
 from wb.export.timing.clock import Sample, quiet
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, of_run
+from wb.hardware.device import Device
 
 BATCH_S = 0.035  # seconds of a graph per batch, within 1 to ROUNDS rounds
 ROUNDS = 9
@@ -262,7 +262,7 @@ def measure_latency(
             if progress is not None:
                 progress(f"batch {done}: {len(graphs) - len(todo)} of {len(graphs)} graphs are narrow enough")
     now = timing.pace()
-    return {name: _latency(timing.pairs[name], now, device, precision, of_run(bench.shapes[name])) for name in graphs}
+    return {name: _latency(timing.pairs[name], now, device, precision, bench.notes[name]) for name in graphs}
 
 
 def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.0) -> Reading:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
-from wb.core.specs import TOKENS
+from wb.core.specs import IDS, TOKENS
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -250,9 +250,9 @@ TOKENS_KEY = "wb.tokens"  # metadata of a graph for texts: how many tokens it is
 MOST_TOKENS = 1 << 15
 
 
-def of_run(shape: Sequence[int]) -> str | None:
+def of_run(shape: Sequence[int], name: str = "") -> str | None:
     """A note for a reading of one run whose first input has `shape`: how many examples it takes; None for a single one."""
-    if len(shape) == 2 and shape[0] == 1 and shape[1] > 1:
+    if name == IDS and shape[0] == 1:
         return f"of one text of {shape[1]} tokens"
     if not shape or shape[0] <= 1:
         return None

@@ -34,6 +34,27 @@ def test_two_files_are_training_and_test(tmp_path: Path) -> None:
     assert loaded(tmp_path / "a.csv", tmp_path / "b.csv").fingerprint == data.fingerprint
 
 
+@pytest.mark.parametrize("kind", ["words", "bpe"])
+def test_the_tokenizer_knows_only_texts_that_are_trained_on(tmp_path: Path, kind: str) -> None:
+    rows = [(f"same unique{chr(97 + i % 26) * 9}{i} same", label) for i, (_, label) in enumerate(ROWS)]
+    data = loaded(csv(tmp_path / "a.csv", rows), options=f",tokenizer={kind}")
+    vocabulary = data.train.vocabulary
+    assert vocabulary is not None
+    known = vocabulary.tokenizer.get_vocab()
+    if kind == "words":
+        others = [data.test.line(i).split()[1] for i in range(len(data.test))]
+        assert not known.keys() & set(others)
+    alone = csv(tmp_path / "b.csv", [(data.train.line(i), ROWS[i % 2][1]) for i in range(len(data.train))])
+    again = loaded(alone, csv(tmp_path / "c.csv", rows), csv(tmp_path / "d.csv", rows), options=f",tokenizer={kind}")
+    assert again.train.vocabulary is not None
+    assert again.train.vocabulary.tokenizer.get_vocab() == known
+
+
+def test_numbers_as_labels_have_one_order(tmp_path: Path) -> None:
+    rows = [(text, ("1", "01", "10", "2")[i % 4]) for i, (text, _) in enumerate(ROWS)]
+    assert loaded(csv(tmp_path / "a.csv", rows)).classes == ("01", "1", "2", "10")
+
+
 def test_lines_of_json_are_the_same_data(tmp_path: Path) -> None:
     rows = "".join(json.dumps({"sentence": text, "intent": label}) + "\n" for text, label in ROWS)
     (tmp_path / "a.jsonl").write_text(rows)

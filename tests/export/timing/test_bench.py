@@ -38,7 +38,7 @@ def test_both_benches_take_two_samples_a_turn_and_one_more(device: Device) -> No
     for where in (device, device.here):
         bench = bench_of({"a": overhead_graph(), "b": overhead_graph()}, where, 1, 0)
         assert len(bench.run(["a", "b", "a"])) == 7
-        assert {"a", "b"} <= bench.shapes.keys()
+        assert {"a", "b"} <= bench.notes.keys()
         assert all(bench.cost_s[name] > 0 for name in ("a", "b"))
 
 

@@ -72,7 +72,9 @@ class Texts(Split):
 
     def take(self, index: Index) -> Texts:
         chosen = np.arange(len(self))[index]
-        return replace(self, lines=self.lines[chosen], labels=self.labels[chosen], written=self.ragged.take(chosen))
+        known = self.written is not None or "ragged" in self.__dict__
+        written = self.ragged.take(chosen) if known else None
+        return replace(self, lines=self.lines[chosen], labels=self.labels[chosen], written=written)
 
     def labelled(self, labels: Labels) -> Texts:
         return replace(self, labels=labels)

@@ -10,8 +10,9 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -36,6 +37,9 @@ class _Row(NamedTuple):
 
     line: int
     cells: Mapping[str, object]
+
+
+_NONE_YET = Vocabulary("", 1, 1)  # of texts that are not written yet
 
 
 class Labelled(NamedTuple):
@@ -65,14 +69,22 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
     known = {name: i for i, name in enumerate(classes)}
     for role, part in found.items():
         _check_labels(part, known, places[list(found).index(role)], names["train"])
-    vocabulary = vocabulary_of(found["train"].texts, choices.get("tokenizer", BPE), _length(choices, spec))
+    length = _length(choices, spec)
     splits: dict[str, tuple[str, Split]] = {
-        role: (names[role], texts_of(part.texts, [known[label] for label in part.labels], vocabulary))
+        role: (names[role], texts_of(part.texts, [known[label] for label in part.labels], _NONE_YET))
         for role, part in found.items()
     }
     parts = divided(classes, splits, str(places[0]))
+    # Only now is it known which texts are trained on: no word of the others is in the vocabulary.
+    own = {
+        role: cast(Texts, part)
+        for role, part in zip(ROLES[3], (parts.train, parts.validation, parts.test), strict=True)
+    }
+    vocabulary = vocabulary_of(own["train"].lines.tolist(), choices.get("tokenizer", BPE), length)
+    train, validation, test = (replace(part, written_with=vocabulary) for part in own.values())
     notes = [note for part in found.values() for note in part.notes]
-    return parts._replace(notes=(*notes, *parts.notes, *cut_notes(found, vocabulary)))
+    notes += [*parts.notes, *cut_notes(own, vocabulary)]
+    return parts._replace(train=train, validation=validation, test=test, notes=tuple(notes))
 
 
 def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary) -> Texts:
@@ -82,11 +94,11 @@ def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary
     return Texts(lines, np.array(labels, np.int64), vocabulary)
 
 
-def cut_notes(parts: Mapping[str, Labelled], vocabulary: Vocabulary) -> list[str]:
+def cut_notes(parts: Mapping[str, Texts], vocabulary: Vocabulary) -> list[str]:
     """A sentence for each split with texts that networks do not read to their end."""
-    counts = {role: vocabulary.cut(part.texts) for role, part in parts.items()}
+    counts = {role: vocabulary.cut(part.lines.tolist()) for role, part in parts.items()}
     return [
-        f"{count:,} of {len(parts[role].texts):,} texts for {role} are longer than {vocabulary.length} tokens: the rest is cut"
+        f"{count:,} of {len(parts[role]):,} texts for {role} are longer than {vocabulary.length} tokens: the rest is cut"
         for role, count in counts.items()
         if count
     ]
@@ -104,8 +116,8 @@ def _length(choices: Mapping[str, str], spec: Spec) -> int | None:
 def _classes(labels: Sequence[str]) -> tuple[str, ...]:
     """The names of the classes; numbers go by their size."""
     names = set(labels)
-    numbers = all(name.isdecimal() and name.isascii() for name in names)
-    return tuple(sorted(names, key=int) if numbers else sorted(names))
+    numbers = all(name.isdecimal() and name.isascii() and len(name) < 19 for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name), name)) if numbers else sorted(names))
 
 
 def _check_labels(part: Labelled, known: Mapping[str, int], path: Path, train: str) -> None:

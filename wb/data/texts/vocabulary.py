@@ -105,13 +105,24 @@ class Vocabulary:
         return Merges.of(self.tokenizer)
 
     def encoded(self, texts: Sequence[str]) -> Ragged:
-        """The ids of texts, cut to `length`."""
-        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=True)
-        return Ragged.of([one.ids[: self.length] for one in found])
+        """The ids of texts, cut to `length`. Raises `BadArtefact` where the tokenizer cannot write one."""
+        return Ragged.of([ids[: self.length] for ids in self._whole(texts)])
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many of the texts are longer than `length`."""
-        return sum(len(one) > self.length for one in self.tokenizer.encode_batch_fast(list(texts)))
+        """How many of the texts are longer than `length`. Raises as `encoded`."""
+        return sum(len(ids) > self.length for ids in self._whole(texts))
+
+    def _whole(self, texts: Sequence[str]) -> list[list[int]]:
+        try:
+            found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=True)
+        except BadArtefact:
+            raise
+        except Exception as error:  # the library raises bare exceptions
+            raise BadArtefact(
+                f"the tokenizer cannot write these texts ({printable(reason(error), 300)}); it may lack a token for unknown "
+                "words: choose another with --tokenizer"
+            ) from error
+        return [one.ids for one in found]
 
 
 def vocabulary_of(texts: Sequence[str], kind: str = BPE, length: int | None = None) -> Vocabulary:

@@ -13,6 +13,7 @@ import torch
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
+from wb.core.errors import BadData
 from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.system.files import clear
@@ -24,6 +25,7 @@ from wb.jobs.frame.output import MODELS, check_ending, check_free
 from wb.jobs.inputs import Say, read_architecture
 from wb.jobs.verbs.start import read_start
 from wb.models.counting import count_macs, count_parameters
+from wb.models.files.history import tokenizer_of
 from wb.models.model import Model, Step, save
 from wb.models.network import Network
 from wb.spaces.spaces import space_for
@@ -174,4 +176,12 @@ class Training:
             return None
         model = load(self.config.teacher)
         check_fits(model.architecture, data)
+        own = data.train.vocabulary
+        if own is not None and (
+            tokenizer_of(model.history) != own.text or int(model.architecture.layout.shape[0]) < own.length
+        ):
+            raise BadData(
+                f"the teacher {self.config.teacher} reads texts by another tokenizer, or shorter ones, so that the same ids are "
+                "other words to it; train both with one --tokenizer FILE"
+            )
         return model.network(pick_device()).eval()
