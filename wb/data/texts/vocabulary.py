@@ -97,7 +97,7 @@ class Vocabulary:
     @cached_property
     def size(self) -> int:
         """One more than the largest id, added tokens included."""
-        return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values())
+        return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     @cached_property
     def merges(self) -> Merges | None:
@@ -180,5 +180,9 @@ def _read(place: Path) -> str:
     if file.stat().st_size > _MOST_BYTES:
         raise BadArtefact(f"{file} has more than {_MOST_BYTES >> 20} MB and is no tokenizer; expected a {FILE}")
     text = read_text(file, f"a {FILE} of the library tokenizers")
-    Vocabulary(text, 1, 1).tokenizer  # noqa: B018  # raises where it is none
-    return text
+    found = Vocabulary(text, 1, 1)
+    if found.size < 2:
+        raise BadArtefact(
+            f"{file} knows {found.size} tokens, with which texts cannot be told apart; give one with more"
+        )
+    return str(found.tokenizer.to_str())  # without the cutting and padding that were stored in it
