@@ -92,7 +92,7 @@ class SearchConfig(DataConfig):
     ] = True
     trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
     epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
-    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 20
+    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 40
     training: RecipeOptions = RecipeOptions()
     rungs: Annotated[
         str,
