@@ -28,7 +28,7 @@ def test_runs_are_found_with_their_states(originals: Callable[..., Path], tmp_pa
     for name, source in places.items():
         shutil.copytree(source, tmp_path / name)
     record = json.loads((tmp_path / "a" / "run.json").read_text())
-    record["finished"] = {"trials": 24, "finetune": 20}
+    record["finished"] = {"trials": 24, "finetune": record["config"]["finetune"]}
     (tmp_path / "a" / "run.json").write_text(json.dumps(record))
     record["config"]["finalists"] = record["finished"]["finalists"] = 2
     shutil.copytree(tmp_path / "a", tmp_path / "few")

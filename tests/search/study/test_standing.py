@@ -67,7 +67,7 @@ def test_a_finished_run_has_nothing_to_say_and_an_extended_one_says_what_its_fro
     run.write(record.model_copy(update={"finished": {"trials": 24, "finetune": record.config.finetune}}))
     assert told(run) == ""
     config = record.config.model_copy(update={"trials": 30})
-    run.write(record.model_copy(update={"finished": {"trials": 24, "finetune": 20}, "config": config}))
+    run.write(record.model_copy(update={"finished": {"trials": 24, "finetune": config.finetune}, "config": config}))
     run.supernet_path.touch()
     assert told(run).startswith("No front of 30 candidates yet: 24 of 30 candidates are evaluated; next")
     assert " (the front is that of 24 candidates); continue with: " in told(run)
