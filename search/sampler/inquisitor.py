@@ -111,7 +111,7 @@ def log_improvement(mean: Floats, sd: Floats, best: float) -> Floats:
     """The logarithm of the expected improvement of normal values over `best`, finite however improbable it is."""
     sd = np.maximum(sd, LEAST_SD)
     z = np.clip((mean - best) / sd, -FARTHEST, None)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of the branch that is not taken
         above = np.log(norm.pdf(z) + z * norm.cdf(z))
         # φ(z) (1 + z Φ(z)/φ(z)); far below, the bracket is 1/z² to leading order
         bracket = np.where(z > -20, 1 + z * np.sqrt(np.pi / 2) * erfcx(-z / np.sqrt(2)), 1 / z**2)
