@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
 from wb.core.specs import IDS, TOKENS
+from wb.hardware.remote.runner import fields_of, load, processor
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -158,23 +158,10 @@ def processor_name(device: str = "cpu") -> str:
     """
     if device in ("cuda", "tensorrt"):
         for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-            fields = _fields(file)
+            fields = fields_of(str(file))
             if "Model" in fields:
                 return fields["Model"]
-    fields = _fields(Path("/proc/cpuinfo"))
-    if "model name" in fields:
-        return f"{fields['model name']} (family {fields.get('cpu family', '?')} model {fields.get('model', '?')})"
-    return platform.processor() or platform.machine() or "unknown processor"
-
-
-def _fields(file: Path) -> dict[str, str]:
-    """Name -> first value, from lines `name : value`; empty if the file cannot be read."""
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    pairs = [line.partition(":") for line in lines]
-    return {name.strip(): value.strip() for name, _, value in reversed(pairs) if value.strip()}
+    return processor()
 
 
 @contextmanager
@@ -198,26 +185,13 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
         BadArtefact: the file is missing, truncated or not an ONNX graph, or needs an operator or opset that the runtime lacks.
         Unsupported: the runtime cannot start the device (for instance, a driver is missing).
     """
-    import onnxruntime
-
     device = device.here
     what = "the graph in memory" if isinstance(graph, bytes) else str(graph)
     if not isinstance(graph, bytes) and not graph.is_file():
         raise BadArtefact(f"{what} is not a file; give an ONNX file, such as `wb export` writes")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = device.threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # errors are raised; the runtime would also print them to stderr
     provider = providers()[device.name]
     try:
-        loaded = onnxruntime.InferenceSession(
-            graph if isinstance(graph, bytes) else str(graph),
-            sess_options=options,
-            providers=[provider],
-            enable_fallback=0,  # otherwise it prints errors to stdout, and tries again
-        )
+        loaded: ort.InferenceSession = load(graph if isinstance(graph, bytes) else str(graph), device.threads, provider)
     except Exception as error:  # the runtime's exceptions have no common base class
         raise BadArtefact(why_not_loaded(what, str(error), device)) from error
     if loaded.get_providers()[0] != provider:  # the runtime falls back to the CPU without an error

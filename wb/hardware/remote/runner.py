@@ -106,14 +106,30 @@ def hello() -> dict[str, Any]:
     }
 
 
+def load(graph: Any, threads: int, provider: str) -> Any:
+    """A session of the runtime: a graph's file or bytes, sequential execution, all optimisations, one provider and no other."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # errors are raised; the runtime would also print them to stderr
+    # With a fallback it prints errors to stdout, and tries again.
+    return onnxruntime.InferenceSession(graph, sess_options=options, providers=[provider], enable_fallback=0)
+
+
+def fields_of(path: str) -> dict[str, str]:
+    """Name -> first value, from lines `name : value`; empty if the file cannot be read."""
+    pairs = [line.partition(":") for line in _text(path).splitlines()]
+    return {name.strip(): value.strip() for name, _, value in reversed(pairs) if value.strip()}
+
+
 def processor() -> str:
     """The board's or the processor's name. Most ARM kernels give no model name, and a board says more than its part number."""
     board = _text("/proc/device-tree/model").replace("\0", "").strip()
-    fields: dict[str, str] = {}
-    for line in reversed(_text("/proc/cpuinfo").splitlines()):
-        name, _, value = line.partition(":")
-        if value.strip():
-            fields[name.strip()] = value.strip()
+    fields = fields_of("/proc/cpuinfo")
     if "model name" in fields:
         name = f"{fields['model name']} (family {fields.get('cpu family', '?')} model {fields.get('model', '?')})"
     elif "CPU part" in fields:
@@ -219,17 +235,7 @@ class Runner:
         }
 
     def _session(self, sha: str) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.options["threads"]
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 4
-        return onnxruntime.InferenceSession(
-            self.files[sha], sess_options=options, providers=[self.options["provider"]], enable_fallback=0
-        )
+        return load(self.files[sha], self.options["threads"], self.options["provider"])
 
     def on_ready(self, request: Mapping[str, Any], _: bytes) -> dict[str, Any]:
         """Makes sessions of these graphs, in the place of earlier ones, and files of no others are kept."""
