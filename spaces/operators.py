@@ -97,6 +97,17 @@ def has_middle(ffn: str) -> bool:
     return any(0 in get_args(record.model_fields[side].annotation) for side in kernels(record))
 
 
+def has_gates(ffn: str) -> bool:
+    """Whether the hidden channels of a feed-forward may be gated by squeeze and excitation."""
+    return "se" in MAP_FFNS[ffn].model_fields
+
+
+def squeezed(ffn: Ffn) -> int:
+    """The hidden units of its squeeze and excitation; 0 without."""
+    gates = getattr(ffn, "se", None)
+    return int(gates.width) if gates is not None else 0
+
+
 def ffn_of(kind: str, width: int) -> Ffn:
     """The feed-forward of that kind, every width of which that has no default is `width`."""
     record = FFN_KINDS[kind]

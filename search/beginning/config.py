@@ -24,6 +24,7 @@ SeedName = Literal[
     "largest",
     "smallest",
     "mobilenet",
+    "mobilenetv3",
     "repvit",
     "convnext",
     "poolformer",

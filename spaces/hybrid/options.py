@@ -33,9 +33,9 @@ class StageOptions(Frozen):
     """What the blocks of one stage may be, all alike; every field lists its options from small to large.
 
     A stage is a map if its mixer computes on maps. Then its feed-forward is an `ffn`, `ratio` times as wide as the stream (half
-    of that in blocks of two dense convolutions), and `mid` is the side of the depthwise convolution inside it. Any other mixer
-    makes it a stage of tokens: with heads of `channels`, as many as the fewest channels allow, and a two-layer perceptron of
-    that ratio.
+    of that in blocks of two dense convolutions), `mid` is the side of the depthwise convolution inside it, and `se` the share of
+    its hidden channels that squeeze and excitation has; 0 is none. Any other mixer makes it a stage of tokens: with heads of
+    `channels`, as many as the fewest channels allow, and a two-layer perceptron of that ratio.
     """
 
     embed: Sizes
@@ -46,6 +46,7 @@ class StageOptions(Frozen):
     ffn: Kinds = ("inverted",)
     ratio: Annotated[tuple[Annotated[float, Field(gt=0, le=16)], ...], Field(min_length=1)] = (2,)
     mid: Sides = (0,)
+    se: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (0,)
     act: Kinds = ("relu",)
     channels: Sizes = (16,)
 

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 Wanted = Mapping[str, Option | tuple[str, ...]]
 _CONV: Wanted = {"ffn": "inverted", "mid": 0, "ratio": 4, "act": "gelu"}
+_MOBILE: Wanted = {"mixer": "none", "ffn": "inverted", "mid": 3, "ratio": 4, "merge": "dw3"}
 _VIT: Wanted = {"ffn": "inverted", "mid": 0, "ratio": 4, "act": ("gelu", "silu", "relu")}
 
 # Of every stage, and of the last one where it differs. Widths and depths are the middle ones of what the space offers. Of several
 # names a stage has the first that it offers, and some stage has the first mixer of all.
 PUBLISHED: Mapping[str, tuple[Wanted, Wanted]] = {
-    "mobilenet": ({"mixer": "none", "ffn": "inverted", "mid": 3, "ratio": 4, "merge": "dw3"}, {}),  # V2, V3 without SE
+    "mobilenet": (_MOBILE, {}),  # V2
+    "mobilenetv3": ({**_MOBILE, "se": 0.25, "act": ("hardswish", "silu", "relu")}, {}),
     "repvit": ({"mixer": "depthwise", "kernel": 3, "ffn": "inverted", "mid": 0, "ratio": 2, "merge": "dw3"}, {}),
     "convnext": ({"mixer": "depthwise", "kernel": 7, "merge": "conv", **_CONV}, {}),
     "poolformer": ({"mixer": "pool", "merge": "conv3", **_CONV}, {}),
@@ -83,7 +85,7 @@ def _chosen(options: HybridOptions, name: str, place: float = 0.5) -> dict[str, 
     for gene, values in options.choices.items():
         stage, _, field = gene.rpartition(".")
         middle = values[min(int(len(values) * (place if field in _WIDTHS else 0.5)), len(values) - 1)]
-        wanted = {**every, **(last if stage == final else {})}.get(field, middle)
+        wanted = {"se": 0, **every, **(last if stage == final else {})}.get(field, middle)
         if isinstance(wanted, int | float):
             chosen[gene] = min(values, key=lambda value: abs(float(value) - float(wanted)))
             continue
@@ -91,6 +93,8 @@ def _chosen(options: HybridOptions, name: str, place: float = 0.5) -> dict[str, 
         chosen[gene] = next((one for one in names if one in values), names[0])
         if chosen[gene] not in values:
             missing[gene] = names[0]
+    if every.get("se") and not any(value for gene, value in chosen.items() if gene.endswith(".se")):
+        missing[f"{final}.se"] = str(every["se"])
     first = every["mixer"][0] if isinstance(every["mixer"], tuple) else None
     if first and first not in [value for gene, value in chosen.items() if gene.endswith(".mixer")]:
         missing[f"{final}.mixer"] = first

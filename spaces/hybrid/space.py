@@ -29,7 +29,18 @@ from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.genes import GeneSpace
 from wb.spaces.hybrid.options import HybridOptions, StageOptions, fitted, fitting_patch, step
 from wb.spaces.hybrid.published import PUBLISHED, USUAL, nearest, offered, regular
-from wb.spaces.operators import MAP_FFNS, MAP_MIXERS, MERGE_KINDS, NONE, TAUGHT, has_middle, mixer_of, squared
+from wb.spaces.operators import (
+    MAP_FFNS,
+    MAP_MIXERS,
+    MERGE_KINDS,
+    NONE,
+    TAUGHT,
+    has_gates,
+    has_middle,
+    mixer_of,
+    squared,
+    squeezed,
+)
 from wb.spaces.practices import HYBRID, Practice, asked_of
 
 CATEGORICAL = ("merge", "mixer", "ffn", "act")
@@ -40,7 +51,7 @@ class Hybrid(GeneSpace):
     """The architectures that `options` allow for images of one shape.
 
     Genes: `stem_width`, and per stage `s1.embed`, `s1.depth`, `s1.merge`, `s1.mixer`, `s1.kernel`, `s1.ffn`, `s1.ratio`,
-    `s1.mid`, `s1.act`, `s1.channels`, which all of its blocks share; a gene with one option is left out.
+    `s1.mid`, `s1.se`, `s1.act`, `s1.channels`, which all of its blocks share; a gene with one option is left out.
 
     Raises:
         BadData: the images are too small for the stages.
@@ -79,8 +90,9 @@ class Hybrid(GeneSpace):
                 names += [f"s{i}.{name}" for name in ("mixer", "ratio")]
                 names += [f"s{i}.{name}" for name in (("ffn", "act") if on_map(mixer) else ("channels",))]
                 names += [f"s{i}.kernel"] if mixer in TAUGHT and kernels(TAUGHT[mixer]) else []
-                inner = on_map(mixer) and has_middle(str(full[f"s{i}.ffn"]))
-                names += [f"s{i}.mid"] if inner else []
+                ffn = str(full[f"s{i}.ffn"])
+                names += [f"s{i}.mid"] if on_map(mixer) and has_middle(ffn) else []
+                names += [f"s{i}.se"] if on_map(mixer) and has_gates(ffn) else []
         return frozenset(names) & self.genes.keys()
 
     def decode(self, choices: Choices) -> Architecture:
@@ -241,10 +253,10 @@ class Hybrid(GeneSpace):
         if stage.plane == "map" and ffn is not None:
             found |= {"ffn": ffn.kind, "act": getattr(ffn, "activation", "")}
             found |= {"mid": getattr(ffn, "kernel", 0)} if has_middle(ffn.kind) else {}
+            found |= {"se": _share(squeezed(ffn), ffn.mlp, options.se)} if has_gates(ffn.kind) else {}
         width = getattr(ffn, "mlp", 0)
         share = MAP_FFNS[ffn.kind].share if stage.plane == "map" and ffn is not None else 1.0
-        fitting = [ratio for ratio in options.ratio if hidden_width(share * ratio, stage.embed) == width]
-        return found | {"ratio": fitting[0] if fitting else width / stage.embed / share}
+        return found | {"ratio": _share(width, share * stage.embed, options.ratio)}
 
     def _layout(self, i: int) -> Layout:
         """The places of a stage."""
@@ -267,9 +279,17 @@ def on_map(mixer: str) -> bool:
     return mixer == NONE or mixer in MAP_MIXERS
 
 
-def hidden_width(ratio: float, embed: int) -> int:
+def hidden_width(ratio: float, embed: float) -> int:
     """The width of a hidden layer: a multiple of eight."""
     return max(MULTIPLE, MULTIPLE * round(ratio * embed / MULTIPLE))
+
+
+def _share(width: int, whole: float, options: Sequence[float]) -> float:
+    """Which option makes a hidden layer of that width for one of `whole`, or what would."""
+    if not width:
+        return 0
+    fitting = [ratio for ratio in options if ratio and hidden_width(ratio, whole) == width]
+    return fitting[0] if fitting else width / whole
 
 
 def _channels(part: Mixer | Merge) -> dict[str, Option]:
@@ -300,5 +320,7 @@ def _ffn(own: Choices) -> Ffn:
         return Mlp(mlp=hidden_width(float(own["ratio"]), int(own["embed"])))
     kind = str(own["ffn"])
     width = hidden_width(MAP_FFNS[kind].share * float(own["ratio"]), int(own["embed"]))
-    side = {"kernel": own["mid"]} if has_middle(kind) else {}
-    return MAP_FFNS[kind].model_validate({"mlp": width, "activation": own["act"], **side})
+    inner: dict[str, object] = {"kernel": own["mid"]} if has_middle(kind) else {}
+    if has_gates(kind) and own["se"]:
+        inner["se"] = {"width": hidden_width(float(own["se"]), width)}
+    return MAP_FFNS[kind].model_validate({"mlp": width, "activation": own["act"], **inner})

@@ -39,7 +39,9 @@ PHOTO = ImageInput(channels=3, height=32, width=32, mean=(0.5,) * 3, std=(0.2,) 
 WIDE = HybridOptions(
     stem_width=(8, 16),
     stages=(
-        StageOptions(embed=(8, 16), depth=(0, 1), kernel=(3, 5), ffn=("inverted", "fused"), ratio=(1, 2), mid=(0, 3)),
+        StageOptions(
+            embed=(8, 16), depth=(0, 1), kernel=(3, 5), ffn=("inverted", "fused"), ratio=(1, 4), mid=(0, 3), se=(0, 0.5)
+        ),
         StageOptions(
             embed=(16,), depth=(1, 2), mixer=("none", "pool", "softmax"), act=("relu", "silu"), merge=("dw3", "conv3")
         ),
@@ -112,7 +114,7 @@ def test_smaller_kernels_are_the_centre_of_larger_ones() -> None:
 
 
 def test_published_networks_are_there_or_say_how_they_would_be() -> None:
-    every = {"kernel": "3,5,7", "ratio": "1,2,3,4", "act": "relu,gelu", "merge": "dw3,conv,conv3"}
+    every = {"kernel": "3,5,7", "ratio": "1,2,3,4", "act": "relu,gelu", "merge": "dw3,conv,conv3", "se": "0,0.25"}
     whole = Hybrid(PRESETS["tiny28"].replaced({**every, "mixer": "none,pool,depthwise,softmax,window,mask"}), PHOTO, 5)
     found = {name: whole.seeds[name]() for name in PUBLISHED}
     assert len({architecture.key for architecture in found.values()}) == len(PUBLISHED)
