@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 
 from optuna.trial import FrozenTrial
 from rich.progress import TaskID
@@ -20,12 +20,14 @@ from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
 from wb.search.planning.costs import epoch_seconds
 from wb.search.planning.enough import enough
+from wb.search.planning.shares import epochs_text
 from wb.search.results.point import FrontPoint
 from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
 from wb.search.stages import Stages
 from wb.search.study.trials import at_once, choices_of, evaluated, readings_of
 from wb.search.supernet import Supernet
+from wb.training.recipes.recipe import Recipe
 
 
 class Ending(Stages):
@@ -46,18 +48,33 @@ class Ending(Stages):
             networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
             config = self.config
             if config.finetune:
-                told = told_recipes({n: self._tuning(config.finetune, network) for n, network in networks.items()})
+                told = told_recipes({n: self._tuning(self._epochs(n), network) for n, network in networks.items()})
                 self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
-            finish = self._finishing(supernet, teacher, list(finalists.values()), task)
+            finish = self._finishing(supernet, teacher, list(finalists.values()), networks, task)
             points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
 
+    def _epochs(self, number: int) -> int:
+        """The epochs of a finalist: the plan's, unless others were given when the run was resumed."""
+        plan, given = self.record.plan, self.config.finetune
+        return given if plan is None or given != plan.finetune else plan.epochs_of(number)
+
     def _finishing(
-        self, supernet: Supernet, teacher: Teacher, finalists: Sequence[FrozenTrial], task: TaskID
+        self,
+        supernet: Supernet,
+        teacher: Teacher,
+        finalists: Sequence[FrozenTrial],
+        networks: Mapping[int, Architecture],
+        task: TaskID,
     ) -> Finish:
         """What trains and reads the finalists."""
         ground, config, plan = self.ground, self.config, self.record.plan
+        epochs = {network: self._epochs(number) for number, network in networks.items()}
+
+        def recipe(network: Architecture) -> Recipe:
+            return self._tuning(epochs.get(network, config.finetune), network)
+
         return Finish(
             run=self.run,
             supernet=supernet,
@@ -68,7 +85,7 @@ class Ending(Stages):
             metrics=config.metrics,
             limits=config.limits if plan is None else plan.given(config.limits),
             requirements=config.requirements,
-            recipe=partial(self._tuning, config.finetune) if config.finetune else None,
+            recipe=recipe if config.finetune else None,
             seed=config.seed,
             progress=lambda what, done, of: self.tell.update(task, what, done, of),
             say=self.tell.say,
@@ -132,12 +149,14 @@ class Ending(Stages):
             return epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
 
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
-        found = enough(plan, plan.seconds - over, choose, epoch)
+        found = enough(plan, plan.seconds - over, choose, epoch, lambda n: readings_of(numbered[n])["macs"].value)
         kept = found.settled(plan, len(choose(plan.finalists, ())))
-        for what, name in (("finalists", "finalists"), ("epochs of fine-tuning", "finetune")):
-            now, before = getattr(kept, name), getattr(plan, name)
-            if now != before:
-                self.tell.say(f"{now} {what} instead of {before} fit into the time that is left")
+        if kept.finalists != plan.finalists:
+            self.tell.say(f"{kept.finalists} finalists instead of {plan.finalists} fit into the time that is left")
+        self.tell.say(
+            f"{epochs_text(found.epochs.first)} for {found.largest}, the largest finalist, and {found.epochs.others} for "
+            "each of the others fit into the time that is left"
+        )
         settings = {"finetune": kept.finetune, "finalists": kept.finalists}
         self.config = config.model_copy(update=settings)
         self.note(config=self.record.config.model_copy(update=settings), plan=kept)

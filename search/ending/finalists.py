@@ -36,7 +36,7 @@ from wb.models.passes.base import apply
 from wb.search.ending.front import Ranked
 from wb.search.ending.twins import twins
 from wb.search.fidelity.choice import closest
-from wb.search.fidelity.teacher import TEACHERS, Teacher, largest_quality, together
+from wb.search.fidelity.teacher import Teacher, largest_quality
 from wb.search.judgement.choice import left
 from wb.search.results.answers import NetworkAnswers, answered, collected
 from wb.search.results.baselines import Baseline, write_baselines
@@ -118,9 +118,9 @@ class Finish:
         return points, error
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path], Teach | None]:
-        """The finalists, their graphs, and who taught the last ones: the largest are trained first, and teach."""
+        """The finalists, their graphs, and who taught the last ones: the largest is trained first, and teaches."""
         space, teacher = self.supernet.space, self.teacher
-        models, paths, teachers = {}, {}, dict[int, Teach]()
+        models, paths = {}, {}
         work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
         for done, number in enumerate(sorted(chosen, key=lambda number: (-work[number], number))):
             self.progress("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
@@ -129,12 +129,10 @@ class Finish:
             models[number] = self._model(str(number), architecture, folders, teacher)
             paths[number] = self.run.staging / f"{number}.onnx"
             export(models[number], paths[number], force=True)
-            left = len(chosen) - done - 1 + len(self.known)
-            if self.recipe is not None and done < TEACHERS and left and self._is_better(models[number]):
-                teachers[number] = Teacher(models[number].network())
-                teacher = together(list(teachers.values()))
-        if teachers:
-            self.say(f"taught by better finalists than the supernet's largest network: {', '.join(map(str, teachers))}")
+            others = len(chosen) - 1 + len(self.known)
+            if self.recipe is not None and not done and others and self._is_better(models[number]):
+                teacher = Teacher(models[number].network())
+                self.say(f"finalist {number}, which is better than the supernet's largest network, teaches the others")
         return {n: models[n] for n in chosen}, {n: paths[n] for n in chosen}, teacher
 
     def _twins(self, models: dict[int, Model], paths: dict[int, Path]) -> dict[int, int]:

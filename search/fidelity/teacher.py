@@ -16,9 +16,6 @@ from wb.tasks.known import task_of
 from wb.training.fit import pick_device
 from wb.training.train import score
 
-TEACHERS = (
-    2  # finalists that may teach the others: small networks with little data learn most from well trained larger ones
-)
 MOST = 256 << 20  # bytes of answers that are remembered
 
 
@@ -46,13 +43,6 @@ class Teacher:
             self._known[key] = answer
             self._bytes += size
         return answer
-
-
-def together(teachers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor]:
-    """What several teachers say in the mean; each remembers its own answers."""
-    if len(teachers) == 1:
-        return teachers[0]
-    return lambda images: torch.stack([teacher(images) for teacher in teachers]).mean(dim=0)
 
 
 def largest(supernet: Supernet) -> Teacher:

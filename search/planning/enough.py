@@ -1,29 +1,38 @@
-"""How many finalists the time that is left trains for long enough, once their own steps are timed."""
+"""How many finalists the time that is left trains for long enough, once their own steps are timed, and how long each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from wb.search.fidelity.teacher import TEACHERS
-from wb.search.planning.shares import DEAREST, LEAST, READ, TimePlan
+from wb.search.planning.shares import DEAREST, LEAST, READ, TUNED_MOST, TimePlan
 
 ANSWER = 0.4  # the share of a training step that an answer of the teacher takes
 Found = TypeVar("Found")
 
 
+class Epochs(NamedTuple):
+    """Epochs of the largest finalist, which is trained first and teaches, and of each of the others."""
+
+    first: int
+    others: int
+
+
 class Enough(NamedTuple, Generic[Found]):
-    """Finalists by number, the epochs of each, and `dear`: the numbers of candidates that would take too much of the time."""
+    """Finalists by number, the largest of them, the epochs, and `dear`: the numbers of candidates that would take too much of
+    the time."""
 
     finalists: Mapping[int, Found]
-    epochs: int
+    largest: int
+    epochs: Epochs
     dear: frozenset[int]
 
     def settled(self, plan: TimePlan, there: int) -> TimePlan:
         """The plan with these; `there` is how many of its finalists there are candidates for, whatever the time."""
         count = plan.finalists if len(self.finalists) == there else len(self.finalists)
-        kept = {"finalists": count, "finetune": self.epochs, "dear": tuple(sorted(self.dear)), "settled": True}
-        return plan.model_copy(update=kept)
+        longer = {self.largest: self.epochs.first} if self.epochs.first != self.epochs.others else {}
+        kept = {"finalists": count, "finetune": self.epochs.others, "dear": tuple(sorted(self.dear)), "longer": longer}
+        return plan.model_copy(update={**kept, "settled": True})
 
 
 def enough(
@@ -31,31 +40,41 @@ def enough(
     seconds: float,
     choose: Callable[[int, Collection[int]], Mapping[int, Found]],
     epoch: Callable[[int], float],
+    work: Callable[[int], float],
 ) -> Enough[Found]:
     """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
 
-    A network that would take too much of the time by itself gives way to another, as long as there are others. `choose` gives
-    that many finalists by number, without some; `epoch` the seconds that the one with that number takes for an epoch.
+    A network that by itself would take too much of the time gives way to another, as long as there are others. `choose` gives
+    that many finalists by number, without some; `epoch` the seconds that the one with that number takes for an epoch, and `work`
+    its multiply-accumulates: the largest has most of them.
     """
     without: set[int] = set()
     finalists = choose(plan.finalists, without)
     while True:
-        dear = {number for number in finalists if epoch(number) * plan.enough > DEAREST * seconds}
-        epochs = epochs_left([epoch(number) for number in finalists], seconds, plan.costs.evaluation)
+        largest = min(finalists, key=lambda number: (-work(number), number))
+        dear = {number for number in finalists if epoch(number) * plan.first > DEAREST * seconds}
+        others = [epoch(number) for number in finalists if number != largest]
+        epochs = epochs_left(epoch(largest), others, seconds - READ * plan.costs.evaluation * len(finalists))
         if dear and len(dear) < len(finalists):
             without |= dear
             finalists = choose(plan.finalists, without)
-        elif epochs >= plan.enough or len(finalists) <= plan.fewest:
-            return Enough(finalists, epochs, frozenset(without))
+        elif epochs.others >= plan.enough or len(finalists) <= plan.fewest:
+            return Enough(finalists, largest, epochs, frozenset(without))
         else:
             finalists = choose(len(finalists) - 1, without)
 
 
-def epochs_left(finalists: Collection[float], seconds: float, evaluation: float) -> int:
-    """The epochs of fine-tuning that so many `seconds` are enough for, of finalists with these seconds of an epoch.
+def epochs_left(first: float, others: Collection[float], seconds: float) -> Epochs:
+    """The epochs that so many `seconds` of training are enough for, of finalists with these seconds of an epoch.
 
-    An evaluation takes `evaluation` seconds. The two dearest finalists are counted as teachers of the others.
+    The first has its share, or as many epochs as the others where those would have more; what they need not is its own. While
+    they are trained, it answers to each batch once.
     """
-    dearest = sorted(finalists)[-TEACHERS:] if len(finalists) > 1 else []
-    each = sum(finalists) + ANSWER * sum(dearest)
-    return max(LEAST["finetune"], int((seconds - READ * evaluation * len(finalists)) / each))
+    if not others:
+        alone = max(LEAST["finetune"], int(seconds / first))
+        return Epochs(alone, alone)
+    each = sum(others) + ANSWER * first
+    all_alike = seconds / (first + each)
+    shared = min(all_alike, TUNED_MOST, (1 - DEAREST) * seconds / each)
+    rest = max(LEAST["finetune"], int(shared))
+    return Epochs(max(rest, int((seconds - rest * each) / first)), rest)

@@ -14,13 +14,17 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 from wb.search.planning.seconds import Costs, Size
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
-# A network is worth most of what it is trained alone. On photographs residual blocks of 17 MMAC are better after 45 epochs than
-# smaller ones after 60, in about the same time (docs/results.md, `photographs animals`): so 45, and half the time for one.
+# A network is worth most of what it is trained alone.
 SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
-TUNED, TUNED_STEPS = 45, 2_400  # epochs, but no more steps, that a finalist should get, before there are more finalists
+# Epochs, but no more steps, that a finalist should get before there are more finalists, and that the largest should get, which
+# teaches the others. On photographs residual blocks of 17 MMAC gain 1.5 points by each doubling from 40 to 160 epochs, and small
+# networks 2 to 3 by a good teacher (docs/results.md, `photographs animals`): so half the time is for one.
+TUNED, TUNED_STEPS = 45, 2_400
+FIRST_TUNED, FIRST_STEPS = 100, 4_000
+TUNED_MOST = 300  # epochs, beyond which the small finalists leave the time to the largest
 # Epochs, however many steps these are: of Fashion-MNIST 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10 (one seed).
 TUNED_LEAST = 5
-# Of the time of finalists, what one of them may take: larger networks would be trained too little to be better.
+# Of the time of finalists, what the largest takes: networks that would not get the epochs it should are left out.
 DEAREST = 0.5
 LIGHTEST = 2  # times what the smallest network takes is never too much
 # Of large data few epochs fit: then there are only as many finalists as get `FEW` epochs, but at least `FINALISTS_FEW`.
@@ -56,6 +60,8 @@ class TimePlan(Frozen):
     part: float = 1.0  # of the training images that the supernet and the rungs see
     enough: int = 0  # epochs: where finalists would get fewer, there are fewer finalists
     fewest: int = 1  # finalists in any case
+    first: int = 0  # epochs that the largest should get, or there is another in its place
+    longer: Mapping[int, int] = {}  # candidates that get other epochs than all finalists, once that is settled
     dear: tuple[int, ...] = ()  # candidates that would take too much of the time as finalists, once that is settled
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
@@ -84,7 +90,7 @@ class TimePlan(Frozen):
             "supernet": f"{epochs_text(self.epochs)} of the supernet{self._seen}",
             "search": f"{self.trials} trials",
             "rungs": f"trainings alone ({self.rungs})",
-            "finalists": f"{self.finalists} finalists, {epochs_text(self.finetune)} each",
+            "finalists": f"{self.finalists} finalists, {epochs_text(self.finetune)} {self._each}",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
         most = (
@@ -95,6 +101,14 @@ class TimePlan(Frozen):
             f"{_milli(self.costs.sandwich)} for one of the supernet, {_milli(self.costs.tune)} for one of a candidate alone, "
             f"{self.costs.evaluation:.2g} s for an evaluation)"
         )
+
+    def epochs_of(self, number: int) -> int:
+        """The epochs of a finalist."""
+        return self.longer.get(number, self.finetune)
+
+    @property
+    def _each(self) -> str:
+        return "in the mean, the largest half of the time" if self.first and not self.settled else "each"
 
     @property
     def _seen(self) -> str:
@@ -185,6 +199,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
         tune=expected.tune if expected != costs else None,
         least=min(trials, max(TRIALS_LEAST, LAST * finalists)),
         enough=math.ceil(ENOUGH * _usual(config, size)),
+        first=_first(config, size),
         fewest=finalists if config.finalists else min(finalists, FINALISTS_FEW),
         settled="finetune" in given,
     )
@@ -208,7 +223,7 @@ def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) 
         return None, costs.up_to(min(own))
     if config.seeds or any(one.metric.name == "macs" for one in config.requirements):
         return None, costs
-    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (size.whole * _usual(config, size)))
+    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (size.whole * _first(config, size)))
     heaviest = costs.reached(step)
     return heaviest, costs if heaviest is None else costs.up_to(heaviest)
 
@@ -218,6 +233,13 @@ def _usual(config: SearchConfig, size: Size) -> int:
     if "finetune" in config.model_fields_set:
         return max(1, config.finetune)
     return _within(TUNED_STEPS // max(1, size.whole), TUNED_LEAST, TUNED)
+
+
+def _first(config: SearchConfig, size: Size) -> int:
+    """The epochs that the largest finalist should get."""
+    if "finetune" in config.model_fields_set:
+        return max(1, config.finetune)
+    return _within(FIRST_STEPS // max(1, size.whole), TUNED_LEAST, FIRST_TUNED)
 
 
 def _trained(

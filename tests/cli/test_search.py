@@ -23,6 +23,7 @@ from wb.jobs.verbs.classifier import Classifier
 from wb.models.model import load as load_model
 from wb.search.ending.finalists import Finish
 from wb.search.planning.costs import Probe
+from wb.search.planning.enough import Epochs
 from wb.search.planning.seconds import Costs
 from wb.search.results.answers import read_answers
 from wb.search.results.baselines import read_baselines
@@ -244,7 +245,7 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     """Costs are made up, and so high that the plan is small; a dry run plans the same."""
     for module in ("planning.plan", "planning.costs"):
         monkeypatch.setattr(f"wb.search.{module}.probe", lambda *_: slow(0.5))
-    monkeypatch.setattr("wb.search.planning.enough.epochs_left", lambda *_: 2)
+    monkeypatch.setattr("wb.search.planning.enough.epochs_left", lambda *_: Epochs(3, 2))
     asked: list[Architecture] = []
 
     def epoch(_: Any, __: Any, network: Architecture, ___: Any) -> float:
@@ -272,8 +273,12 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     record = run.read()
     assert record.plan is not None
     assert record.plan.text().split(" trials")[0] in result.stderr
-    assert "2 epochs of fine-tuning instead of" in result.stderr
+    assert "the largest finalist, and 2 for each of the others fit into the time" in result.stderr
     assert (record.plan.finetune, record.plan.settled) == (2, True)
+    (largest,) = record.plan.longer
+    epochs = {number: len(curve) for number, curve in read_curves(run.curves_path).items()}
+    assert epochs[str(largest)] == 3
+    assert {epochs[str(number)] for number in made[0] if number != largest} <= {2}
     assert record.plan.settings == {name: getattr(record.config, name) for name in record.plan.settings}
     told = next(stage["what"] for stage in json.loads(dry.stdout) if stage["name"] == "time")
     assert told.split(" of the supernet")[0] == record.plan.text().split(" of the supernet")[0]

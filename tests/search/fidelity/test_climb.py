@@ -19,7 +19,7 @@ from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import Climbed, chosen, rung_counts
 from wb.search.fidelity.rungs import Rung
-from wb.search.fidelity.teacher import Teacher, largest, largest_quality, together, unreliable
+from wb.search.fidelity.teacher import largest, largest_quality, unreliable
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.trials import readings_of
@@ -114,13 +114,6 @@ def test_a_teacher_answers_what_the_largest_network_does_and_once(supernet: Supe
     assert teacher(images.clone()) is answer
     assert teacher(images.flip(0)) is not answer
     assert not answer.requires_grad
-
-
-def test_teachers_together_say_the_mean_of_what_each_says(supernet: Supernet, stripes: Dataset) -> None:
-    images, one = torch.rand(5, 1, 8, 8), largest(supernet)
-    other = Teacher(supernet.extract(supernet.space.smallest(), stripes.train).network())
-    assert together([one]) is one
-    torch.testing.assert_close(together([one, other])(images), (one(images) + other(images)) / 2)
 
 
 def test_the_supernets_largest_network_teaches_who_needs_it(supernet: Supernet, stripes: Dataset) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.search.planning.test_shares import fake, plan
-from wb.search.planning.enough import enough, epochs_left
+from wb.search.planning.enough import ANSWER, enough, epochs_left
 from wb.search.planning.seconds import Size
-from wb.search.planning.shares import READ, TimePlan
+from wb.search.planning.shares import READ, TUNED_MOST, TimePlan
 
 PLAN = plan(600, fake(0.004), Size(100, 100, 110))
 
@@ -21,17 +20,24 @@ def first(count: int, without: Collection[int]) -> Mapping[int, str]:
     return dict.fromkeys([n for n in range(9) if n not in without][:count], "a finalist")
 
 
-@given(st.lists(st.floats(0.5, 20), min_size=5, max_size=5), st.floats(800, 2000), st.integers(1, 5))
+def like(each: list[float]) -> Callable[[int], float]:
+    """Work that goes with the time of a step."""
+    return each.__getitem__
+
+
+@given(st.lists(st.floats(0.5, 20), min_size=9, max_size=9), st.floats(800, 2000), st.integers(1, 5))
 def test_finalists_are_left_out_until_the_rest_has_enough_epochs(
     each: list[float], seconds: float, fewest: int
 ) -> None:
-    asked = PLAN.model_copy(update={"finalists": 5, "enough": 20, "fewest": fewest})
-    found, epochs, _ = enough(asked, seconds, first, each.__getitem__)
+    asked = PLAN.model_copy(update={"finalists": 5, "enough": 20, "fewest": fewest, "first": 1})
+    found, largest, epochs, _ = enough(asked, seconds, first, each.__getitem__, like(each))
     assert fewest <= len(found) <= 5
-    assert epochs >= 20 or len(found) == fewest
-    assert len(found) == 5 or epochs_left(each[: len(found) + 1], seconds, asked.costs.evaluation) < 20
-    trained = epochs * sum(each[number] for number in found)
-    assert epochs == 1 or trained <= seconds - READ * asked.costs.evaluation * len(found)
+    assert each[largest] == max(each[number] for number in found)
+    assert epochs.others >= 20 or len(found) == fewest
+    others = [each[number] for number in found if number != largest]
+    trained = epochs.first * each[largest] + epochs.others * (sum(others) + ANSWER * each[largest] * bool(others))
+    room = seconds - READ * asked.costs.evaluation * len(found)
+    assert min(epochs) == 1 or room - each[largest] <= trained <= room
 
 
 def test_finalists_that_were_asked_for_stay() -> None:
@@ -40,28 +46,31 @@ def test_finalists_that_were_asked_for_stay() -> None:
     assert 0 < PLAN.enough < PLAN.finetune
 
 
-def test_the_time_that_is_left_is_shared_by_all() -> None:
-    assert epochs_left([2.0], 100, 0) == 50
-    assert epochs_left([2.0, 1.0], 100, 0) < epochs_left([2.0, 1.0], 200, 0) == pytest.approx(200 / 4.2, abs=1)
-    assert epochs_left([2.0], 0, 1.0) == 1
+def test_the_largest_has_half_of_the_time_and_what_others_do_not_need() -> None:
+    assert epochs_left(2.0, [], 100) == (50, 50)
+    assert epochs_left(2.0, [], 0) == (1, 1)
+    assert epochs_left(2.0, [3.2], 400) == (100, 50)  # 3.2 + 0.8 for its answers
+    assert epochs_left(2.0, [0.2], 3000) == ((3000 - TUNED_MOST) // 2, TUNED_MOST)
+    assert epochs_left(40.0, [1.0], 1000) == (17, 17), "others that learn longer than their teacher gain little"
 
 
 def test_where_there_are_few_candidates_the_plan_still_wants_more() -> None:
     """A resumed search with more trials has them; the time did not take any away."""
-    found = enough(PLAN, 1e6, lambda count, without: first(min(count, 2), without), lambda _: 1.0)
+    found = enough(PLAN, 1e6, lambda count, without: first(min(count, 2), without), lambda _: 1.0, float)
     assert len(found.finalists) == 2 < PLAN.finalists == found.settled(PLAN, 2).finalists
     assert found.settled(PLAN, 5).finalists == 2
 
 
 def test_who_would_take_most_of_the_time_gives_way_where_there_are_others() -> None:
-    asked = PLAN.model_copy(update={"finalists": 3, "enough": 20, "fewest": 3})
+    asked = PLAN.model_copy(update={"finalists": 3, "enough": 20, "fewest": 3, "first": 20})
     each = [1.0, 40.0, 1.0, 30.0, 2.0, *[3.0] * 4]
-    found, _, dear = enough(asked, 1000, first, each.__getitem__)
-    assert (list(found), sorted(dear)) == ([0, 2, 4], [1, 3])
+    found, largest, _, dear = enough(asked, 1000, first, each.__getitem__, like(each))
+    assert (list(found), largest, sorted(dear)) == ([0, 2, 4], 4, [1, 3])
     assert first(3, dear) == found  # so that a resumed search has the same ones
-    kept = enough(asked, 1000, first, each.__getitem__).settled(asked, 3)
+    kept = enough(asked, 1000, first, each.__getitem__, like(each)).settled(asked, 3)
     assert (kept.finalists, kept.dear, kept.settled) == (3, (1, 3), True)
+    assert (kept.epochs_of(4), kept.epochs_of(0)) == (kept.longer[4], kept.finetune)
     assert TimePlan.model_validate_json(kept.model_dump_json()) == kept
-    found, epochs, dear = enough(asked, 1000, first, lambda _: 40.0)
-    assert (list(found), epochs) == ([0, 1, 2], epochs_left([40.0] * 3, 1000, asked.costs.evaluation))
+    found, _, epochs, dear = enough(asked, 1000, first, lambda _: 40.0, lambda _: 1.0)
+    assert (list(found), epochs.others) == ([0, 1, 2], epochs_left(40.0, [40.0] * 2, 1000 - 3 * READ * 0.8).others)
     assert not dear

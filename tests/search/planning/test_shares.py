@@ -21,12 +21,12 @@ from wb.search.planning.shares import (
     FINALISTS,
     FINALISTS_FEW,
     FINALISTS_LEAST,
+    FIRST_STEPS,
+    FIRST_TUNED,
     LIGHTEST,
     PART_STEPS,
     SUPERNET,
-    TUNED,
     TUNED_LEAST,
-    TUNED_STEPS,
     TimePlan,
     allot,
     finalists_seconds,
@@ -118,7 +118,7 @@ def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, 
     except BadOption:  # too short
         return
     largest = 6 * step if found.heaviest is None else step + 5 * step * found.heaviest / 5e6
-    epochs = min(TUNED, max(TUNED_LEAST, TUNED_STEPS // steps))
+    epochs = min(FIRST_TUNED, max(TUNED_LEAST, FIRST_STEPS // steps))
     room = FINALISTS * (seconds - 20)
     assert largest * steps * epochs <= max(DEAREST * room, LIGHTEST * step * steps * epochs) * 1.001
     if found.heaviest is None:
@@ -204,5 +204,9 @@ def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
 def test_a_plan_is_told_in_a_sentence_and_kept() -> None:
     found = plan(600, fake(0.004), Size(100, 100, 110))
     assert f"10 min planned: {found.epochs} epochs of the supernet " in found.text()
-    assert f"{found.finalists} finalists, {found.finetune} epochs each" in found.text()
+    assert (
+        f"{found.finalists} finalists, {found.finetune} epochs in the mean, the largest half of the time"
+        in found.text()
+    )
+    assert "2 epochs each" in plan(600, fake(0.004), Size(100, 100, 110), finetune=2).text()
     assert TimePlan.model_validate_json(found.model_dump_json()) == found
