@@ -34,7 +34,7 @@ class Front(Shown):
         return Classifier(self.folder / self.points[number].onnx)
 
     def model(self, number: int) -> Model:
-        """The model file of one of them."""
+        """The model file of one of them; of one in 8 bits, the network in floating point that its graph was made from."""
         return read_model(self.folder / self.points[number].model)
 
     def table(self) -> Table:

@@ -92,5 +92,5 @@ def summary(point: FrontPoint) -> str:
     listed = ", ".join(name if count == 1 else f"{count}x {name}" for name, count in runs)
     low = Counter(p for p in precisions(architecture).values() if p != "fp32")
     kept = "".join(f"; {count} of {len(precisions(architecture))} groups {p}" for p, count in low.items())
-    twin = "" if point.mirrors is None else f"; {point.mirrors} with mirror images"
+    twin = f"; {point.twin}" if point.twin else ""
     return f"embed {architecture.stages[0].embed}: {listed or 'no blocks'}{kept}{twin}"

@@ -49,19 +49,22 @@ def static_convolutions(subject: Subject, inputs: Inputs, keep: Collection[str] 
     return Static(graph, found, {group: REFUSED for group in wanted if group not in found})
 
 
-def slow_in_8_bits(subject: Subject, inputs: Inputs, device: Device, keep: Collection[str] = ()) -> tuple[str, ...]:
+def slow_in_8_bits(
+    subject: Subject, inputs: Inputs, device: Device, keep: Collection[str] = (), *, cap_s: float = TIMED_S
+) -> tuple[str, ...]:
     """The groups that stay in floating point beside `keep` because that is measured to be faster: before some stage, the head.
 
-    Raises as `static_convolutions`.
+    At most `cap_s` seconds of timing for each graph. Raises as `static_convolutions`.
     """
 
     def leaves(more: Collection[str]) -> bool:
         return any("int8" in subject.options[group] for group in subject.groups if group not in {*keep, *more})
 
     beginnings = [tuple(group for group in found if group not in keep) for found in _beginnings(subject)]
-    more = _fastest(subject, inputs, device, keep, [(), *(found for found in beginnings if found and leaves(found))])
+    ways = [(), *(found for found in beginnings if found and leaves(found))]
+    more = _fastest(subject, inputs, device, keep, ways, cap_s)
     if "head" in subject.groups and "head" not in keep and leaves((*more, "head")):
-        more = _fastest(subject, inputs, device, keep, [more, (*more, "head")])
+        more = _fastest(subject, inputs, device, keep, [more, (*more, "head")], cap_s)
     return more
 
 
@@ -80,7 +83,12 @@ def _beginnings(subject: Subject) -> list[tuple[str, ...]]:
 
 
 def _fastest(
-    subject: Subject, inputs: Inputs, device: Device, keep: Collection[str], ways: Sequence[tuple[str, ...]]
+    subject: Subject,
+    inputs: Inputs,
+    device: Device,
+    keep: Collection[str],
+    ways: Sequence[tuple[str, ...]],
+    cap_s: float,
 ) -> tuple[str, ...]:
     """Of the `ways` to keep more groups, which keep more and more, the first that is about as fast as the fastest.
 
@@ -93,6 +101,6 @@ def _fastest(
     }
     if len(graphs) == 1:
         return ways[0]
-    found = measure_latency(graphs, device, batch=batch_of(subject.graph), cap_s=TIMED_S * len(graphs))
+    found = measure_latency(graphs, device, batch=batch_of(subject.graph), cap_s=cap_s * len(graphs))
     times = [found[name].ratio.value for name in graphs]
     return next(more for more, time in zip(ways, times, strict=True) if time <= (1 + GAIN) * min(times))

@@ -115,6 +115,12 @@ class SearchConfig(DataConfig):
             "image too: better, in twice the time."
         ),
     ] = True
+    int8: Annotated[
+        bool,
+        Field(
+            description="Also offer every finalist of convolutions as a graph in 8 bits, where that is measured to be faster."
+        ),
+    ] = True
     baselines: Annotated[
         bool,
         Field(

@@ -92,6 +92,7 @@ class Ending(Stages):
             alone=ground.crew.timing,
             known=self._known(supernet, finalists),
             mirror=config.mirror,
+            low=config.int8,
             most=max(trial.number for trial in evaluated(self.study)),
         )
 

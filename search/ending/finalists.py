@@ -34,7 +34,7 @@ from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes.base import apply
 from wb.search.ending.front import Ranked
-from wb.search.ending.twins import twins
+from wb.search.ending.twins import Made, lowering, mirroring
 from wb.search.fidelity.choice import closest
 from wb.search.fidelity.teacher import Teacher, largest_quality
 from wb.search.judgement.choice import left
@@ -81,6 +81,7 @@ class Finish:
     alone: Callable[[], AbstractContextManager[None]]
     known: Mapping[str, Architecture] = field(default_factory=dict)
     mirror: bool = True  # whether finalists that were trained on mirror images have twins
+    low: bool = True  # whether finalists of convolutions have twins in 8 bits
     most: int = 0  # the number of the last candidate
 
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
@@ -91,9 +92,9 @@ class Finish:
         Raises:
             BudgetMissed: no finalist is within the budget.
         """
-        models, paths, teacher = self._export(chosen)
-        numbers = dict(zip(models, models, strict=True)) | self._twins(models, paths)
-        readings, right = self._measure(models, paths, self._beside(teacher))
+        made, teacher = self._export(chosen)
+        self._add_twins(made)
+        readings, right = self._measure(made, self._beside(teacher))
         found = left(readings, self.metrics, self.limits, self.requirements, right)
         within = found.kept
         if not within:
@@ -104,48 +105,53 @@ class Finish:
         points, answers = [], {}
         for done, number in enumerate(within):
             self.progress("reading the test split", done, len(within))
-            trial = chosen[numbers[number]]
-            point, answers[number] = self._point(number, trial, models[number], paths[number], readings[number])
+            trial = chosen[made[number].number]
+            point, answers[number] = self._point(number, trial, made[number], readings[number])
             points.append(point.model_copy(update=_compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
-        error = self._table_error({number: models[number] for number in within}, readings)
+        error = self._table_error({n: made[n].architecture for n in within if not made[n].low}, readings)
         kept = {f"{number}{ending}" for number in within for ending in (".onnx", ".safetensors")}
-        kept |= {f"{numbers[number]}.safetensors" for number in within}  # of twins, what they were before
+        kept |= {f"{made[number].number}.safetensors" for number in within}  # of twins, what they were before
         for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
             if path.name not in kept:
                 path.unlink()
         self.run.publish(points, collected(answers, self.data.test, self.data.classes))
         return points, error
 
-    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Model], dict[int, Path], Teach | None]:
+    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Made], Teach | None]:
         """The finalists, their graphs, and who taught the last ones: the largest is trained first, and teaches."""
         space, teacher = self.supernet.space, self.teacher
-        models, paths = {}, {}
+        made = {}
         work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
         for done, number in enumerate(sorted(chosen, key=lambda number: (-work[number], number))):
             self.progress("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
             folders = (self.run.staging, self.run.models)
             architecture = space.decode(choices_of(space, chosen[number]))
-            models[number] = self._model(str(number), architecture, folders, teacher)
-            paths[number] = self.run.staging / f"{number}.onnx"
-            export(models[number], paths[number], force=True)
+            model, path = (
+                self._model(str(number), architecture, folders, teacher),
+                self.run.staging / f"{number}.onnx",
+            )
+            export(model, path, force=True)
+            made[number] = Made(number, model, path, architecture)
             others = len(chosen) - 1 + len(self.known)
-            if self.recipe is not None and not done and others and self._is_better(models[number]):
-                teacher = Teacher(models[number].network())
+            if self.recipe is not None and not done and others and self._is_better(model):
+                teacher = Teacher(model.network())
                 self.say(f"finalist {number}, which is better than the supernet's largest network, teaches the others")
-        return {n: models[n] for n in chosen}, {n: paths[n] for n in chosen}, teacher
+        return {number: made[number] for number in chosen}, teacher
 
-    def _twins(self, models: dict[int, Model], paths: dict[int, Path]) -> dict[int, int]:
-        """Adds the twins of the finalists to both; the number of the finalist for each."""
-        if self.recipe is None or not self.mirror:
-            return {}
-        flipped = [number for number, model in models.items() if self.recipe(model.architecture).flip != "off"]
-        found = twins(models, flipped, self.most)
-        for done, (twin, (_, model)) in enumerate(found.items()):
-            self.progress("exporting the finalists with mirror images", done, len(found))
-            models[twin], paths[twin] = model, self.run.staging / f"{twin}.onnx"
-            export(model, paths[twin], force=True)
-        return {twin: number for twin, (number, _) in found.items()}
+    def _add_twins(self, made: dict[int, Made]) -> None:
+        """Adds the twins of the finalists."""
+        if self.recipe is not None and self.mirror:
+            self.progress("exporting the finalists with mirror images", 0, len(made))
+            flipped = [number for number, one in made.items() if self.recipe(one.architecture).flip != "off"]
+            made.update([*mirroring(made, flipped, self.most)])
+        if self.low:
+            of = sum(one.architecture.has_maps for one in made.values())
+            found = lowering(made, self.most, self.data, self.device, self.seed, alone=self.alone, say=self.say)
+            self.progress("exporting the finalists in 8 bits", 0, of)
+            for done, (number, one) in enumerate(found, start=1):
+                made[number] = one
+                self.progress("exporting the finalists in 8 bits", done, of)
 
     def _is_better(self, model: Model) -> bool:
         """Whether a finalist is better on validation images than the supernet's largest network."""
@@ -188,7 +194,7 @@ class Finish:
         return model
 
     def _measure(
-        self, models: Mapping[int, Model], paths: Mapping[int, Path], beside: Mapping[str, tuple[Model, Path]]
+        self, made: Mapping[int, Made], beside: Mapping[str, tuple[Model, Path]]
     ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[np.bool_]]]:
         """The readings of each finalist, and which validation images it classifies correctly.
 
@@ -196,7 +202,7 @@ class Finish:
         """
         self.progress("timing the finalists together", 0, 1)
         graphs = {
-            **{str(number): path for number, path in paths.items()},
+            **{str(number): one.path for number, one in made.items()},
             **{name: path for name, (_, path) in beside.items()},
         }
         with self.alone():
@@ -208,34 +214,36 @@ class Finish:
                 seed=self.seed,
                 pace=self.pace,
             )
-        grades = {n: graded(path, self.data.validation, self._task, self.device) for n, path in paths.items()}
+        grades = {n: graded(one.path, self.data.validation, self._task, self.device) for n, one in made.items()}
         readings = {
-            number: self._readings(models[number], path, timed[str(number)], grades[number])
-            for number, path in paths.items()
+            number: self._readings(one.architecture, one.path, timed[str(number)], grades[number])
+            for number, one in made.items()
         }
         if beside:
             found = []
             for name, (model, path) in beside.items():
                 grade = graded(path, self.data.validation, self._task, self.device)
                 test = score(path, self.data.test, self._task, self.device)
-                found.append(Baseline(name=name, values=self._readings(model, path, timed[name], grade), test=test))
+                found.append(
+                    Baseline(name=name, values=self._readings(model.architecture, path, timed[name], grade), test=test)
+                )
             write_baselines(self.run.baselines_path, found)
         return readings, {number: grade.each for number, grade in grades.items()}
 
-    def _readings(self, model: Model, path: Path, timed: Latency, grades: Grades) -> dict[str, Reading]:
+    def _readings(self, architecture: Architecture, path: Path, timed: Latency, grades: Grades) -> dict[str, Reading]:
         """What was counted and measured of one network."""
         own = {"latency": timed.reading, self._task.metric: self._task.reading(grades, self.device.here.text)}
-        return count_model(model.architecture, path) | own
+        return count_model(architecture, path) | own
 
     def _point(
-        self, name: int, trial: FrozenTrial, model: Model, path: Path, readings: Mapping[str, Reading]
+        self, name: int, trial: FrozenTrial, made: Made, readings: Mapping[str, Reading]
     ) -> tuple[FrontPoint, NetworkAnswers]:
         """The network as `front.json` has it, and what it answers on the test split, both from one scoring; writes its model.
 
         It is the finalist of `trial` or, under another name, its twin.
         """
         task, split = self._task, self.data.test
-        outputs = checked(path, split, task, self.device)
+        outputs = checked(made.path, split, task, self.device)
         test = task.reading(task.grade(outputs, split.labels), self.device.here.text)
         space = self.supernet.space
         choices = choices_of(space, trial)
@@ -247,33 +255,34 @@ class Finish:
             version=__version__,
         )
         file = self.run.staging / f"{name}.safetensors"
-        save(replace(model, history=(*model.history, step)), file, force=True)
+        save(replace(made.model, history=(*made.model.history, step)), file, force=True)
         point = FrontPoint(
             id=name,
-            mirrors=trial.number if name != trial.number else None,
+            mirrors=trial.number if made.mirrored else None,
+            lowers=trial.number if made.low else None,
             quality=self._task.metric,
             values=dict(readings),
             test=test,
             searched=None if self.recipe is None else readings_of(trial)[self._task.metric],
             choices=dict(choices),
-            architecture=model.architecture.model_dump(mode="json"),
+            architecture=made.architecture.model_dump(mode="json"),
             model=f"{self.run.models.name}/{file.name}",
-            onnx=f"{self.run.models.name}/{path.name}",
+            onnx=f"{self.run.models.name}/{made.path.name}",
         )
         return point, answered(task.votes(outputs), split.labels)
 
     def _table_error(
-        self, models: Mapping[int, Model], readings: Mapping[int, Mapping[str, Reading]]
+        self, networks: Mapping[int, Architecture], readings: Mapping[int, Mapping[str, Reading]]
     ) -> dict[str, JsonValue] | None:
         """The error of the latency table against whole graphs, for each network and in the median."""
         table = LatencyTable(self.device)
         rows: list[JsonValue] = []
         errors = []
-        for done, (number, model) in enumerate(models.items()):
-            self.progress("checking the per-block latency table", done, len(models))
+        for done, (number, network) in enumerate(networks.items()):
+            self.progress("checking the per-block latency table", done, len(networks))
             try:
                 with self.alone():
-                    estimated = estimate(model.architecture, table).value
+                    estimated = estimate(network, table).value
             except StorageFailed as error:  # the front is worth more than the check of the table
                 self.say(f"the per-block latency table was not checked: {error}")
                 return None

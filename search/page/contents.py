@@ -154,7 +154,7 @@ def _candidate(trial: FrozenTrial, metrics: Sequence[Metric]) -> Candidate:
 
 
 def _finalist(point: FrontPoint) -> Candidate:
-    told = summarize(point.choices) + ("" if point.mirrors is None else f"; {point.mirrors} with mirror images")
+    told = summarize(point.choices) + (f"; {point.twin}" if point.twin else "")
     return Candidate(point.id, point.values, told, test=point.test, unsure=point.unsure is not None, place=point.number)
 
 

@@ -34,7 +34,7 @@ FINALISTS_FEW, FINALISTS_LEAST, FINALISTS_MOST = 3, 5, 12
 # On photographs the best networks of three fronts got 44, 33 and 25 epochs, and 78.9, 77.4 and 74.7 % (docs/results.md).
 ENOUGH = 0.75
 TRIALS_LEAST, TRIALS_MOST = 12, 400
-READ = 8  # evaluations that exporting and reading a finalist and its twin takes as long as
+READ = 12  # evaluations that exporting and reading a finalist and its twins takes as long as
 LEAST = {"epochs": 1, "finetune": 1}
 PART_STEPS = 40  # of the supernet at least, where its share of the time is not enough for an epoch of all images
 

@@ -30,11 +30,13 @@ class FrontPoint(Frozen):
 
     `quality` names the metric that `test` and `searched` are readings of, and among `values` that on the validation split.
     `unsure` names another network of the front that is surely worse in nothing. One that `mirrors` a finalist is that network,
-    looking at mirror images too.
+    looking at mirror images too; the graph of one that `lowers` a finalist is that network in 8 bits, with ranges that its
+    `model` file, which is in floating point, does not have.
     """
 
     id: int
     mirrors: Annotated[int | None, Field(exclude_if=is_none)] = None
+    lowers: Annotated[int | None, Field(exclude_if=is_none)] = None
     quality: Quality = ACCURACY.name
     values: Mapping[str, Reading]
     test: Reading
@@ -49,12 +51,20 @@ class FrontPoint(Frozen):
     @property
     def number(self) -> int:
         """The number of the candidate that it is, or is the twin of."""
-        return self.id if self.mirrors is None else self.mirrors
+        return next((number for number in (self.mirrors, self.lowers) if number is not None), self.id)
+
+    @property
+    def twin(self) -> str:
+        """`37 with mirror images, in 8 bits`; empty for a finalist itself."""
+        if self.number == self.id:
+            return ""
+        how = ["with mirror images"] * (self.mirrors is not None) + ["in 8 bits"] * (self.lowers is not None)
+        return f"{self.number} {', '.join(how)}"
 
     @property
     def title(self) -> str:
         """What people are told that it is: `37`, or `1037 (37 with mirror images)`."""
-        return str(self.id) if self.mirrors is None else f"{self.id} ({self.mirrors} with mirror images)"
+        return f"{self.id} ({self.twin})" if self.twin else str(self.id)
 
     @property
     def validation(self) -> Reading:

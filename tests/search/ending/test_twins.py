@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wb.models.model import Model
 from wb.models.passes.mirror import Mirror
-from wb.search.ending.twins import ids, twins
+from wb.search.ending.twins import Made, ids, mirroring
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1), st.integers(0, 10**6))
@@ -23,8 +25,11 @@ def test_they_are_told_from_their_finalists_by_a_digit() -> None:
     assert ids([5], 1234) == {5: 10005}
 
 
-def test_those_trained_on_mirror_images_have_one(striped: Model) -> None:
+def test_those_trained_on_mirror_images_have_one(striped: Model, tmp_path: Path) -> None:
     seeing = Mirror()(striped)
-    found = twins({3: striped, 4: striped, 5: seeing}, flipped=[3, 5], most=60)
-    assert {twin: number for twin, (number, _) in found.items()} == {1003: 3}
-    assert found[1003][1].architecture == seeing.architecture
+    models = {3: striped, 4: striped, 5: seeing}
+    made = {n: Made(n, one, tmp_path / f"{n}.onnx", one.architecture) for n, one in models.items()}
+    found = dict(mirroring(made, flipped=[3, 5], most=60))
+    assert {twin: (one.number, one.mirrored, one.low) for twin, one in found.items()} == {1003: (3, True, False)}
+    assert found[1003].architecture == seeing.architecture
+    assert found[1003].path.exists()
