@@ -26,6 +26,8 @@ TUNED_MOST = 300  # epochs, beyond which the small finalists leave the time to t
 TUNED_LEAST = 5
 # Of the time of finalists, what the largest takes: networks that would not get the epochs it should are left out.
 DEAREST = 0.5
+# Times that: what work costs is guessed from few networks here, and decided by steps of their own once finalists are chosen.
+GUESSED = 1.5
 LIGHTEST = 2  # times what the smallest network takes is never too much
 # Of large data few epochs fit: then there are only as many finalists as get `FEW` epochs, but at least `FINALISTS_FEW`.
 FEW = 10
@@ -223,7 +225,7 @@ def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) 
         return None, costs.up_to(min(own))
     if config.seeds or any(one.metric.name == "macs" for one in config.requirements):
         return None, costs
-    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (size.whole * _first(config, size)))
+    step = max(LIGHTEST * costs.light, GUESSED * DEAREST * FINALISTS * seconds / (size.whole * _first(config, size)))
     heaviest = costs.reached(step)
     return heaviest, costs if heaviest is None else costs.up_to(heaviest)
 

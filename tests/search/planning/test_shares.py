@@ -23,6 +23,7 @@ from wb.search.planning.shares import (
     FINALISTS_LEAST,
     FIRST_STEPS,
     FIRST_TUNED,
+    GUESSED,
     LIGHTEST,
     PART_STEPS,
     SUPERNET,
@@ -120,7 +121,7 @@ def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, 
     largest = 6 * step if found.heaviest is None else step + 5 * step * found.heaviest / 5e6
     epochs = min(FIRST_TUNED, max(TUNED_LEAST, FIRST_STEPS // steps))
     room = FINALISTS * (seconds - 20)
-    assert largest * steps * epochs <= max(DEAREST * room, LIGHTEST * step * steps * epochs) * 1.001
+    assert largest * steps * epochs <= max(GUESSED * DEAREST * room, LIGHTEST * step * steps * epochs) * 1.001
     if found.heaviest is None:
         assert found == plan(seconds, costs.model_copy(update={"macs": 0.0}), size).model_copy(update={"costs": costs})
 

@@ -182,7 +182,7 @@ def _graphs(file: Path, kind: str, made: Path) -> Model | None:
 def _plain(model: Model | None, made: Path) -> tuple[bool, list[str]]:
     """Writes the network for PyTorch; whether that could be done, and what there is to say."""
     if model is None:
-        return False, ["No part for PyTorch: the graph's model file is not beside it."]
+        return False, ["No part for PyTorch: no model file beside the graph is the same network."]
     try:
         export_plain(model, made)
     except Unsupported as error:
