@@ -2,7 +2,8 @@
 
 A search is counted as a whole, and every peer is trained for as many CPU seconds by the recipe that `auto` chooses for it, its
 epochs as many as a first one says that fit. The convolutional network is also trained as it would be without `wb`: crops, flips,
-AdamW, one cycle. All files are timed interleaved in one run. The front is asked, at the latency of
+AdamW, one cycle. Peers of convolutions are also read in static 8 bits, by the quantizer that makes the twins of finalists, where
+that is faster. All files are timed interleaved in one run. The front is asked, at the latency of
 each peer, for its best network on validation that is no slower; test accuracies are compared. A part that is there already is
 not made again, so that the same command continues.
 
@@ -23,11 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from convnets import convnet
 from tables import Table, begin, parser_of, told
 from torch import nn
 
+from wb.compress.ptq.calibration import of_images
+from wb.compress.ptq.convolutions import static_convolutions
+from wb.compress.ptq.subject import of_graph
 from wb.core.architecture import Architecture
 from wb.core.system.durations import duration
 from wb.data import Dataset, Split, load
@@ -38,6 +43,7 @@ from wb.hardware.device import Device
 from wb.models.feeds import made_up
 from wb.models.model import from_network
 from wb.models.network import Network, build
+from wb.search.ending.twins import CALIBRATION, GAIN
 from wb.spaces.columnar.presets import vit_space
 from wb.spaces.spaces import space_for
 from wb.tasks.classes import CLASSES
@@ -48,6 +54,7 @@ from wb.training.train import fit_module
 MISSED = 3
 PUBLISHED = ("mobilenet", "repvit", "convnext", "resnet")
 MIRRORED = "convnet, mirrored"
+LOW = ", 8 bits"
 USUAL = "convnet, AdamW"  # trained as anyone would without wb
 POINTS = 5.0  # by which the best network under 1 ms is to beat the convolutional network
 
@@ -157,6 +164,23 @@ def usual(data: Dataset, epochs: int) -> Recipe:
     return Recipe(name="usual", epochs=epochs, batch=64, label_smoothing=0.0, augment="crop", flip=flip)
 
 
+def lowered(files: Mapping[str, Path], data: Dataset, device: Device) -> dict[str, Path]:
+    """The peers in static 8 bits: those that have convolutions, and are faster so."""
+    found = {}
+    for name, path in files.items():
+        low = path.with_suffix(".int8.onnx")
+        if not low.exists():
+            subject = of_graph(path)
+            if not any(subject.convolution(group) for group in subject.groups):
+                continue
+            inputs = of_images(subject.graph, data.train, CALIBRATION, 0)
+            onnx.save(static_convolutions(subject, inputs).graph, low)
+        timed = measure_latency({"float": path, "low": low}, device)
+        if timed["low"].ratio.value < (1 - GAIN) * timed["float"].ratio.value:
+            found[name + LOW] = low
+    return found
+
+
 def front_of(run: Path) -> dict[str, Path]:
     """The files of a front."""
     return {path.stem: path for path in sorted((run / "models").glob("*.onnx"))}
@@ -204,6 +228,7 @@ def main() -> None:
     makers = {name: make for name, make in peers(data).items() if not options.peers or name in options.peers}
     twin = [MIRRORED] if "convnet" in makers else []
     rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in [*makers, *twin]}
+    rows |= {name + LOW: [] for name in makers}
     ahead: dict[str, list[float]] = {name: [] for name in ("convnet", USUAL) if name in makers}
     spans, spent = [], []
     for seed in range(options.seeds):
@@ -211,12 +236,13 @@ def main() -> None:
         spent.append(seconds)
         files = {name: trained(name, make, data, seconds, seed, options.folder) for name, make in makers.items()}
         own = {f"front {name}": path for name, path in front_of(run).items()}
+        files |= lowered(files, data, device)
         readings = read({**files, **own}, data, device)
         front = {name: readings[name] for name in own}
         spans.append(max(one["ms"] for one in front.values()) / min(one["ms"] for one in front.values()))
         if twin:
             readings[MIRRORED] = mirrored(files["convnet"], readings["convnet"], data, device)
-        for name in rows:
+        for name in rows.keys() & readings.keys():
             found = best(front, readings[name]["ms"] * 1.03)
             rows[name].append(
                 (readings[name]["ms"], readings[name]["test"], np.nan if found is None else found["test"])
@@ -235,8 +261,11 @@ def report(out: Any, options: argparse.Namespace, data: Dataset, rows: Any, ahea
     )
     table = Table(title, ("peer", "ms", "peer, test %", "front there, test %", "ahead, points"))
     for name, values in rows.items():
+        if not values:  # not faster in 8 bits
+            continue
         ms, peer, own = (np.array(column) for column in zip(*values, strict=True))
-        table.row(name, f"{ms.mean():.3f}", spread(peer), spread(own), spread(own - peer))
+        some = "" if len(values) == options.seeds else f" ({len(values)} seeds)"
+        table.row(name + some, f"{ms.mean():.3f}", spread(peer), spread(own), spread(own - peer))
     out.table(table)
     for name, points in ahead.items():
         out.say(
