@@ -13,7 +13,7 @@ from wb.core.architecture import Architecture
 from wb.core.measures.metrics import COSTS, METRICS, Metric
 from wb.core.measures.readings import Reading, scaled
 from wb.core.precision import precisions
-from wb.core.records import MIXERS, Operator, Part, dims, kind_of
+from wb.core.records import MIXERS, Operator, Part, dims, groups, kind_of
 from wb.core.system.files import write_text
 from wb.page import look, page
 from wb.search.fidelity.yardstick import TYPICAL
@@ -28,6 +28,7 @@ from wb.search.study.storage import public
 from wb.spaces.operators import width_of
 
 TEMPLATE = Path(__file__).parent / "report.html.jinja"
+BITS = {"w1": "1", "w2": "2", "int4": "4", "int8": "8", "fp32": "32"}
 
 
 def write_report(run: Run, output: Path | None = None) -> Path:
@@ -72,7 +73,8 @@ def render(contents: Contents, beside: Path) -> str:
         slots=_slots(contents),
         widest=_widest(contents.architectures.values()),
         low=any(set(precisions(a).values()) != {"fp32"} for a in contents.architectures.values()),
-        bits={"w1": "1", "w2": "2", "int4": "4", "int8": "8", "fp32": "32"},
+        kinds=_precisions,
+        bits=BITS,
         predictors=_predictors(contents),
         settings=_settings(contents),
         judgement=contents.record.judgement,
@@ -180,6 +182,14 @@ def _widths(part: Part) -> list[int]:
     return [getattr(part, name) for name in dims(type(part))]
 
 
+def _precisions(operator: Operator | None) -> list[tuple[str, str]]:
+    """What an operator's weights are kept in, `[("in int8, out fp32", "8 · 32")]`; empty where it has none with a precision."""
+    named = {} if operator is None else groups(type(operator))
+    kept = {ending.lstrip("."): str(getattr(operator, name)) for ending, (name, _) in named.items()}
+    title = ", ".join(f"{ending} {precision}".strip() for ending, precision in kept.items())
+    return [(title, " · ".join(BITS[precision] for precision in kept.values()))] if kept else []
+
+
 def _sizes(operator: Operator) -> list[str]:
     """The widths of a mixer, line by line: `4 × 16/8` where each of four heads has channels of its own; else with their names.
 
@@ -194,7 +204,8 @@ def _sizes(operator: Operator) -> list[str]:
             lines.append(f"{sizes[name]} × {'/'.join(str(sizes[inner]) for inner in within[name])}")
         elif dim.within is None:
             lines.append(f"{name} {sizes[name]}")
-    return lines or [f"{name} {value}" for name, value in operator if name != "kind"]
+    own = {"kind", *(name for name, _ in groups(type(operator)).values())}
+    return lines or [f"{name} {value}" for name, value in operator if name not in own]
 
 
 def _slots(contents: Contents) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.networks import hybrid
 from tests.pages import Page
 from wb.core.errors import BadArtefact
 from wb.core.precision import allowed, with_precisions
@@ -61,6 +62,16 @@ def test_networks_in_several_precisions_show_those_of_every_group(fabricate: Fab
     stems = [title for title in titles if title.startswith("stem ")]
     assert len(stems) == len(kept)
     assert all(title.endswith(", int8") for title in stems)
+
+
+def test_so_do_networks_of_convolutions(fabricate: Fabricate) -> None:
+    """Some of their operators read the stream with a convolution alone, and have one group."""
+    contents, maps = read(fabricate(trials=20)), hybrid()
+    low = with_precisions(maps, dict.fromkeys(allowed(maps), "int8"))
+    tags = Page(render(replace(contents, architectures=dict.fromkeys(contents.architectures, low)), Path())).tags
+    titles = [str(attributes["title"]) for _, attributes in tags if "title" in attributes]
+    every = [title for title in titles if "int8" in title and not title.startswith(("head", "stem"))]
+    assert len(every) == len(contents.architectures) * sum(len(list(block.parts())) for *_, block in maps.blocks())
 
 
 def test_the_files_of_a_network_are_linked_where_every_width_shows_them(fabricate: Fabricate) -> None:
