@@ -79,7 +79,7 @@ class Search:
         with self._sole("until it has trained the supernet"):
             stages = self._continued(ground) if resume else self._begun(ground, start)
             if stages.finished():
-                return self.run.read_front()
+                return self._there()
             supernet = stages.supernet()
             first = dict(zip(self.config.seed_texts, ground.seeds, strict=True))
             first |= regular_choices(ground.space, stages.config.trials, stages.config.limits)
@@ -88,10 +88,16 @@ class Search:
         with self._sole("until it has written the front"):
             stages.read_again()
             if stages.finished():
-                return self.run.read_front()
+                return self._there()
             points = stages.finish(supernet, seconds)
             write_report(self.run)
         return points
+
+    def _there(self) -> list[FrontPoint]:
+        """The front of a finished run, whose page may be missing where the last command was ended just before it."""
+        if not self.run.report_path.exists():
+            write_report(self.run)
+        return self.run.read_front()
 
     def assist(self) -> None:
         """Only evaluates candidates, together with other processes; the run has its supernet already.

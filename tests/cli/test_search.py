@@ -284,6 +284,9 @@ def test_a_search_that_is_given_a_time_keeps_its_plan(tmp_path: Path, monkeypatc
     assert told.split(" of the supernet")[0] == record.plan.text().split(" of the supernet")[0]
     again = wb("search", "--resume", tmp_path / "run", "--dry-run", "--json")
     assert "the front is there" in again.stdout
+    run.report_path.unlink()  # as if it had been ended just before it wrote it
+    again = wb("search", "--resume", run.folder)
+    assert run.report_path.exists(), again.output
     run.front_path.unlink()
     again = wb("search", "--resume", run.folder)
     assert again.exit_code == 0, again.output
