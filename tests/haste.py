@@ -16,14 +16,22 @@ Attributes = Mapping[tuple[object, str], object]  # of modules and classes, with
 
 
 def timing() -> Attributes:
-    """Latencies are read in the fewest batches, however wide their intervals are, for no test asks how long something takes."""
-    from wb.export.timing import clock, measure
+    """Latencies are read in the fewest batches, however wide their intervals are, for no test asks how long something takes.
+
+    Memory is read in one process.
+    """
+    from wb.export.timing import clock, footprint, measure
 
     def wide(timing: measure._Timing, _: float) -> list[str]:
         return [name for name in timing.names if len(timing.pairs.get(name, ())) < measure.FEWEST]
 
     one_round = 0.001
-    return {(measure, "BATCH_S"): one_round, (measure._Timing, "wide"): wide, (clock, "SAMPLE_S"): 0.0004}
+    return {
+        (measure, "BATCH_S"): one_round,
+        (measure._Timing, "wide"): wide,
+        (clock, "SAMPLE_S"): 0.0004,
+        (footprint, "PROCESSES"): 1,
+    }
 
 
 def searching() -> Attributes:

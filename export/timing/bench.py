@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device, example_inputs, of_run, providers, said, why_not_loaded
 from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
 from wb.hardware.remote.link import DeviceLost, Refused
-from wb.hardware.remote.runner import REFERENCE, alternate
+from wb.hardware.remote.runner import REFERENCE, alternate, apart
 
 LARGEST = 1 << 28  # numbers of an input
 ATTEMPTS = 3  # at a batch, where the channel is lost each time
@@ -49,6 +50,9 @@ class Bench(Protocol):
     def run(self, order: Sequence[str]) -> list[Sample]:
         """Samples of the graphs in `order`, each between two of the reference: 2 n + 1 of them."""
 
+    def apart(self, name: str, script: str) -> str:
+        """What `script` prints in a process of its own with a graph's file and inputs (`wb.hardware.remote.runner.apart`)."""
+
 
 def bench_of(
     graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
@@ -63,6 +67,7 @@ class Here:
     def __init__(
         self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
     ) -> None:
+        self._device = device
         self.probes = {name: Probe(graph, device, batch, seed, tokens) for name, graph in graphs.items()}
         self.notes = {name: probe.note for name, probe in self.probes.items()}
         self.cost_s = {name: probe.cost_s for name, probe in self.probes.items()}
@@ -72,6 +77,16 @@ class Here:
         """As `Bench.run`."""
         taken = alternate(self.probes, order)
         return [self.probes[REFERENCE].judge(*one) for one in taken]
+
+    def apart(self, name: str, script: str) -> str:
+        """As `Bench.apart`."""
+        probe = self.probes[name]
+        content = probe.graph if isinstance(probe.graph, bytes) else str(probe.graph.absolute())
+        options = {"threads": self._device.threads, "provider": providers()[self._device.name]}
+        try:
+            return apart(script, content, probe.inputs, options, LOAD_S)
+        except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+            raise BadArtefact(f"a graph fails in a process of its own ({said(error)})") from error
 
 
 class There:
@@ -116,6 +131,23 @@ class There:
             return self._persistently(batch)
         except Refused as error:
             raise BadArtefact(f"{self._device.address} fails while it runs the graphs ({said(error)})") from error
+
+    def apart(self, name: str, script: str) -> str:
+        """As `Bench.apart`."""
+        sha = hashlib.sha256(self._contents[name]).hexdigest()
+
+        def ask() -> str:
+            if self._link.loaded is not self:
+                self._load()
+            found = self._link.ask("apart", script.encode(), seconds=LOAD_S + 10, sha=sha, name=name, limit_s=LOAD_S)
+            return checked(_Said, found, self._link).said
+
+        try:
+            return self._persistently(ask)
+        except Refused as error:
+            raise BadArtefact(
+                f"{self._device.address} fails on a graph in a process of its own ({said(error)})"
+            ) from error
 
     def _persistently(self, work: Callable[[], T]) -> T:
         """Does `work`; where the channel is lost, once more, on everything loaded anew."""
@@ -204,6 +236,10 @@ class _Loaded(BaseModel):
 
 class _Ready(BaseModel):
     cost_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+
+class _Said(BaseModel):
+    said: str
 
 
 class _Batch(BaseModel):

@@ -61,6 +61,11 @@ class Probe(Timed):
         super().__init__(make, SAMPLE_S)
 
     @property
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """What it is run on."""
+        return dict(self._inputs)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the graph's first input; () if it has no inputs."""
         return next((value.shape for value in self._inputs.values()), ())

@@ -17,7 +17,9 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +84,34 @@ def alternate(probes: Mapping[str, Timed], order: Sequence[str]) -> list[tuple[f
     for name in order:
         samples += [probes[name].take(), probes[REFERENCE].take()]
     return samples
+
+
+def apart(
+    script: str, graph: bytes | str, inputs: Mapping[str, Any], options: Mapping[str, Any], seconds: float
+) -> str:
+    """What a script prints in a process of its own, which is given the files of a graph and of its inputs; these are gone then.
+
+    A graph in memory is written to a file first, which then is gone too.
+
+    Raises:
+        RuntimeError: it fails; with what it said last.
+        TimeoutExpired: it takes longer.
+    """
+    import numpy
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, name) for name in ("graph.onnx", "inputs.npz")]
+        if isinstance(graph, str):  # whose weights may lie beside it
+            paths[0] = graph
+        else:
+            with open(paths[0], "wb") as file:
+                file.write(graph)
+        numpy.savez(paths[1], **inputs)
+        argv = [sys.executable, "-c", script, *paths, str(options["threads"]), options["provider"]]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
+    return done.stdout
 
 
 def hello() -> dict[str, Any]:
@@ -233,6 +263,11 @@ class Runner:
             "providers": loaded.get_providers(),
             "seconds": time.perf_counter() - start,
         }
+
+    def on_apart(self, request: Mapping[str, Any], raw: bytes) -> dict[str, Any]:
+        """What a script, which is sent along, prints of a graph that is loaded and fed."""
+        graph, inputs = self.files[request["sha"]], self.inputs[request["name"]]
+        return {"said": apart(raw.decode(), graph, inputs, self.options, request["limit_s"])}
 
     def _session(self, sha: str) -> Any:
         return load(self.files[sha], self.options["threads"], self.options["provider"])

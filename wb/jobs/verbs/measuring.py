@@ -18,6 +18,7 @@ from wb.export.foreign.opening import file_size, open_graph
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import export, read_architecture
 from wb.export.score import examined
+from wb.export.timing.footprint import footprint
 from wb.export.timing.measure import measure_latency
 from wb.foreign.reading import load
 from wb.hardware.device import Device, of_run, parse_device
@@ -89,6 +90,11 @@ class Measuring(MeasureConfig):
             )
             latency = timed[file.name]
             readings |= {"latency": latency.reading, "latency / reference": latency.ratio}
+            readings |= _throughput(latency.reading, self.batch)
+            progress("loading it in other processes", 0, 0)
+            taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
+            readings |= taken.readings
+            missing = {**missing, **taken.missing}
             if choice.spec is not None:
                 progress("scoring", 0, 0)
                 name = f"accuracy ({dataset.name}, {self.split})"
@@ -126,6 +132,15 @@ def _timed(architecture: Architecture | None, tokens: int) -> Architecture | Non
     if tokens > longest:
         raise BadOption(f"--tokens {tokens} is longer than the network reads; give at most {longest}")
     return architecture.model_copy(update={"input": architecture.input.model_copy(update={"tokens": tokens})})
+
+
+def _throughput(latency: Reading, batch: int) -> dict[str, Reading]:
+    """How many examples a second a batch of several is; of one it is the latency again."""
+    if batch == 1:
+        return {}
+    low, high = latency.interval or (latency.value, latency.value)
+    found = {"value": 1000 * batch / latency.value, "interval": (1000 * batch / high, 1000 * batch / low)}
+    return {"throughput": latency.model_copy(update={**found, "unit": "examples/s"})}
 
 
 def _counted(

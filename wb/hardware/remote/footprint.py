@@ -1,0 +1,99 @@
+"""Says what a graph takes in a process of its own: memory, and the time until it is loaded; needs onnxruntime and numpy only.
+
+It is sent to a device as text, and started there with the graph's file, a file of its inputs, the number of threads, and the
+provider; it prints one line of JSON. Bytes are 0 where the kernel does not say them.
+
+The runtime's peak is in loading, where it holds the file, what it reads from it, and what it makes of that.
+"""
+
+import sys
+
+sys.path[:] = filter(None, sys.path)  # what lies in the folder where it is started is none of its imports
+
+import gc  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import time  # noqa: E402
+
+import numpy  # noqa: E402
+import onnxruntime  # noqa: E402
+
+RUNS = 5
+# The graph of one Identity (operator set 13): its session makes what the runtime keeps for all sessions.
+SMALLEST = bytes.fromhex(
+    "080812003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a017912"
+    "0a0a08080112040a02080142040a00100d"
+)
+
+
+def status(field: str) -> int:
+    """Bytes of a line `VmRSS: 123 kB` of this process; 0 where there is none."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as lines:
+            return next((1024 * int(line.split()[1]) for line in lines if line.startswith(field + ":")), 0)
+    except OSError:
+        return 0
+
+
+def from_now_on() -> bool:
+    """Whether the kernel forgets the highest memory so far."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def forgotten(path: str) -> bool:
+    """Whether the kernel was told to read the file anew."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True
+
+
+def main(graph: str, inputs: str, threads: str, provider: str) -> None:
+    """Prints bytes, before, at most while it loads and at most until it has run, and seconds, of loading and of the first run."""
+    with numpy.load(inputs, allow_pickle=False) as stored:
+        feed = {name: stored[name] for name in stored.files}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = int(threads), 1
+    options.log_severity_level = 4
+
+    def loaded(what: "str | bytes") -> "tuple[onnxruntime.InferenceSession, float]":
+        start = time.perf_counter()
+        session = onnxruntime.InferenceSession(what, options, providers=[provider], enable_fallback=0)
+        return session, time.perf_counter() - start
+
+    smallest, _ = loaded(SMALLEST)
+    smallest.run(None, {"x": numpy.zeros(1, numpy.float32)})
+    cold = forgotten(graph)
+    gc.collect()
+    before, known = status("VmRSS"), from_now_on()
+    session, first = loaded(graph)
+    loading = status("VmHWM")
+    outputs = [output.name for output in session.get_outputs()]
+    start = time.perf_counter()
+    session.run(outputs, feed)
+    run = time.perf_counter() - start
+    for _ in range(RUNS):
+        session.run(outputs, feed)
+    whole = status("VmHWM")
+    del session
+    _, again = loaded(graph)
+    bytes_ = {"before": before, "loading": loading, "whole": whole} if known else {}
+    sys.stdout.write(
+        json.dumps({"cold_s": first if cold else None, "warm_s": again, "first_run_s": run, "bytes": bytes_})
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
