@@ -14,18 +14,18 @@ from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs
 from wb.search.planning.seconds import Costs, Size
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
-# A network is worth most of what it is trained alone.
-SUPERNET, SEARCH, RUNGS, FINALISTS = 0.10, 0.09, 0.06, 0.75
+# A network is worth most of what it is trained alone, and what the supernet says of it is little more than what its work says.
+SUPERNET, SEARCH, RUNGS, FINALISTS = 0.07, 0.08, 0.05, 0.80
 # Epochs, but no more steps, that a finalist should get before there are more finalists, and that the largest should get, which
 # teaches the others. On photographs residual blocks of 17 MMAC gain 1.5 points by each doubling from 40 to 160 epochs, and small
-# networks 2 to 3 by a good teacher (docs/results.md, `photographs animals`): so half the time is for one.
+# networks 2 to 3 by a good teacher (docs/results.md, `photographs animals`): so most of the time is for one.
 TUNED, TUNED_STEPS = 45, 2_400
 FIRST_TUNED, FIRST_STEPS = 100, 4_000
 TUNED_MOST = 300  # epochs, beyond which the small finalists leave the time to the largest
 # Epochs, however many steps these are: of Fashion-MNIST 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10 (one seed).
 TUNED_LEAST = 5
 # Of the time of finalists, what the largest takes: networks that would not get the epochs it should are left out.
-DEAREST = 0.5
+DEAREST = 0.6
 # Times that: what work costs is guessed from few networks here, and decided by steps of their own once finalists are chosen.
 GUESSED = 1.5
 LIGHTEST = 2  # times what the smallest network takes is never too much
@@ -110,7 +110,9 @@ class TimePlan(Frozen):
 
     @property
     def _each(self) -> str:
-        return "in the mean, the largest half of the time" if self.first and not self.settled else "each"
+        return (
+            f"in the mean, the largest {100 * DEAREST:.0f} % of the time" if self.first and not self.settled else "each"
+        )
 
     @property
     def _seen(self) -> str:

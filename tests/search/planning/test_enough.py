@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.search.planning.test_shares import fake, plan
 from wb.search.planning.enough import ANSWER, enough, epochs_left
 from wb.search.planning.seconds import Size
-from wb.search.planning.shares import READ, TUNED_MOST, TimePlan
+from wb.search.planning.shares import DEAREST, READ, TUNED_MOST, TimePlan
 
 PLAN = plan(600, fake(0.004), Size(100, 100, 110))
 
@@ -46,10 +46,10 @@ def test_finalists_that_were_asked_for_stay() -> None:
     assert 0 < PLAN.enough < PLAN.finetune
 
 
-def test_the_largest_has_half_of_the_time_and_what_others_do_not_need() -> None:
+def test_the_largest_has_most_of_the_time_and_what_others_do_not_need() -> None:
     assert epochs_left(2.0, [], 100) == (50, 50)
     assert epochs_left(2.0, [], 0) == (1, 1)
-    assert epochs_left(2.0, [3.2], 400) == (100, 50)  # 3.2 + 0.8 for its answers
+    assert epochs_left(2.0, [3.2], 400) == (200 * DEAREST, 100 * (1 - DEAREST))  # 3.2 + 0.8 for its answers
     assert epochs_left(2.0, [0.2], 3000) == ((3000 - TUNED_MOST) // 2, TUNED_MOST)
     assert epochs_left(40.0, [1.0], 1000) == (17, 17), "others that learn longer than their teacher gain little"
 
@@ -63,7 +63,7 @@ def test_where_there_are_few_candidates_the_plan_still_wants_more() -> None:
 
 def test_who_would_take_most_of_the_time_gives_way_where_there_are_others() -> None:
     asked = PLAN.model_copy(update={"finalists": 3, "enough": 20, "fewest": 3, "first": 20})
-    each = [1.0, 40.0, 1.0, 30.0, 2.0, *[3.0] * 4]
+    each = [1.0, 40.0, 1.0, 31.0, 2.0, *[3.0] * 4]
     found, largest, _, dear = enough(asked, 1000, first, each.__getitem__, like(each))
     assert (list(found), largest, sorted(dear)) == ([0, 2, 4], 4, [1, 3])
     assert first(3, dear) == found  # so that a resumed search has the same ones

@@ -198,7 +198,7 @@ def test_trials_end_when_the_rest_of_the_time_is_needed() -> None:
     share = (600 - late) / (600 - before)
     assert not found.late(late, 0.99 * share * found.predicted["search"])
     assert found.late(late, 1.01 * share * (600 - before - after))
-    assert found.model_copy(update={"settled": True}).late(late, found.predicted["search"] - 90)
+    assert found.model_copy(update={"settled": True}).late(late, 0.0)
     assert found.late(600, 0.0)
 
 
@@ -206,7 +206,7 @@ def test_a_plan_is_told_in_a_sentence_and_kept() -> None:
     found = plan(600, fake(0.004), Size(100, 100, 110))
     assert f"10 min planned: {found.epochs} epochs of the supernet " in found.text()
     assert (
-        f"{found.finalists} finalists, {found.finetune} epochs in the mean, the largest half of the time"
+        f"{found.finalists} finalists, {found.finetune} epochs in the mean, the largest 60 % of the time"
         in found.text()
     )
     assert "2 epochs each" in plan(600, fake(0.004), Size(100, 100, 110), finetune=2).text()
