@@ -22,13 +22,13 @@ def timing() -> Attributes:
     """
     from wb.export.timing import clock, footprint, measure
 
-    def wide(timing: measure._Timing, _: float) -> list[str]:
+    def wide(timing: measure.Timing, _: float) -> list[str]:
         return [name for name in timing.names if len(timing.pairs.get(name, ())) < measure.FEWEST]
 
     one_round = 0.001
     return {
         (measure, "BATCH_S"): one_round,
-        (measure._Timing, "wide"): wide,
+        (measure.Timing, "wide"): wide,
         (clock, "SAMPLE_S"): 0.0004,
         (footprint, "PROCESSES"): 1,
     }

@@ -165,7 +165,7 @@ def product(ratio: Centre, reference: Centre) -> Centre:
 
 
 @dataclass
-class _Timing:
+class Timing:
     """The samples of all graphs so far, by batch."""
 
     names: Sequence[str]
@@ -251,7 +251,7 @@ def measure_latency(
     start = time.perf_counter()
     with quiet(device):
         bench = bench_of(graphs, device, batch, seed, tokens)
-        timing = _Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace)
+        timing = Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace)
         todo = list(graphs)
         while todo:
             timing.batch(todo)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wb.core.architecture import Architecture
 from wb.core.commands.option import Cli, option_of
 from wb.core.errors import BadOption
 from wb.core.records import Frozen
+from wb.core.system.durations import parse_duration
 from wb.data.spec import with_columns
 from wb.training.recipes.recipe import RecipeOptions
 
@@ -194,6 +195,17 @@ class MeasureConfig(Columns):
         Cli(default="the model's, which 95 % of its training texts do not exceed, a multiple of 8"),
     ] = None
     cap: Annotated[float, Field(ge=0.1, description="Seconds after which timing stops, narrow enough or not.")] = 10.0
+    sustained: Annotated[
+        str | None,
+        Field(description="Also run it for so long, e.g. 5min, and compare the last fifth with the first."),
+    ] = None
     device: DeviceName = "cpu"
     threads: Threads = 1
     seed: Seed = 0
+
+    @field_validator("sustained")
+    @classmethod
+    def _a_time(cls, given: str | None) -> str | None:
+        if given is not None:
+            parse_duration(given)
+        return given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.measures.readings import Reading
+from wb.core.system.durations import parse_duration
 from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.data.preparation import Preparation
@@ -20,6 +22,7 @@ from wb.export.graph import export, read_architecture
 from wb.export.score import examined
 from wb.export.timing.footprint import footprint
 from wb.export.timing.measure import measure_latency
+from wb.export.timing.sustained import sustained_latency
 from wb.foreign.reading import load
 from wb.hardware.device import Device, of_run, parse_device
 from wb.jobs.calls.shown import Shown, Table, readings_table
@@ -91,6 +94,7 @@ class Measuring(MeasureConfig):
             latency = timed[file.name]
             readings |= {"latency": latency.reading, "latency / reference": latency.ratio}
             readings |= _throughput(latency.reading, self.batch)
+            readings |= self._sustained(graph, device, progress)
             progress("loading it in other processes", 0, 0)
             taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
             readings |= taken.readings
@@ -100,6 +104,21 @@ class Measuring(MeasureConfig):
                 name = f"accuracy ({dataset.name}, {self.split})"
                 readings[name] = _accuracy(graph, dataset, self.split, device, notes, own=architecture is not None)
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
+
+    def _sustained(self, graph: Path, device: Device, progress: Progress) -> dict[str, Reading]:
+        """The latency under load that lasts, if it is asked for."""
+        if self.sustained is None:
+            return {}
+        seconds = parse_duration(self.sustained)
+        return sustained_latency(
+            graph,
+            device,
+            seconds,
+            batch=self.batch,
+            seed=self.seed,
+            tokens=self.tokens,
+            progress=lambda over: progress("running it all the time", int(over), math.ceil(seconds)),
+        )
 
 
 def _chosen(file: Path, how: Measuring, say: Say) -> Choice:
