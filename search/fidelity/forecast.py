@@ -68,11 +68,15 @@ def predicted(work: Floats, readings: Sequence[Floats]) -> Floats:
 def chosen(config: SearchConfig, trials: Sequence[FrozenTrial], climbed: Climbed) -> dict[int, FrozenTrial]:
     """The finalists by trial number, once all rungs are climbed.
 
+    Without rungs what they inherited decides, but not in a search that was given a time: in a short one the supernet has few
+    epochs, which say little, and the forecast also knows that larger networks gain more.
+
     Raises:
         BudgetMissed: no evaluated candidate is within the budget.
     """
     known = {rung.epochs: climbed[rung.epochs] for rung in config.halving if climbed.get(rung.epochs)}
-    qualities = forecast(trials, config.metrics, known) if known else None
+    brief = config.time is not None and config.finetune > 0 and any(metric.quality for metric in config.metrics)
+    qualities = forecast(trials, config.metrics, known) if known or brief else None
     return choose(trials, config.metrics, config.limits, finalists(config), qualities, config.requirements)
 
 

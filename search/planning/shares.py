@@ -26,8 +26,9 @@ TUNED_MOST = 300  # epochs, beyond which the small finalists leave the time to t
 TUNED_LEAST = 5
 # Of the time of finalists, what the largest takes: networks that would not get the epochs it should are left out.
 DEAREST = 0.6
-# Times that: what work costs is guessed from few networks here, and decided by steps of their own once finalists are chosen.
-GUESSED = 1.5
+# Networks that would not even get this share of the epochs that the largest should get are not searched at all. What work
+# costs is only guessed here; steps of their own decide once finalists are chosen.
+LEAST_FIRST = 0.25
 LIGHTEST = 2  # times what the smallest network takes is never too much
 # Of large data few epochs fit: then there are only as many finalists as get `FEW` epochs, but at least `FINALISTS_FEW`.
 FEW = 10
@@ -62,7 +63,7 @@ class TimePlan(Frozen):
     part: float = 1.0  # of the training images that the supernet and the rungs see
     enough: int = 0  # epochs: where finalists would get fewer, there are fewer finalists
     fewest: int = 1  # finalists in any case
-    first: int = 0  # epochs that the largest should get, or there is another in its place
+    first: int = 0  # epochs that the largest should get, or another may be better in its place
     longer: Mapping[int, int] = {}  # candidates that get other epochs than all finalists, once that is settled
     dear: tuple[int, ...] = ()  # candidates that would take too much of the time as finalists, once that is settled
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
@@ -227,7 +228,8 @@ def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) 
         return None, costs.up_to(min(own))
     if config.seeds or any(one.metric.name == "macs" for one in config.requirements):
         return None, costs
-    step = max(LIGHTEST * costs.light, GUESSED * DEAREST * FINALISTS * seconds / (size.whole * _first(config, size)))
+    least = max(TUNED_LEAST, LEAST_FIRST * _first(config, size))
+    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (size.whole * least))
     heaviest = costs.reached(step)
     return heaviest, costs if heaviest is None else costs.up_to(heaviest)
 

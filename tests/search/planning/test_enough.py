@@ -40,6 +40,17 @@ def test_finalists_are_left_out_until_the_rest_has_enough_epochs(
     assert min(epochs) == 1 or room - each[largest] <= trained <= room
 
 
+def test_of_large_networks_for_few_epochs_and_small_ones_for_many_the_better_ones_are_taken() -> None:
+    """Twice the work is worth more than twice the epochs, unless it costs much more time."""
+    asked = PLAN.model_copy(update={"finalists": 2, "fewest": 2, "first": 100})
+    work = [8e6, 4e6, 2e6, *[1e6] * 6]
+    alike = [16.0, 8.0, 4.0, *[2.0] * 6]  # seconds that go with work: 37, 74, 148 epochs
+    assert enough(asked, 600, first, alike.__getitem__, work.__getitem__).largest == 0
+    dear = [16.0, 3.0, *alike[2:]]
+    found = enough(asked, 600, first, dear.__getitem__, work.__getitem__)
+    assert (found.largest, sorted(found.dear)) == (1, [0])
+
+
 def test_finalists_that_were_asked_for_stay() -> None:
     asked = plan(600, fake(0.004), Size(100, 100, 110), finalists=7)
     assert (asked.fewest, PLAN.fewest) == (7, 3)
@@ -64,10 +75,15 @@ def test_where_there_are_few_candidates_the_plan_still_wants_more() -> None:
 def test_who_would_take_most_of_the_time_gives_way_where_there_are_others() -> None:
     asked = PLAN.model_copy(update={"finalists": 3, "enough": 20, "fewest": 3, "first": 20})
     each = [1.0, 40.0, 1.0, 31.0, 2.0, *[3.0] * 4]
-    found, largest, _, dear = enough(asked, 1000, first, each.__getitem__, like(each))
+
+    def alike(number: int) -> float:
+        """They take their time for little more work."""
+        return 1e6 + each[number]
+
+    found, largest, _, dear = enough(asked, 1000, first, each.__getitem__, alike)
     assert (list(found), largest, sorted(dear)) == ([0, 2, 4], 4, [1, 3])
     assert first(3, dear) == found  # so that a resumed search has the same ones
-    kept = enough(asked, 1000, first, each.__getitem__, like(each)).settled(asked, 3)
+    kept = enough(asked, 1000, first, each.__getitem__, alike).settled(asked, 3)
     assert (kept.finalists, kept.dear, kept.settled) == (3, (1, 3), True)
     assert (kept.epochs_of(4), kept.epochs_of(0)) == (kept.longer[4], kept.finetune)
     assert TimePlan.model_validate_json(kept.model_dump_json()) == kept

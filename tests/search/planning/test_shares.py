@@ -23,7 +23,7 @@ from wb.search.planning.shares import (
     FINALISTS_LEAST,
     FIRST_STEPS,
     FIRST_TUNED,
-    GUESSED,
+    LEAST_FIRST,
     LIGHTEST,
     PART_STEPS,
     SUPERNET,
@@ -119,15 +119,15 @@ def test_networks_that_would_take_most_of_the_time_are_left_out(seconds: float, 
     except BadOption:  # too short
         return
     largest = 6 * step if found.heaviest is None else step + 5 * step * found.heaviest / 5e6
-    epochs = min(FIRST_TUNED, max(TUNED_LEAST, FIRST_STEPS // steps))
+    epochs = max(TUNED_LEAST, LEAST_FIRST * min(FIRST_TUNED, max(TUNED_LEAST, FIRST_STEPS // steps)))
     room = FINALISTS * (seconds - 20)
-    assert largest * steps * epochs <= max(GUESSED * DEAREST * room, LIGHTEST * step * steps * epochs) * 1.001
+    assert largest * steps * epochs <= max(DEAREST * room, LIGHTEST * step * steps * epochs) * 1.001
     if found.heaviest is None:
         assert found == plan(seconds, costs.model_copy(update={"macs": 0.0}), size).model_copy(update={"costs": costs})
 
 
 def test_a_budget_that_was_given_stays() -> None:
-    costs = fake(0.004).model_copy(update={"light": 0.004, "heavy": 0.16, "macs": 2e7})
+    costs = fake(0.004).model_copy(update={"light": 0.004, "heavy": 0.8, "macs": 2e7})
     found = plan(600, costs, Size(100, 100, 110))
     assert found.heaviest is not None
     assert 0 < found.heaviest < 2e7
