@@ -145,8 +145,8 @@ class Finish:
             self.progress("exporting the finalists with mirror images", 0, len(made))
             flipped = [number for number, one in made.items() if self.recipe(one.architecture).flip != "off"]
             made.update([*mirroring(made, flipped, self.most)])
-        if self.low:
-            of = sum(one.architecture.has_maps for one in made.values())
+        of = sum(one.architecture.has_maps for one in made.values())
+        if self.low and of:
             found = lowering(made, self.most, self.data, self.device, self.seed, alone=self.alone, say=self.say)
             self.progress("exporting the finalists in 8 bits", 0, of)
             for done, (number, one) in enumerate(found, start=1):
