@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from wb import __version__
 from wb.cli.analyzing.analyze import app as analyze
 from wb.cli.device.device import app as device
+from wb.cli.folding.fold import app as fold
 from wb.cli.frame.errors import end_like_interrupted, tell
 from wb.cli.frame.notes import listen
 from wb.cli.frame.options import Command
@@ -72,6 +73,7 @@ for command in (search, train, fuse, quantize, binarize, export, bundle, *LOOKIN
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")
+app.add_typer(fold, name="fold")
 app.add_typer(analyze, name="analyze")
 app.add_typer(device, name="device")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from wb.api._compressing import binarize, prune, quantize
 from wb.api._files import bundle, data, export, load
+from wb.api._folding import fold_norms
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
 from wb.api._looking import diff, measure, predict
@@ -32,6 +33,7 @@ __all__ = [
     "diff",
     "export",
     "export_to",
+    "fold_norms",
     "fuse",
     "import_checkpoint",
     "load",
