@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wb.compress.convert.mixers import started
 from wb.compress.nvit.bases import rebased
 from wb.core.errors import BadArtefact
 from wb.core.system.files import replacing
@@ -29,7 +30,7 @@ from wb.models.network import skeleton
 from wb.models.walk import Sublayer
 from wb.search.alternatives.combined import Alternative, combined
 from wb.search.alternatives.fit import Writer
-from wb.search.alternatives.mixers import STEPS, narrowed, others, started
+from wb.search.alternatives.mixers import STEPS, narrowed, others
 from wb.search.alternatives.observed import given, observed, rows_of
 from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_of, sizes, unit_of
 from wb.training.refit.distil import Pairs, distilled

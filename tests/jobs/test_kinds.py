@@ -39,6 +39,8 @@ COMMANDS: Mapping[str, set[Kind]] = {
     "prune depth {} -o OUT.pt": M,
     "prune depgraph x:y -o OUT.onnx --budget macs=0.5x --weights {}": {"weights", "model", "torch"},
     "binarize {} -o OUT.pt": M,
+    "convert {} -o OUT.pt --norm repbn": M,
+    "fold norms {} -o OUT.pt": M,
     "quantize {} -o OUT.onnx": {*M, "onnx"},
     "quantize -o OUT.onnx --calibration {}": {"pictures", "folder", "arrays"},
     "fuse {} {} -o OUT.pt": M,

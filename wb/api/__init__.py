@@ -11,7 +11,7 @@ shows. On a terminal and in a notebook, a bar on stderr shows what is being done
 
 from __future__ import annotations
 
-from wb.api._compressing import binarize, prune, quantize
+from wb.api._compressing import binarize, convert, prune, quantize
 from wb.api._files import bundle, data, export, load
 from wb.api._folding import fold_norms
 from wb.api._foreign import export_to, import_checkpoint
@@ -29,6 +29,7 @@ __all__ = [
     "Result",
     "binarize",
     "bundle",
+    "convert",
     "data",
     "diff",
     "export",

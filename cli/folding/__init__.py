@@ -1,1 +1,0 @@
-"""`wb fold`: what a network can take into its linear maps, one file per subject."""
