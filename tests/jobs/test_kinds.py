@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, set[Kind]] = {
     "binarize {} -o OUT.pt": M,
     "convert {} -o OUT.pt --norm repbn": M,
     "fold norms {} -o OUT.pt": M,
+    "grow {} --to MODEL -o OUT.pt": M,
     "quantize {} -o OUT.onnx": {*M, "onnx"},
     "quantize -o OUT.onnx --calibration {}": {"pictures", "folder", "arrays"},
     "fuse {} {} -o OUT.pt": M,

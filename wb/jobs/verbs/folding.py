@@ -81,10 +81,10 @@ def fold_file(model: Path, out: Path, *, force: bool) -> Folded:
     parity = export(found, files[0], force=force)
     save(found, out, force=force)
     counts = count_parameters(given.architecture), count_parameters(found.architecture)
-    return Folded(found, files, folded, kept, counts, _difference(given, found), parity)
+    return Folded(found, files, folded, kept, counts, difference(given, found), parity)
 
 
-def _difference(given: Model, found: Model) -> Reading:
+def difference(given: Model, found: Model) -> Reading:
     """The largest difference between logits of two models, in float32 as networks are run."""
     feed = made_up(given.architecture.input.specs(), COMPARED)
     with torch.no_grad():
