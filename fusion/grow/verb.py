@@ -11,10 +11,8 @@ from wb.core.measures.readings import Reading
 from wb.export.graph import export
 from wb.foreign.reading import load
 from wb.fusion.grow.grow import Grow, Report
-from wb.jobs.frame.output import MODELS, check_ending, check_free
 from wb.jobs.inputs import read_architecture
-from wb.jobs.kinds import need_model
-from wb.jobs.verbs.folding import difference
+from wb.jobs.verbs.folding import difference, places
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, save
 from wb.models.passes.base import apply
@@ -73,11 +71,7 @@ def grow_file(
         BadOption: a target that is not larger or differs in more than sizes, or an output that is no name for a model or exists.
         Unsupported: a width that cannot be grown to without changing the function.
     """
-    need_model(model)
-    check_ending(out, MODELS)
-    files = (out.with_suffix(".onnx"), out)
-    for path in files:
-        check_free(path, force=force)
+    files = places(model, out, force=force)
     given = load(model)
     found = apply(Grow(read_architecture(to), seed, report), given)
     parity = export(found, files[0], force=force)

@@ -97,6 +97,8 @@ def test_the_command_leaves_a_model_and_its_graph(tmp_path: Path) -> None:
     refused = wb("fold", "norms", out, "-o", tmp_path / "c.safetensors")
     assert refused.exit_code == 2
     assert "no batch norm to fold" in " ".join(refused.stderr.split())
+    onto = wb("fold", "norms", given, "-o", given, "--force")
+    assert "is the model that is given; choose another name" in " ".join(onto.stderr.split())
     assert "exists already" in " ".join(wb("fold", "norms", given, "-o", out).stderr.split())
     assert (
         "3 norms folded: s0.b0.mixer, s0.b0.ffn, head" in succeeded("fold", "norms", given, "-o", out, "--force").stdout

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from wb.core.errors import BadOption
 from wb.core.measures.readings import Reading
+from wb.core.system.files import absolute
 from wb.export.graph import export
 from wb.foreign.reading import load
 from wb.jobs.frame.output import MODELS, check_ending, check_free
@@ -70,11 +72,7 @@ def fold_file(model: Path, out: Path, *, force: bool) -> Folded:
         BadOption: there is no norm to fold, or an output that is no name for a model, that is `model` or that exists already.
         ExportDiffers: the graph does not compute what the model does.
     """
-    need_model(model)
-    check_ending(out, MODELS)
-    files = (out.with_suffix(".onnx"), out)
-    for path in files:
-        check_free(path, force=force)
+    files = places(model, out, force=force)
     given = load(model)
     folded, kept = foldings(given.architecture)
     found = apply(FoldNorms(), given)
@@ -82,6 +80,23 @@ def fold_file(model: Path, out: Path, *, force: bool) -> Folded:
     save(found, out, force=force)
     counts = count_parameters(given.architecture), count_parameters(found.architecture)
     return Folded(found, files, folded, kept, counts, difference(given, found), parity)
+
+
+def places(model: Path, out: Path, *, force: bool) -> tuple[Path, Path]:
+    """The graph and the model file to write, checked before any work.
+
+    Raises:
+        BadArtefact: `model` is no model file.
+        BadOption: `out` is no name for a model, or `model`; or a file is in the way.
+    """
+    need_model(model)
+    check_ending(out, MODELS)
+    if absolute(out) == absolute(model):
+        raise BadOption(f"{out} is the model that is given; choose another name")
+    files = (out.with_suffix(".onnx"), out)
+    for path in files:
+        check_free(path, force=force)
+    return files
 
 
 def difference(given: Model, found: Model) -> Reading:
