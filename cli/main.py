@@ -17,6 +17,9 @@ from typer.exceptions import TyperException
 
 from wb import __version__
 from wb.cli.analyzing.analyze import app as analyze
+from wb.cli.converting.convert import convert
+from wb.cli.converting.fold import app as fold
+from wb.cli.converting.grow import grow
 from wb.cli.device.device import app as device
 from wb.cli.frame.errors import end_like_interrupted, tell
 from wb.cli.frame.notes import listen
@@ -68,10 +71,11 @@ app = typer.Typer(
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
 LOOKING = (runs, report, show, diff, data, predict, measure, spaces, ops, doctor)
-for command in (search, train, fuse, quantize, binarize, export, bundle, *LOOKING):
+for command in (search, train, fuse, quantize, binarize, convert, grow, export, bundle, *LOOKING):
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")
+app.add_typer(fold, name="fold")
 app.add_typer(analyze, name="analyze")
 app.add_typer(device, name="device")
 

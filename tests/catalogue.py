@@ -6,7 +6,8 @@ So is a new setting: a switch of a record, or a choice between words, has an arc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, get_args
+from random import Random
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from tests.networks import answering, assembled, joined, normed, wired
 from wb.core.architecture import Architecture, Block, Stage
@@ -14,6 +15,7 @@ from wb.core.layout import Layout
 from wb.core.records import (
     FFNS,
     IMAGE_STEMS,
+    JOINS,
     MERGES,
     MIXERS,
     NORMS,
@@ -30,6 +32,7 @@ from wb.core.records import (
     Norm,
     Nowhere,
     Operator,
+    Part,
     PatchStem,
     Pool,
     Scale,
@@ -47,6 +50,8 @@ from wb.core.records.merges import Point, QPool
 from wb.core.records.mixers import Depthwise, Performer
 from wb.core.records.norms import BatchNorm, RmsNorm
 
+P = TypeVar("P", bound=Part)
+MET = 0.25  # the share of the other pairs of a mixer and a wiring
 TEXT = TextInput(vocabulary=11, length=7, tokens=4)
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))
 
@@ -76,7 +81,7 @@ def architecture(
     )
 
 
-def settings(record: Operator, *, activations: bool = True) -> Iterator[tuple[str, Operator]]:
+def settings(record: P, *, activations: bool = True) -> Iterator[tuple[str, P]]:
     """The record with every other value of a switch or of a choice between words, called by that; of activations if wanted."""
     for name, field in type(record).model_fields.items():
         if name == "activation" and not activations:
@@ -100,22 +105,24 @@ def catalogue() -> Iterator[tuple[str, Architecture]]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
-        others = WIRINGS[1:] if kind is Softmax else (WIRINGS[1 + i % len(WIRINGS[1:])],)
-        for wiring in map(kind_of, others):
-            yield f"{name}-{wiring}", architecture(record, PatchStem(patch=2), norm=wiring)
+        for j, wiring in enumerate(map(kind_of, WIRINGS[1:])):
+            met = f"{name}-{wiring}"  # one wiring in any case, and some of the others, always the same
+            if kind is Softmax or j == i % len(WIRINGS[1:]) or Random(met).random() < MET:
+                yield met, architecture(record, PatchStem(patch=2), norm=wiring)
         if kind.supports.prefix:
             yield f"{name}-cls", architecture(record, PatchStem(patch=4), pool="cls")
         for setting, other in settings(record):
             yield f"{name}-{setting}", architecture(other, PatchStem(patch=2))
     for i, ffn in enumerate(ffn for ffn in FFNS if "tokens" in ffn.supports.planes):
         yield f"{kind_of(ffn)}-alone", architecture(None, PatchStem(patch=2), ffn=ffn.sample())
-        for setting, other in settings(ffn.sample(), activations=i == 0):  # all parts take them from one table
-            yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=other)
+        for setting, one in settings(ffn.sample(), activations=i == 0):  # all parts take them from one table
+            yield f"{kind_of(ffn)}-{setting}", architecture(Softmax.sample(), PatchStem(patch=2), ffn=one)
     yield from with_ends()
     yield from with_positions()
     for norm in [norm for norm in NORMS[1:] if norm is not Unnormed]:
         yield from with_norm(kind_of(norm), norm.sample())
     yield from with_scales()
+    yield from with_gates()
     yield from with_maps()
     yield from with_texts()
 
@@ -229,6 +236,20 @@ def with_scales() -> Iterator[tuple[str, Architecture]]:
     yield "cosformer-scale", joined(architecture(Cosformer.sample(), stem), channel)
     yield "cosformer-scale-layer-post", joined(architecture(Cosformer.sample(), stem, norm="post"), layer)
     yield "pool-scale", joined(architecture(Pool.sample(), stem), channel)
+
+
+def with_gates() -> Iterator[tuple[str, Architecture]]:
+    """Every other join in every wiring, on a map, on texts, behind what has no weights, and with every other setting."""
+    stem = PatchStem(patch=2)
+    for kind in JOINS[1:]:
+        name, join = kind_of(kind), kind.sample()
+        for wiring in map(kind_of, WIRINGS):
+            yield f"softmax-{name}-{wiring}", joined(architecture(Softmax.sample(), stem, norm=wiring), join)
+        yield f"pool-{name}", joined(architecture(Pool.sample(), stem), join)
+        yield f"map-{name}", joined(mapped(Depthwise.sample(), Inverted.sample()), join)
+        yield f"text-{name}", joined(architecture(Softmax.sample(), stem=EmbedStem(), input=TEXT), join)
+        for setting, other in settings(join):
+            yield f"softmax-{name}-{setting}", joined(architecture(Softmax.sample(), stem), other)
 
 
 def with_texts() -> Iterator[tuple[str, Architecture]]:

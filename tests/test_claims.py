@@ -18,6 +18,7 @@ FOLDERS = ("wb", "cli", "compress", "export", "fusion", "predictors", "search", 
 HOMES = ("wb/core/records/", "wb/models/")  # records and modules
 CONVERTS = (
     "compress/binarize/",
+    "compress/convert/",
     "fusion/paper/",
     "wb/foreign/",
 )  # passes from one operator to another, one for two operators only, and what other libraries can say

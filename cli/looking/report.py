@@ -16,8 +16,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="A run folder, finished or not; several, to compare them; or the JSON that `wb prune`, `wb fuse`, `wb quantize` "
-            "or `wb binarize` wrote.",
+            help="A run folder, finished or not; several, to compare them; or the JSON that `wb prune`, `wb fuse`, "
+            "`wb quantize`, `wb binarize` or `wb convert` wrote.",
         ),
     ],
     out: Annotated[
@@ -89,7 +89,7 @@ def _kind(path: Path) -> str | None:
 
     from wb.core.system.files import read_text
 
-    text = read_text(path, "the JSON that `wb prune`, `wb fuse`, `wb quantize` or `wb binarize` wrote")
+    text = read_text(path, "the JSON that `wb prune`, `wb fuse`, `wb quantize`, `wb binarize` or `wb convert` wrote")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):

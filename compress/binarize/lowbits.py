@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from wb import __version__
+from wb.compress.staged.places import within
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.precision import allowed, precisions, with_precisions
@@ -60,9 +61,9 @@ def chosen(
         group for group, options in allowed(architecture).items() if precision in options and (head or group != "head")
     ]
     for name in keep:
-        if not any(_within(group, name) for group in known):
+        if not any(within(group, name) for group in known):
             raise BadOption(f"no group named {name} to keep; this network has {', '.join(known)}")
-    groups = tuple(group for group in able if not any(_within(group, name) for name in keep))
+    groups = tuple(group for group in able if not any(within(group, name) for name in keep))
     if not groups:
         raise BadOption("no group is left whose weights could be rounded; keep fewer in floating point")
     if all(known[group] == precision for group in groups):
@@ -71,7 +72,3 @@ def chosen(
             f"the weights of this model are {what} already ({len(groups)} groups); nothing is left to round"
         )
     return groups
-
-
-def _within(group: str, name: str) -> bool:
-    return group == name or group.startswith(f"{name}.")

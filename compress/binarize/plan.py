@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from wb.compress.binarize.config import BinarizeConfig
 from wb.compress.binarize.hash import HashAttention
-from wb.compress.binarize.lowbits import LowBits, chosen
-from wb.compress.binarize.record import Name
+from wb.compress.binarize.lowbits import Bits, LowBits, chosen
+from wb.compress.staged.record import Name
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.records import Softmax, kind_of
@@ -32,7 +33,7 @@ def step_of(
     if name == "hash":
         form, bits, anchors = config.form, config.bits, config.anchors
         return HashAttention(data, bits=bits, anchors=anchors, form=form, seed=config.seed, report=report)
-    return LowBits(name, _groups(config, original))
+    return LowBits(cast(Bits, name), _groups(config, original))
 
 
 def check_work(config: BinarizeConfig, architecture: Architecture) -> None:

@@ -2,91 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
-
-from pydantic import Field, JsonValue, model_validator
+from typing import ClassVar, Literal
 
 from wb.compress.binarize.config import BinarizeConfig
-from wb.core.architecture import Architecture
-from wb.core.measures.metrics import COSTS
-from wb.core.measures.readings import Reading
-from wb.core.records import Frozen
-from wb.jobs.frame.record import JobRecord
-
-Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
-Name = Literal["hash", "w1", "w2"]  # the stages: hash attention, binary weights, ternary weights
+from wb.compress.staged.record import StagedRecord
+from wb.core.records import Hash
 
 
-class Epoch(Frozen):
-    """One epoch of fine-tuning, counted from 1, and its mean loss."""
-
-    number: Annotated[int, Field(ge=1)]
-    loss: Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Stage(Frozen):
-    """One stage: the network, its modelled energy by part, and the readings before and after fine-tuning.
-
-    `after` is read at the end, of all models together.
-    """
-
-    name: Name
-    architecture: Architecture
-    energy: Picojoules
-    before: Mapping[str, Reading]
-    epochs: tuple[Epoch, ...] = ()
-    after: Mapping[str, Reading] = Field(default_factory=dict)
-
-
-class Binarization(JobRecord[BinarizeConfig]):
-    """The record of a whole binarization; a finished one has `model` and `graph`, paths relative to the record."""
+class Binarization(StagedRecord[BinarizeConfig]):
+    """The record of a whole binarization."""
 
     verb = "binarize"
+    titles: ClassVar[Mapping[str, str]] = {"hash": Hash.title, "w2": "ternary weights", "w1": "binary weights"}
+    reasons: ClassVar[Mapping[str, str]] = {
+        "w2": "products with 2-bit weights expand them first",
+        "w1": "products with 2-bit weights expand them first",
+        "hash": "additions of codes run as ordinary products",
+    }
+    meant: ClassVar[Mapping[str, str]] = {
+        "size": "The file is not smaller",
+        "energy": "The modelled energy is not lower",
+    }
+    tuning = "; the rounding passes gradients straight through"
 
     kind: Literal["binarization"] = "binarization"
-    source: str
-    model_key: str
-    data: Mapping[str, JsonValue]
-    pace: Reading
-    architecture: Architecture
-    energy: Picojoules
-    first: Mapping[str, Reading]  # of the original, at the beginning
-    original: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with the stages
-    original_test: Reading | None = None
-    final_test: Reading | None = None
-    stages: tuple[Stage, ...] = ()
-    model: str | None = None
-    graph: str | None = None
-
-    @property
-    def worked_on(self) -> Mapping[str, JsonValue]:
-        """The original and the data."""
-        return {"model": self.model_key, "data": self.data.get("fingerprint")}
-
-    @property
-    def begun(self) -> bool:
-        """Whether a stage has been read."""
-        return bool(self.stages)
-
-    @property
-    def done(self) -> bool:
-        """Whether there is a result."""
-        return self.model is not None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Binarization:
-        """Raises `ValueError` if a finished record lacks what the report divides by or shows."""
-        if not self.done:
-            return self
-        if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:
-            raise ValueError("a finished one has stages, a graph and readings of the test split")
-        for readings in (self.original, *(stage.after for stage in self.stages)):
-            missing = [name for name in (self.quality, *COSTS) if name not in readings]
-            if missing:
-                raise ValueError(f"a model has no reading of {', '.join(missing)}")
-        costs = [self.original[name].value for name in COSTS]
-        if not all(math.isfinite(value) and value > 0 for value in costs):
-            raise ValueError("the original costs nothing")
-        return self

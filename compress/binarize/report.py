@@ -1,150 +1,21 @@
-"""The report of a binarization: readings of every stage, modelled energy by part, and what did not improve."""
+"""The report of a binarization: that of all jobs in stages, and the precision of each group."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import plotly.graph_objects as go
-
-from wb.compress.binarize import figures
 from wb.compress.binarize.record import Binarization
-from wb.core.measures.readings import ratio
+from wb.compress.staged import report
+from wb.compress.staged.report import remarks as remarks
+from wb.compress.staged.report import result as result
+from wb.compress.staged.report import table as table
 from wb.core.precision import precisions
-from wb.core.records import Hash
-from wb.core.statistics.verdict import Remark, loss
-from wb.jobs.calls.shown import Table, columns_table
-from wb.jobs.frame.page import links, settings
-from wb.page.look import figure_html
-from wb.page.page import Column, render
-
-COLUMNS = {  # costs
-    "size": "file size",
-    "latency": "latency",
-    "energy": "energy",
-    "macs": "MACs",
-    "params": "parameters",
-}
-STAGES = {"hash": Hash.title, "w2": "ternary weights", "w1": "binary weights"}
 
 
 def page(record: Binarization, folder: Path, beside: Path) -> str:
     """The page, for files in `folder` and a page in `beside`."""
-    names, columns = readings(record)
-    return render(
-        Path(__file__).parent / "binarize.html.jinja",
-        record=record,
-        result=result(record),
-        remarks=remarks(record),
-        names=names,
-        columns=columns,
-        tests=[("original", record.original_test), (record.stages[-1].name, record.final_test)],
-        ratios=ratios(record),
-        figures={name: figure_html(name, figure) for name, figure in _figures(record).items()},
-        kept=_kept(record),
-        links=links({"model": record.model, "graph": record.graph}, folder, beside),
-        settings=settings(record, _sections(record), reference_graph=record.pace.text()),
-    )
-
-
-def result(record: Binarization) -> str:
-    """The binarization in one sentence."""
-    what = " and ".join(STAGES[stage.name] for stage in record.stages)
-    tests = (record.final_test, record.original_test)
-    test, before = (one.plain() for one in tests if one is not None)
-    costs = ", ".join(f"{share:.3f} of the {name}" for name, share in shares(record).items())
-    return f"{what[0].upper()}{what[1:]}: {test} test {record.metric.title} (original: {before}); {costs}."
-
-
-def shares(record: Binarization) -> dict[str, float]:
-    """The final model's file size, latency and modelled energy, as shares of the original's."""
-    final = record.stages[-1].after
-    named = {"size": "file", "latency": "latency", "energy": "modelled energy"}
-    return {name: final[metric].value / record.original[metric].value for metric, name in named.items()}
-
-
-def ratios(record: Binarization) -> dict[str, str]:
-    """Stage -> its quality as converted and after fine-tuning, and its costs as multiples of the original's."""
-    found: dict[str, str] = {}
-    for stage in record.stages:
-        before, after = (readings[record.quality].plain() for readings in (stage.before, stage.after))
-        tuned = f" as converted, {after} fine-tuned" if stage.epochs else ""
-        costs = [f"{stage.after[m].value / record.original[m].value:.3f}x {m}" for m in COLUMNS]
-        found[stage.name] = f"{record.metric.title} {before}{tuned}; {', '.join(costs)}"
-    return found
-
-
-def remarks(record: Binarization) -> list[Remark]:
-    """Remarks on what did not improve: latency, accuracy, file or energy against the original's; and fine-tuning.
-
-    Low bits are meant for the file and the modelled energy, so that a latency that did not fall is a remark without warning.
-    """
-    final, original = record.stages[-1].after, record.original
-    found = []
-    latency, before = final["latency"], original["latency"]
-    if latency.overlaps(before):
-        spread = "which is within the measurement’s spread"
-        found.append(Remark(f"Not faster: {latency.text()} against {before.text()}, {spread}."))
-    elif latency.value > before.value:
-        times = f"{ratio(latency, before).value:.2f} times as long{_why(record)}"
-        found.append(Remark(f"Slower: {latency.text()} against {before.text()}, {times}."))
-    if record.final_test is not None and record.original_test is not None:
-        lost = 100 * (record.original_test.value - record.final_test.value)
-        if lost > 0:
-            unsure = record.final_test.overlaps(record.original_test)
-            noise = ", less than its 95 % interval" if unsure else ""
-            found.append(
-                Remark(f"Less accurate: {lost:.2f} points of test {record.metric.title} are lost{noise}.", not unsure)
-            )
-    for metric, name in (("size", "The file is not smaller"), ("energy", "The modelled energy is not lower")):
-        if final[metric].value >= original[metric].value:
-            found.append(Remark(f"{name}: {final[metric].text()} against {original[metric].text()}.", True))
-    tuned = record.stages if record.config.finetune else ()
-    quality = record.quality
-    worse = [(stage.name, loss("fine-tuning", stage.before[quality], stage.after[quality])) for stage in tuned]
-    return found + [Remark(f"{name}: {one.text}", one.warn) for name, one in worse if one is not None]
-
-
-def table(record: Binarization) -> Table:
-    """The readings of all stages as a table, with the remarks."""
-    return columns_table("binarization", *readings(record), [remark.text for remark in remarks(record)])
-
-
-def readings(record: Binarization) -> tuple[list[str], list[Column]]:
-    """Rows for the original and each stage; a column for each metric."""
-    names = ["original", *(stage.name for stage in record.stages)]
-    rows = [record.original, *(stage.after for stage in record.stages)]
-    titles = {record.quality: record.metric.title, **COLUMNS}
-    return names, [Column(title, [found[name] for found in rows]) for name, title in titles.items()]
-
-
-def _why(record: Binarization) -> str:
-    """The reason in words why this runtime is slow."""
-    reasons = []
-    if any(stage.name in ("w1", "w2") for stage in record.stages):
-        reasons.append("products with 2-bit weights expand them first")
-    if any(stage.name == "hash" for stage in record.stages):
-        reasons.append("additions of codes run as ordinary products")
-    return f"; in this runtime {' and '.join(reasons)}"
-
-
-def _figures(record: Binarization) -> dict[str, go.Figure]:
-    found = {"energy": figures.energy_figure(record), "accuracy": figures.accuracy_figure(record)}
-    if any(stage.epochs for stage in record.stages):
-        found["loss"] = figures.loss_figure(record)
-    return found
-
-
-def _kept(record: Binarization) -> list[tuple[str, list[str]]]:
-    """Every group with its precision before and after each stage."""
     networks = (record.architecture, *(stage.architecture for stage in record.stages))
     tables = [precisions(architecture) for architecture in networks]
-    return [(group, [table[group] for table in tables]) for group in tables[0]]
-
-
-def _sections(record: Binarization) -> dict[str, Mapping[str, object]]:
-    config = record.config.model_dump(mode="json", exclude={"training"})
-    return {
-        "configuration": {"model": f"{record.source} ({record.model_key})", **config},
-        "data": record.data,
-    }
+    columns = ("group", "original", *(stage.name for stage in record.stages))
+    rows = [(group, *(table[group] for table in tables)) for group in tables[0]]
+    return report.page(record, folder, beside, report.Section("Precision of each group", "", columns, rows))

@@ -130,7 +130,7 @@ def _observed(model: Model, images: Iterable[Tensor], names: Collection[str]) ->
         if isinstance(operator, ScoredAttention):
             moments.add("queries", operator.projected(x, "wq").cpu())
             moments.add("keys", operator.projected(x, "wk").cpu())
-        return at.add(state, at.joined(operator.written(hidden)))
+        return at.add(state, at.joined(operator.written(hidden), state))
 
     with torch.inference_mode():
         for part in images:

@@ -21,11 +21,12 @@ from wb.core.errors import Unsupported
 from wb.models.layers.operator import PartModule
 
 _IN_PLACE = "writes into a tensor"
+INPUTS = ("x", "stream")  # what the tensors that a part is given are called: of a join the second is the stream
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A tensor that is there before the run: the input `x`, or a parameter or constant by its name in the module."""
+    """A tensor that is there before the run: one of the `INPUTS`, or a parameter or constant by its name in the module."""
 
     name: str
 
@@ -54,7 +55,7 @@ class Recording:
     calls: list[Call] = field(default_factory=list)
     result: Leaf | Made = Leaf("x")
     constants: dict[str, Tensor] = field(default_factory=dict)
-    parts: dict[str, Tensor] = field(default_factory=dict)  # the input of each part
+    parts: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)  # the inputs of each part
 
 
 class _Recorder(TorchFunctionMode):
@@ -111,23 +112,24 @@ class _Recorder(TorchFunctionMode):
         return value
 
 
-def record_part(part: nn.Module, x: Tensor) -> Recording:
-    """What a part does with `x`. Raises `Unsupported` if it writes into tensors."""
-    return _recorded(part, x, {})
+def record_part(part: nn.Module, *given: Tensor) -> Recording:
+    """What a part does with what it is given. Raises `Unsupported` if it writes into tensors."""
+    return _recorded(part, given, {})
 
 
 def record_network(network: nn.Module, x: Tensor) -> Recording:
     """What a network does with `x`, its parts being single calls. Raises `Unsupported` as `record_part` does."""
     parts: dict[nn.Module, str] = {m: name for name, m in network.named_modules() if isinstance(m, PartModule)}
-    return _recorded(network, x, parts)
+    return _recorded(network, (x,), parts)
 
 
-def _recorded(module: nn.Module, x: Tensor, parts: Mapping[nn.Module, str]) -> Recording:
+def _recorded(module: nn.Module, given: tuple[Tensor, ...], parts: Mapping[nn.Module, str]) -> Recording:
     own = {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
-    known = {"x": x, **own, **dict(module.named_buffers()), **dict(module.named_parameters())}
+    inputs = dict(zip(INPUTS, given, strict=False))
+    known = {**inputs, **own, **dict(module.named_buffers()), **dict(module.named_parameters())}
     recorder = _Recorder(known)
     with torch.no_grad(), _parts_noted(recorder, parts), recorder:
-        result = module.forward(x)
+        result = module.forward(*given)
     recorder.found.result = recorder.named(result)
     return recorder.found
 
@@ -142,8 +144,9 @@ def _parts_noted(recorder: _Recorder, parts: Mapping[nn.Module, str]) -> Iterato
             return before(module, *args, **kwargs)
         with torch._C.DisableTorchFunction():
             result = module.forward(*args, **kwargs)
-        recorder.found.parts[parts[module]] = args[0]
-        recorder.note(parts[module], args[:1], {}, result)
+        given = tuple(one for one in args if isinstance(one, Tensor))
+        recorder.found.parts[parts[module]] = given
+        recorder.note(parts[module], given, {}, result)
         return result
 
     nn.Module.__call__ = called  # type: ignore[method-assign]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core.errors import Unsupported
-from wb.export.plain.recording import Call, Leaf, Made, Recording
+from wb.export.plain.recording import INPUTS, Call, Leaf, Made, Recording
 
 WIDTH = 100  # of an expression
 _INFIX = {  # names of torch's methods -> the operator, and how tightly it binds
@@ -86,7 +86,7 @@ class Writer:
         self,
         recording: Recording,
         leaf: Callable[[str], str],
-        part: Callable[[str], Callable[[str], str] | None] | None = None,
+        part: Callable[[str], Callable[[Sequence[str]], str] | None] | None = None,
     ) -> None:
         self.recording, self.leaf, self.part, self.hinted = recording, leaf, part, part is None
         self.lines: list[str] = []
@@ -129,7 +129,7 @@ class Writer:
 
     def _hint(self, number: int) -> str:
         """A name for the result of a call: after the only weight that it is made with, `wq` -> `q`, else `y`."""
-        found = [one.name for one in _leaves(self.recording, number) if one.name != "x"] if self.hinted else []
+        found = [one.name for one in _leaves(self.recording, number) if one.name not in INPUTS] if self.hinted else []
         weights = [name for name in found if "." not in name and not name.endswith("bias")]
         first = weights[0].removeprefix("w") if len(weights) in (1, 2) else ""
         return first if first.isidentifier() and first not in ("x", "w", "F") else "y"
@@ -155,8 +155,8 @@ class Writer:
         if isinstance(call.function, str):
             if self.part is None:
                 raise Unsupported(f"has a part within a part, {call.function}")
-            inner, named = self._value(arguments[0]), self.part(call.function)
-            return inner if named is None else Text(named(inner.words))
+            inner, named = [self._value(one) for one in arguments], self.part(call.function)
+            return inner[0] if named is None else Text(named([one.words for one in inner]))
         found = self._signed(call.function, call, arguments)
         return self._called(call.function, call, arguments) if found is None else found
 

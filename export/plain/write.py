@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from wb.core.records import Part
 from wb.core.specs import PIXELS
 from wb.core.system.files import replacing, write_text
 from wb.export.graph import TOLERANCE, ExportDiffers
-from wb.export.plain.recording import Recording, record_network, record_part
+from wb.export.plain.recording import INPUTS, Recording, record_network, record_part
 from wb.export.plain.source import ENDING, SOURCE
 from wb.export.plain.wording import Writer, merged
 from wb.models.feeds import made_up
@@ -81,7 +81,7 @@ def written(network: Network) -> tuple[str, dict[str, Tensor]]:
         tensors[name] = own[name] if name in own else recording.constants[name]
         return f"self.{name}"
 
-    def part(name: str) -> Callable[[str], str] | None:
+    def part(name: str) -> Callable[[Sequence[str]], str] | None:
         return functions.called(name, recording.parts[name], tensors)
 
     try:
@@ -112,9 +112,9 @@ def _constants(network: Network) -> set[str]:
     return found
 
 
-def _twice(record: Callable[[Tensor], Recording], x: Tensor) -> Recording:
+def _twice(record: Callable[..., Recording], *given: Tensor) -> Recording:
     """The recordings of a run of two examples and of three, as one."""
-    return merged(record(x[:2].clone()), record(x[:3].clone()))
+    return merged(*(record(*(x[:count].clone() for x in given)) for count in (2, 3)))
 
 
 class _Functions:
@@ -129,40 +129,51 @@ class _Functions:
         """All of them in order of first use."""
         yield from self.by_body.values()
 
-    def called(self, name: str, x: Tensor, tensors: dict[str, Tensor]) -> Callable[[str], str] | None:
-        """What writes a call of the part `name`, which was given `x`; its tensors are added to `tensors`."""
+    def called(
+        self, name: str, given: Sequence[Tensor], tensors: dict[str, Tensor]
+    ) -> Callable[[Sequence[str]], str] | None:
+        """What writes a call of the part `name`, which was given these; its tensors are added to `tensors`."""
         part = self.network.get_submodule(name)
-        one = x[:2] if len(x) >= 3 else x
-        recording = _twice(lambda given: record_part(part, given), torch.cat([one, one[:1]]))
+        pairs = [x[:2] for x in given]
+        recording = _twice(lambda *some: record_part(part, *some), *(torch.cat([x, x[:1]]) for x in pairs))
         if not recording.calls:
             return None
         used: dict[str, Tensor] = {}
+        read = {INPUTS[0]}
         own = {**vars(part), **dict(part.named_buffers()), **dict(part.named_parameters())}
 
         def leaf(local: str) -> str:
-            if local == "x":
-                return "x"
+            if local in INPUTS:
+                read.add(local)
+                return local
             used[local] = own[local] if local in own else recording.constants[local]
             return f"w.{local}"
 
         lines = Writer(recording, leaf)()
         tensors |= {f"{name}.{local}": tensor for local, tensor in used.items()}
-        function = self._function(part, lines, tuple(x.shape[1:]), tuple(part(x[:2]).shape[1:]), bool(used))
-        at = f', at("{name}")' if function.weights else ""
-        return lambda argument: f"{function.name}({argument}{at})"
+        inputs = [place for place, name in enumerate(INPUTS) if name in read]
+        shapes = tuple(given[0].shape[1:]), tuple(part(*pairs).shape[1:])
+        function = self._function(part, lines, [INPUTS[i] for i in inputs], shapes, bool(used))
+        at = [f'at("{name}")'] if function.weights else []
+        return lambda arguments: f"{function.name}({', '.join([*(arguments[i] for i in inputs), *at])})"
 
     def _function(
-        self, part: nn.Module, lines: list[str], given: tuple[int, ...], result: tuple[int, ...], weights: bool
+        self,
+        part: nn.Module,
+        lines: list[str],
+        inputs: Sequence[str],
+        shapes: tuple[tuple[int, ...], ...],
+        weights: bool,
     ) -> Function:
         """The function of these lines; one that is there already if it computes the same."""
         stem, body = _snake(type(part).__name__), "\n".join(f"    {line}" for line in lines)
         if (stem, body) not in self.by_body:
             self.names[stem] = self.names.get(stem, 0) + 1
             name = stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
-            arguments = "x: Tensor, w: nn.Module" if weights else "x: Tensor"
+            arguments = ", ".join([*(f"{one}: Tensor" for one in inputs), *(["w: nn.Module"] if weights else [])])
             title = _title(part)
-            shapes = " -> ".join(f"(B, {', '.join(map(str, shape))})" for shape in (given, result))
-            text = f'def {name}({arguments}) -> Tensor:\n    """{title[0].upper()}{title[1:]}: {shapes}."""\n{body}'
+            said = " -> ".join(f"(B, {', '.join(map(str, shape))})" for shape in shapes)
+            text = f'def {name}({arguments}) -> Tensor:\n    """{title[0].upper()}{title[1:]}: {said}."""\n{body}'
             self.by_body[stem, body] = Function(name, text, weights)
         return self.by_body[stem, body]
 

@@ -31,8 +31,8 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
 
     A sub-layer that a parent lacks counts as one that adds zero to the stream. So weights and biases that write to the stream, or
     the gains and shifts of norms behind them (for an operator without any its join, or else its norm in a pre-norm network), are
-    averaged over all parents. All other parameters are averaged over the parents that have them; if there are none, the
-    reference's stay.
+    averaged over all parents. All other parameters, and those in front of a gate, are averaged over the parents that have them;
+    if there are none, the reference's stay.
 
     With `release`, parents drop each parameter once it is averaged, so that memory never holds all parents and the result.
     """
@@ -61,6 +61,8 @@ def _writers(network: Network) -> set[str]:
     """The parameters that what sub-layers add to the stream is proportional to: of operators, or of joins, or of norms."""
     found = set()
     for sublayer in network.walk():
+        if sublayer.gated:
+            continue
         found |= {*sublayer.scaling}
         if not sublayer.scaling and sublayer.join is not None:
             found |= {f"{sublayer.join_prefix}.{name}" for name in sublayer.join.axes}

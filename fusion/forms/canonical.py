@@ -121,7 +121,7 @@ def turns(network: Network, stage: int) -> bool:
     parts: list[PartModule] = [network.stem] if stage == 0 else [network.merge(stage)]
     parts += [network.merge(stage + 1)] if stage + 1 < len(network.stages) else []
     parts += [norm for _, norm in _norms_on(network, stage)]
-    parts += [at.operator for at in network.walk(stage)]
+    parts += [part for at in network.walk(stage) for part in (at.operator, at.join) if part is not None]
     return all(part.stream == "rotation" for part in parts)
 
 

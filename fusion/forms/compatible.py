@@ -143,7 +143,7 @@ def norms_of(architecture: Architecture) -> str:
 def joins_of(architecture: Architecture) -> str:
     """Of which kinds the joins of its blocks are, "" without blocks; networks of one family have the same."""
     found = [block.join for _, _, block in architecture.blocks() if not block.off]
-    return " and ".join(sorted({"none" if join is None else f"{join.title} per {join.per}" for join in found}))
+    return " and ".join(sorted({"none" if join is None else join.said for join in found}))
 
 
 def settings_of_norms(architecture: Architecture) -> str:

@@ -57,7 +57,7 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None, or
     if images is not None:
         check_images(model.architecture.image, images)
     goal = with_unit_scales(target)
-    _check(model.architecture, goal)
+    check_goal(model.architecture, goal)
     model = arranged(model, goal, origins_of(model, goal, images) if origins is None else origins)
     for late in sorted({dim.late for dim in axis_dims(goal).values()}):
         maps = _maps(model, goal, late, images)
@@ -74,7 +74,7 @@ def origins_of(model: Model, goal: Architecture, images: Tensor | None) -> Match
     Raises:
         BadOption: the numbers of stages differ, or `images` are not what the model reads.
     """
-    _check(model.architecture, goal)
+    check_goal(model.architecture, goal)
     lost: list[list[float]] | None = None
     result = []
     for i, (own, wanted) in enumerate(zip(model.architecture.stages, goal.stages, strict=True)):
@@ -92,7 +92,8 @@ def origins_of(model: Model, goal: Architecture, images: Tensor | None) -> Match
     return tuple(result)
 
 
-def _check(own: Architecture, goal: Architecture) -> None:
+def check_goal(own: Architecture, goal: Architecture) -> None:
+    """Raises `BadOption` where the two differ in more than depths and widths."""
     facts: dict[str, Callable[[Architecture], object]] = {
         "stem": lambda a: f"{a.stem.kind} of {a.stem.cut}",
         "number of stages": lambda a: len(a.stages),
@@ -133,11 +134,11 @@ def _maps(model: Model, goal: Architecture, late: int, images: Tensor | None) ->
     changed = [axis for axis in own if own[axis] != wanted[axis] and dims[axis].late == late]
     if not changed:
         return {}
-    resizer = _Resizer(model, images)
+    resizer = Resizer(model, images)
     return {axis: resizer(axis, own[axis], wanted[axis]) for axis in changed}
 
 
-class _Resizer:
+class Resizer:
     """Chooses the map that takes one axis of a model from its old size to its new one."""
 
     def __init__(self, model: Model, images: Tensor | None) -> None:
@@ -155,7 +156,7 @@ class _Resizer:
         if axis.endswith(".embed"):
             gram = self._gram(axis).cpu() if new < old else None
             if foldable(self.network, _stage(axis)):
-                return _isometry(old, new, gram, centred=centred(self.network, _stage(axis)))
+                return isometry(old, new, gram, centred=centred(self.network, _stage(axis)))
             return _repeated(old, new) if gram is None else _largest(gram.diagonal(), new)
         if self.bears.get(axis) == "rotation" and (new > old or self._sorted(axis)):
             eye = torch.eye(new, old, dtype=torch.float64)
@@ -269,7 +270,7 @@ def _largest(energy: Tensor, new: int) -> Select:
     return Select(energy.argsort(dim=-1, descending=True, stable=True)[..., :new].sort(dim=-1).values)
 
 
-def _isometry(old: int, new: int, gram: Tensor | None, *, centred: bool) -> Couple:
+def isometry(old: int, new: int, gram: Tensor | None, *, centred: bool) -> Couple:
     """The isometry of a stream: into a wider stream, or onto principal directions by `gram`, which include the vector of ones
     where the stream is `centred`.
     """

@@ -176,6 +176,11 @@ def _silent(
         norm["shift"] = norm["shift"] + old_shift.mean()
     elif not sublayer.scaling:
         norm["gain"] = torch.zeros_like(norm["gain"])
+    if sublayer.join is not None and sublayer.gated:
+        raise Unsupported(
+            f"{sublayer.name} of the target has no counterpart in the model, and with {sublayer.join.record.said} it changes the "
+            "stream whatever its operator adds; give a target without it"
+        )
     if sublayer.join is not None:
         result |= {n: like.new_ones(p.shape) for n, p in sublayer.join.named_parameters(sublayer.join_prefix)}
     given = sublayer.norm.named_parameters()  # what a norm has beside those is neutral at zero

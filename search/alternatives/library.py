@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wb.compress.convert.mixers import started
 from wb.compress.nvit.bases import rebased
 from wb.core.errors import BadArtefact
 from wb.core.system.files import replacing
@@ -28,12 +29,12 @@ from wb.models.model import Model, load, remap_model, save
 from wb.models.network import skeleton
 from wb.models.walk import Sublayer
 from wb.search.alternatives.combined import Alternative, combined
-from wb.search.alternatives.distil import Pairs, distilled
 from wb.search.alternatives.fit import Writer
-from wb.search.alternatives.mixers import STEPS, narrowed, others, started
+from wb.search.alternatives.mixers import STEPS, narrowed, others
 from wb.search.alternatives.observed import given, observed, rows_of
 from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_of, sizes, unit_of
-from wb.search.alternatives.streams import BATCH, Streams
+from wb.training.refit.distil import Pairs, distilled
+from wb.training.refit.streams import BATCH, Streams
 from wb.training.refit.trace import network_of
 
 OPTIONS = TypeAdapter(tuple[Option, ...])

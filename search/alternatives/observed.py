@@ -13,7 +13,7 @@ from wb.models.network import skeleton
 from wb.models.walk import Sublayer
 from wb.search.alternatives.fit import Writer
 from wb.search.alternatives.option import unit_of
-from wb.search.alternatives.streams import Streams
+from wb.training.refit.streams import Streams
 
 ROWS = 24_576  # tokens that a writer is fitted on
 

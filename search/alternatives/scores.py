@@ -22,8 +22,8 @@ from wb.search.alternatives.costs import costs_of
 from wb.search.alternatives.library import Library
 from wb.search.alternatives.lines import Lines
 from wb.search.alternatives.option import NONE, WHOLE, Option
-from wb.search.alternatives.streams import Streams
 from wb.tasks.known import task_of
+from wb.training.refit.streams import Streams
 from wb.training.refit.trace import network_of
 
 Report = Callable[[str, int, int], None]

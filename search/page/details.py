@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wb.core.architecture import Architecture, Stage
 from wb.core.records import dims, kind_of
-from wb.page.look import BLUE, COLOURS, FRONT
+from wb.page.look import BLUE, COLOURS, FRONT, MANY
 from wb.search.results.curves import Curve
 
 MOST_CLASSES = 40  # in a figure or a table; the ones with most mistakes are shown
@@ -72,9 +72,7 @@ def composition_figure(architectures: Mapping[str, Architecture], place: str) ->
     names = [html.escape(name) for name in architectures]
     figure = go.Figure(layout={"height": 360, "barmode": "stack", "bargap": 0.35})
     for i, kind in enumerate(kinds):
-        bar = go.Bar(
-            x=names, y=[count[kind] for count in counts.values()], name=kind, marker_color=COLOURS[i % len(COLOURS)]
-        )
+        bar = go.Bar(x=names, y=[count[kind] for count in counts.values()], name=kind, marker_color=MANY[i % len(MANY)])
         figure.add_trace(bar)
     figure.update_xaxes(title_text="network, by latency", type="category")
     return figure.update_yaxes(

@@ -174,7 +174,7 @@ def _links(run: Run, model: str, onnx: str, beside: Path) -> dict[str, str]:
 
 def _colours() -> dict[str, str]:
     """Mixer kind -> colour, in the order of the records."""
-    return {kind_of(mixer): look.COLOURS[i % len(look.COLOURS)] for i, mixer in enumerate(MIXERS)}
+    return {kind_of(mixer): look.MANY[i % len(look.MANY)] for i, mixer in enumerate(MIXERS)}
 
 
 def _widths(part: Part) -> list[int]:

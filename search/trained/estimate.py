@@ -8,7 +8,6 @@ from wb.export.timing.estimate import reading_times
 from wb.jobs.frame.tune import tuning
 from wb.models.network import skeleton
 from wb.search.alternatives.choose import RANDOM, SOLUTIONS
-from wb.search.alternatives.distil import IMAGES
 from wb.search.alternatives.lines import Lines
 from wb.search.alternatives.mixers import STEPS, others
 from wb.search.alternatives.option import sizes
@@ -17,6 +16,7 @@ from wb.search.trained.budgets import parse_points
 from wb.search.trained.images import folder_of
 from wb.search.trained.job import TrainedJob
 from wb.training.estimate import image_seconds, network_stage, training_stage
+from wb.training.refit.distil import IMAGES
 
 LANDINGS = 4  # readings of a network on its way to a latency, about; a counted metric needs two
 PART_S = 0.5  # of timing an alternative on a quiet machine

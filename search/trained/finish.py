@@ -25,11 +25,11 @@ from wb.export.graph import export
 from wb.export.score import graded
 from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.model import Model, Step, save
-from wb.search.alternatives.streams import Streams
 from wb.search.ending.front import ranked
 from wb.search.trained.record import Result, TrainedSearch
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
+from wb.training.refit.streams import Streams
 from wb.training.train import Finetune
 
 LOOKED_AT = 2000  # validation images that divergences are measured on

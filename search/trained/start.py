@@ -27,11 +27,11 @@ from wb.models.model import Model, remap_model
 from wb.models.walk import Sublayer
 from wb.search.alternatives.observed import given, observed, rows_of
 from wb.search.alternatives.option import unit_of
-from wb.search.alternatives.streams import BATCH, Streams
 from wb.search.beginning.config import SearchConfig
 from wb.spaces.base import NetworkSpace
 from wb.spaces.columnar.around import PRESET, around, space_around
 from wb.spaces.spaces import space_for
+from wb.training.refit.streams import BATCH, Streams
 from wb.training.train import check_fits
 
 IMAGES = 512  # training images that axes are sorted by

@@ -96,6 +96,11 @@ CASES = {
         ("data", "network", "hash", "hash, fine-tuning", "w1", "w1, fine-tuning", "final readings"),
         ("b.html", "b.json", "b.onnx", "b.pt"),
     ),
+    "convert": (
+        ("convert", "m.safetensors", "-o", "c.pt", *DATA, "--mixer", "linear", "--norm", "repbn"),
+        ("data", "network", "mixers", "mixers, fine-tuning", "norms", "norms, fine-tuning", "final readings"),
+        ("c.html", "c.json", "c.onnx", "c.pt"),
+    ),
     "quantize": (
         ("quantize", "m.safetensors", "-o", "q.onnx", "--budget", "size=0.5x"),
         ("data", "network", "sensitivity", "policies", "readings"),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
 from wb.cli.analyzing import depth as analyze_depth
+from wb.cli.converting import convert
 from wb.cli.frame.options import After, Command, Offer, options
 from wb.cli.looking import measure
 from wb.cli.making import binarize, fuse, quantize, train
@@ -38,6 +39,7 @@ OFFERS = {
     "prune depgraph": depgraph._offer(),
     "quantize": QUANTIZE._replace(without=(*QUANTIZE.without, "background")),  # an option of all commands
     "binarize": binarize._offer(),
+    "convert": convert._offer(),
     "fuse": fuse._offer(),
     "analyze depth": analyze_depth._offer(),
 }

@@ -11,11 +11,12 @@ shows. On a terminal and in a notebook, a bar on stderr shows what is being done
 
 from __future__ import annotations
 
-from wb.api._compressing import binarize, prune, quantize
+from wb.api._compressing import binarize, convert, prune, quantize
 from wb.api._files import bundle, data, export, load
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
 from wb.api._looking import diff, measure, predict
+from wb.api._resizing import fold_norms, grow
 from wb.api._searching import search, search_from
 from wb.api._training import train
 from wb.jobs.calls.results import Data, Model, Result
@@ -28,11 +29,14 @@ __all__ = [
     "Result",
     "binarize",
     "bundle",
+    "convert",
     "data",
     "diff",
     "export",
     "export_to",
+    "fold_norms",
     "fuse",
+    "grow",
     "import_checkpoint",
     "load",
     "measure",

@@ -1,4 +1,4 @@
-"""The jobs on one trained model: pruning, quantization, binarization."""
+"""The jobs on one trained model: pruning, quantization, binarization, conversion."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from wb.jobs.frame.work import resumable
 
 if TYPE_CHECKING:
     from wb.compress.binarize.record import Binarization
+    from wb.compress.convert.record import Conversion
     from wb.compress.prune.record import Pruning
     from wb.compress.quantize.record import Quantization
     from wb.jobs.calls.given import Given
@@ -126,6 +127,34 @@ def binarize(
     given = chosen(file, data, background, options, say) | {"weights": weights, "attention": attention, "keep": keep}
     hashing = {"form": form, "bits": bits, "anchors": anchors}
     config = configured({**given, **{name: value for name, value in hashing.items() if value is not None}})
+    place = OUTPUT.place(path_or_none(out), [file] if file else [], files_of, force=force)
+    with shown(quiet=quiet) as progress:
+        original, images = read(file, config, config.seed, progress, say)
+        name = str(file or "stock model")
+        return done(begin(config, original, name, images, place, progress, force=force), table)
+
+
+def convert(
+    model: Given | None = None,
+    *,
+    mixer: str | None = None,
+    layers: str | Sequence[str] = (),
+    norm: str = "keep",
+    data: str | Data | None = None,
+    background: str | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Result[Conversion]:
+    """As `wb convert`. Raises `WbError` for whatever is wrong with the model, the data or the options."""
+    from wb.compress.convert.begin import OUTPUT, begin, files_of
+    from wb.compress.convert.config import ConvertConfig, configured
+    from wb.compress.convert.report import table
+
+    file, say = path_of(model), saying(quiet=quiet)
+    given = chosen(file, data, background, by_field(ConvertConfig, options), say)
+    config = configured({**given, "mixer": mixer, "layers": several(layers), "norm": norm})
     place = OUTPUT.place(path_or_none(out), [file] if file else [], files_of, force=force)
     with shown(quiet=quiet) as progress:
         original, images = read(file, config, config.seed, progress, say)

@@ -13,8 +13,8 @@ from wb.core.architecture import Architecture
 from wb.core.layout import Layout
 from wb.core.measures.readings import Reading
 from wb.core.precision import BITS, precisions
-from wb.core.records import Operator, Precision
-from wb.models.block import build_operator
+from wb.core.records import Join, Operator, Precision
+from wb.models.block import build_join, build_operator
 from wb.models.feeds import shapes_only
 from wb.models.groups import groups_of
 from wb.models.layers.planes import laid
@@ -61,21 +61,22 @@ def count_macs(architecture: Architecture) -> Reading:
 def block_macs(architecture: Architecture) -> float:
     """Multiply-accumulates of the blocks alone, for one image: what `count_macs` counts without stem, merges and head."""
     architecture = architecture.usual
-    operators = sum(
-        _operator_macs(record, stage.embed, layout)
+    found = sum(
+        _operator_macs(record, stage.embed, layout) + _join_macs(block.join, stage.embed, layout)
         for stage, layout in zip(architecture.stages, architecture.layouts(), strict=True)
         for block in stage.blocks
         for record in (block.mixer, block.ffn)
         if record is not None
     )
-    return architecture.input.views * operators
+    return architecture.input.views * found
 
 
 @lru_cache(maxsize=4096)
 def operations(architecture: Architecture) -> Mapping[str, Operations]:
     """Multiply-accumulates by part: every group of linear maps, and the products outside of them.
 
-    `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions.
+    `s0.b3.mixer.products` are a mixer's products of activations (queries with keys) and its depthwise and fixed convolutions,
+    `s0.b3.mixer.join` those of the join behind it.
     """
     architecture = architecture.usual
     network, counts, views = skeleton(architecture), _ends(architecture.bare()), architecture.input.views
@@ -93,6 +94,8 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
         embed = architecture.stages[at.stage].embed
         if rest := views * _operator_macs(at.operator.record, embed, at.operator.layout) - linear:
             found[f"{at.name}.products"] = Operations(rest, "fp32", float(views * at.operator.additions))
+        if at.join is not None and (joining := _join_macs(at.join.record, embed, at.operator.layout)):
+            found[f"{at.name}.join"] = Operations(views * joining)
     weights = sum(network.get_parameter(name).numel() for name in groups["head"])
     return found | {"head": Operations(float(weights), kept["head"])}
 
@@ -115,6 +118,22 @@ def _operator_macs(record: Operator, embed: int, layout: Layout) -> float:
     return float(counter.get_total_flops() / 2)
 
 
+@lru_cache(maxsize=4096)
+def _join_macs(record: Join | None, embed: int, layout: Layout) -> float:
+    if record is None:
+        return 0.0
+    counter = FlopCounterMode(display=False)
+    x = laid(torch.empty(1, layout.tokens, embed, device="meta"), layout)
+    with counter, torch.no_grad():
+        build_join(record, embed, "meta")(x, x)
+    return float(counter.get_total_flops() / 2)
+
+
 def operator_macs(record: Operator, embed: int, layout: Layout) -> Reading:
     """Multiply-accumulates of one operator for one image, counted as `count_macs` does."""
     return Reading(value=_operator_macs(record, embed, layout), unit="MAC", how="counted")
+
+
+def join_macs(record: Join, embed: int, layout: Layout) -> Reading:
+    """The same of a join."""
+    return Reading(value=_join_macs(record, embed, layout), unit="MAC", how="counted")

@@ -14,6 +14,7 @@ from wb.models.block import KINDS, BlockModule, build_norm
 from wb.models.layers.convolution import BatchNormed
 from wb.models.layers.operator import OperatorModule
 from wb.models.network import Network
+from wb.models.norms.fold import fold, fold_last, foldable, head_foldable
 from wb.models.walk import Sublayer
 
 
@@ -93,42 +94,19 @@ def carry(sublayers: Iterable[Sublayer]) -> None:
 
 
 def _fold_norms(network: Network) -> None:
-    """Lets the readers of every sub-layer take over a batch norm in front of them, where they have biases and full precision.
-
-    An operator that is not plain has something in front of its readers, and one without any reads the norm itself.
-    """
+    """Lets the readers of every sub-layer take over a batch norm in front of them, where they can."""
     for at in network.walk():
-        operator = at.operator
-        norm: nn.Module = at.norm
-        readers = bool(operator.readers) and all(operator.readers.values())
-        rounded = any(operator.precision(name) in TRAINED for name in operator.readers)
-        if not isinstance(norm, BatchNormed) or not (at.wiring.folds and operator.plain and readers) or rounded:
-            continue
-        scale, shift = norm.affine("", norm.eps)
-        for name, bias in operator.readers.items():
-            weight = operator.get_parameter(name)
-            operator.get_parameter(str(bias)).add_(weight @ shift)
-            weight.mul_(scale)
-        parent, _, last = at.norm_prefix.rpartition(".")
-        setattr(network.get_submodule(parent), last, build_norm(Unnormed(), len(scale)))
+        if foldable(at):
+            fold(at)
+            parent, _, last = at.norm_prefix.rpartition(".")
+            setattr(network.get_submodule(parent), last, build_norm(Unnormed(), len(at.norm.gain)))
 
 
 def _fold_last(network: Network) -> None:
-    """Lets the head take over a batch norm in front of it, as pooling is a mean or a choice of tokens, which it commutes with.
-
-    A head of one or two bits cannot.
-    """
-    norm: nn.Module | None = network.norm
-    if not isinstance(norm, BatchNormed) or network.architecture.head.precision in TRAINED:
-        return
-    scale, shift = norm.affine("", norm.eps)
-    for name, other in network.answer.readers.items():
-        weight, bias = network.get_parameter(name), None if other is None else network.get_parameter(other)
-        if bias is None:
-            return
-        bias.add_(weight @ shift)
-        weight.mul_(scale)
-    network.norm = None
+    """Lets the head take over a batch norm in front of it, where it can."""
+    if head_foldable(network):
+        fold_last(network)
+        network.norm = None
 
 
 def _settled(architecture: Architecture) -> Architecture:

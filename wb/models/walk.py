@@ -120,12 +120,17 @@ class Sublayer:
 
     def contribution(self, state: State) -> Tensor:
         """The contribution to the stream: (B, N, D)."""
-        given = self.joined(self.operator(self.read(state), state.context))
+        given = self.joined(self.operator(self.read(state), state.context), state)
         return F.dropout(given, state.context.dropout) if state.context.dropout else given
 
-    def joined(self, output: Tensor) -> Tensor:
+    def joined(self, output: Tensor, state: State) -> Tensor:
         """The contribution of an operator with that output: (B, N, D)."""
-        return output if self.join is None else cast(Tensor, self.join(output))
+        return output if self.join is None else cast(Tensor, self.join(output, state.stream))
+
+    @property
+    def gated(self) -> bool:
+        """Whether a join makes something else of the output than a multiple: writers are then not all that contributes."""
+        return self.join is not None and not self.join.scales
 
     def add(self, state: State, given: Tensor) -> State:
         """The state after the sub-layer has contributed `given`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from wb.models.joins.base import JoinModule
 from wb.models.layers.operator import OperatorModule, PartModule
 from wb.models.network import Network
 from wb.models.norms.base import NormModule
@@ -54,11 +53,11 @@ def _linear(module: nn.Module) -> dict[str, int]:
 
 def _of_part(part: nn.Module) -> dict[str, int]:
     match part:
-        case NormModule() | JoinModule():
+        case NormModule():
             return {}
         case OperatorModule():
             return part.outputs
-        case PartModule():  # stems, merges
+        case PartModule():  # stems, merges, joins
             return {n: 1 for n in part.axes if getattr(part, n).dim() > 1 and n not in part.looked_up}
         case _ if isinstance(part, _MAPS):
             return {name: 1 for name, weight in part.named_parameters(recurse=False) if weight.dim() > 1}

@@ -30,6 +30,7 @@ from wb.tasks.names import matched
 from wb.training.arithmetic import computed
 from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_device
 from wb.training.linear import decayed, matrices
+from wb.training.recipes.layered import layered, share
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
 from wb.training.statistics import find_statistics
@@ -149,7 +150,8 @@ def fit_module(
     def backward(batch: Batch) -> float:
         # ours has norms that take one image
         module.train(only is None and (isinstance(module, Network) or len(batch.labels) > 1))
-        return step(batch)
+        with layered(module, share(recipe, batch.step, batch.steps)):
+            return step(batch)
 
     def look() -> Mirrored:
         if only is None:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.networks import assembled
-from wb.compress.binarize import record as binarize_record
 from wb.compress.binarize.config import BinarizeConfig
-from wb.compress.binarize.figures import accuracy_figure, energy_figure, loss_figure
 from wb.compress.binarize.job import BinarizeJob
 from wb.compress.binarize.lowbits import chosen
-from wb.compress.binarize.record import Binarization, Epoch
+from wb.compress.binarize.record import Binarization
 from wb.compress.binarize.report import page, remarks, result
+from wb.compress.staged import record as staged_record
+from wb.compress.staged.figures import accuracy_figure, energy_figure, loss_figure
+from wb.compress.staged.record import Epoch
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.measures.readings import Reading
@@ -53,7 +54,7 @@ def record_of(
     network: Architecture, *, test: float = 0.9, ms: float = 0.3, size: float = 3000.0, **changes: Any
 ) -> Binarization:
     binary = with_precisions(network, dict.fromkeys(chosen(network, "w1"), "w1"))
-    stage = binarize_record.Stage(
+    stage = staged_record.Stage(
         name="w1",
         architecture=binary,
         energy=energy_by_part(binary),
@@ -93,7 +94,7 @@ def text(html: str) -> str:
 def test_the_record_comes_back(network: Architecture, tmp_path: Path) -> None:
     record = record_of(network)
     record.write(tmp_path / "a.json")
-    assert binarize_record.Binarization.read(tmp_path / "a.json") == record
+    assert Binarization.read(tmp_path / "a.json") == record
 
 
 @pytest.mark.parametrize(
@@ -110,15 +111,15 @@ def test_what_the_report_needs_has_to_be_there(
     content = json.loads(record_of(network).model_dump_json()) | damage
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(BadArtefact, match=words):
-        binarize_record.Binarization.read(tmp_path / "a.json")
+        Binarization.read(tmp_path / "a.json")
 
 
 def test_files_that_are_no_record_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadArtefact, match="there is no file"):
-        binarize_record.Binarization.read(tmp_path / "none.json")
+        Binarization.read(tmp_path / "none.json")
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(BadArtefact, match="no record of a binarization"):
-        binarize_record.Binarization.read(tmp_path / "a.json")
+        Binarization.read(tmp_path / "a.json")
 
 
 def test_nothing_is_called_better_that_is_not(network: Architecture) -> None:

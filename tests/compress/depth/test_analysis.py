@@ -50,7 +50,7 @@ def random_split(a: Architecture, count: int = 7) -> Split:
 
 
 def silenced(model: Model, sublayer: str) -> Model:
-    """`model` with what `sublayer` and its norm write to the residual stream set to zero."""
+    """`model` with what `sublayer` and its norm write to the residual stream set to zero, and the gate behind it shut."""
     place, kind = sublayer.rsplit(".", 1)
     i, j = (int(part[1:]) for part in place.split("."))
     parts = (f"stages.{i}.{j}.{kind}.", f"stages.{i}.{j}.{'norm1' if kind == 'mixer' else 'norm2'}.")
@@ -59,6 +59,8 @@ def silenced(model: Model, sublayer: str) -> Model:
     quiet = {
         n: torch.zeros_like(w) for n, w in model.weights.items() if n.startswith(parts) and (n in writes or not axes[n])
     }
+    gates = f"stages.{i}.{j}.{'join1' if kind == 'mixer' else 'join2'}.shut"
+    quiet |= {n: torch.full_like(w, 1e4) for n, w in model.weights.items() if n == gates}
     return replace(model, weights={**model.weights, **quiet})
 
 

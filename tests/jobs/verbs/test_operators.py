@@ -46,7 +46,7 @@ def test_counts_are_those_of_the_formula(found: list[operators.Listed]) -> None:
     assert softmax.macs is not None
     assert softmax.params.value == 4 * (192 * 192 + 192)
     assert softmax.macs.value == 4 * 196 * 192 * 192 + 2 * 196 * 196 * 192
-    assert {one.role for one in found if one.macs is not None} == {"mixer", "feed-forward"}
+    assert {one.role for one in found if one.macs is not None} == {"mixer", "feed-forward", "join"}
 
 
 @pytest.mark.parametrize("kind", [Window, MaskUnit])

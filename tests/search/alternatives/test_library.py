@@ -27,8 +27,8 @@ from wb.search.alternatives.library import Library
 from wb.search.alternatives.mixers import others
 from wb.search.alternatives.option import NONE, WHOLE, Option, sizes, unit_of
 from wb.search.alternatives.scores import Scores
-from wb.search.alternatives.streams import Streams
 from wb.spaces.operators import OFFERED
+from wb.training.refit.streams import Streams
 from wb.training.refit.trace import network_of
 
 IMAGE = ImageInput(channels=2, height=8, width=8, mean=(0.3, 0.5), std=(0.4, 0.2))

@@ -121,6 +121,18 @@ class Grouped(Scored):
     permuted: bool = False
 
 
+class Sliding(Scored):
+    """Softmax attention to the tokens that are at most `reach` places away in a line; of a picture in the order of its rows."""
+
+    module = "wb.models.mixers.attention.sliding:SlidingAttention"
+    supports = RAGGED._replace(prefix=False, causal="yes")
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "reach": 2}
+    title = "sliding window attention"
+    source = 'Beltagy et al., "Longformer: The Long-Document Transformer", 2020'
+    kind: Literal["sliding"] = "sliding"
+    reach: Annotated[int, Field(ge=1, le=65536)] = 32
+
+
 class Combiner(Scored):
     """Softmax attention to the tokens of one's own segment and to a summary of every other segment, in one softmax.
 

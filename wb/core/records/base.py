@@ -115,6 +115,10 @@ class Part(Frozen):
         """The record with every default written out that would be another one once the widths `changed` are."""
         return self
 
+    def padded(self, changed: Collection[str]) -> Self:
+        """The record with every default written out that has to stay as it is once units that are zero join the widths."""
+        return self.settled(changed)
+
     def structure(self) -> Self:
         """The record without numbers that weights could take over: what timings, matches and seeds compare."""
         return self

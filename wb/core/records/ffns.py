@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+import math
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -78,6 +79,12 @@ class Pattention(Weighted):
     mlp: Annotated[Width, Dim("keys and values")]
     form: Literal["l2_norm_gelu", "gelu_l2_norm"] = "l2_norm_gelu"
     length: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+    def padded(self, changed: Collection[str]) -> Self:
+        """With its length written out where keys that are zero join the others."""
+        if self.length is not None or "mlp" not in changed:
+            return self
+        return self.model_copy(update={"length": math.sqrt(self.mlp)})
 
 
 class ConvNext(Weighted):

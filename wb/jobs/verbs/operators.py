@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from pydantic import ValidationError
@@ -13,17 +13,16 @@ from torch import Tensor, nn
 from wb.core.errors import BadOption
 from wb.core.layout import Layout, Supports
 from wb.core.measures.readings import Reading, ratio, scaled
-from wb.core.records import FFNS, MERGES, MIXERS, NORMS, POSITIONS, STEMS, WIRINGS, Operator, Part, kind_of
+from wb.core.records import FFNS, JOINS, MERGES, MIXERS, NORMS, POSITIONS, STEMS, WIRINGS, Join, Operator, Part, kind_of
 from wb.core.records.base import members, tiles
 from wb.core.records.heads import Head
-from wb.core.records.joins import Join
 from wb.core.system.files import scratch
 from wb.export.graph import export_module
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.jobs.calls.shown import Table
 from wb.models.block import build_join, build_norm, build_operator
-from wb.models.counting import operator_macs
+from wb.models.counting import join_macs, operator_macs
 from wb.models.groups import settle
 from wb.models.layers.operator import OperatorModule
 from wb.models.layers.planes import laid
@@ -47,7 +46,7 @@ UNIONS: Mapping[str, tuple[type[Part], ...]] = {
     "mixer": MIXERS,
     "feed-forward": FFNS,
     "norm": NORMS,
-    "join": members(Join),
+    "join": JOINS,
     "wiring": WIRINGS,
     "position": POSITIONS,
     "stem": STEMS,
@@ -212,7 +211,8 @@ def _counted(kind: type[Part]) -> tuple[Reading | None, Reading | None]:
     if kind in NORMS:
         return _size(build_norm(kind.sample(), EMBED, "meta")), None
     if kind in UNIONS["join"]:
-        return _size(build_join(kind.sample(), EMBED, "meta")), None  # type: ignore[arg-type]
+        join = cast(Join, kind.sample())
+        return _size(build_join(join, EMBED, "meta")), join_macs(join, EMBED, Layout((SIDES[1], SIDES[1])))
     return None, None
 
 

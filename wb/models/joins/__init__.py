@@ -1,1 +1,1 @@
-"""What is done to the output of an operator before it is added to the residual stream, one module each."""
+"""How the output of an operator is joined to the residual stream, one module each."""

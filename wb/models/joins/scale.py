@@ -7,6 +7,8 @@ Differs: ReZero has one factor for a block, here mixer and feed-forward have one
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,10 @@ from wb.models.joins.base import JoinModule
 
 
 class Scale(JoinModule):
-    """`x * scale`, with `scale` of shape (D), or () for a factor per layer."""
+    """`given * scale`, with `scale` of shape (D), or () for a factor per layer."""
+
+    scales: ClassVar[bool] = True
+    record: records.Scale
 
     def __init__(self, record: records.Scale, embed: int, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": embed}, device)
@@ -26,6 +31,6 @@ class Scale(JoinModule):
         """Every factor begins at the record's `init`."""
         nn.init.constant_(self.scale, self.record.init)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, given: Tensor, stream: Tensor) -> Tensor:
         """(B, N, D), or a map (B, D, rows, columns) -> the same shape."""
-        return x * (self.scale[:, None, None] if x.dim() == 4 and self.scale.dim() else self.scale)
+        return given * (self.scale[:, None, None] if given.dim() == 4 and self.scale.dim() else self.scale)

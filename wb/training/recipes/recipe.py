@@ -46,7 +46,8 @@ class Recipe(Frozen):
     others on larger ones. `optimizer` "muon" is for matrices, AdamW trains the rest
     (`wb.training.optimizer`). With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
     `second` is the decay of Adam's second moment. Dropout is of the first block's input, of what sub-layers contribute, and of
-    what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch.
+    what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch. In the share `layered` of
+    the steps layer norms give way to re-parameterized ones (`wb.training.recipes.layered`), where a network has such.
     """
 
     name: str = "plain"
@@ -77,6 +78,7 @@ class Recipe(Frozen):
     dropout: Share = 0.0
     head_dropout: Share = 0.0
     merge_dropout: Share = 0.0
+    layered: Share = 0.0
 
     def steps(self, examples: int) -> int:
         """Number of steps in all epochs."""
@@ -118,6 +120,7 @@ class Recipe(Frozen):
             "the average of the weights is kept" if self.average else "",
             "Muon for matrices" if self.optimizer == "muon" else "",
             "computed in bf16" if self.bf16 else "",
+            f"layer norms give way in the first {self.layered:.0%} of the steps" if self.layered else "",
         ]
         why = f" ({self.why})" if self.why else ""
         return f"{self.name}{why}: {', '.join(part for part in parts if part)}"

@@ -12,7 +12,8 @@ Pruning Framework for Transformers", 2022, https://arxiv.org/abs/2204.09656, whi
 Differs: RegMean solves each layer on the parents' own inputs; here they are the network's, with error feedback. Batch norms are
 given the statistics of what they see (`wb.training.refit.normed`).
 Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Only the last
-convolution of a stem is fitted; the others stay as they are, as do weights of one or two bits.
+convolution of a stem is fitted; the others stay as they are, as do weights of one or two bits, and writers in front of a gate,
+which is no linear map of what they give.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Correction(Beside):
         after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
         for weight, bias in module.writers.items():
-            if module.precision(weight) in TRAINED:
+            if module.precision(weight) in TRAINED or sublayer.gated:
                 continue
             fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
@@ -161,8 +162,9 @@ class Correction(Beside):
 
         def after(i: int) -> State:
             state = self.states[i]
-            given = sublayer.operator.written(hidden[i]) if hidden else sublayer.contribution(state)
-            return sublayer.add(state, given)
+            if not hidden:
+                return sublayer.add(state, sublayer.contribution(state))
+            return sublayer.add(state, sublayer.joined(sublayer.operator.written(hidden[i]), state))
 
         if isinstance(sublayer.norm, BatchNormed) and not sublayer.wiring.folds:
             with found_anew([sublayer.norm]):
@@ -189,7 +191,7 @@ class Correction(Beside):
             given = [(lane.share, lane.mapped(b - a, axes)) for lane, (a, b) in zip(self.lanes, pairs, strict=True)]
             return given, total(old) - as_tokens(self.states[i].stream).flatten(0, 1)[rows]
 
-        self._normed(module, sublayer.prefix, inputs, there, last)
+        self._normed(module, sublayer.prefix, inputs, there, None if sublayer.gated else last)
 
     def _normed(
         self,

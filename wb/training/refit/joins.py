@@ -30,7 +30,7 @@ def folded_names(network: Network) -> set[str]:
 
 def folds(at: Sublayer) -> bool:
     """Whether the sub-layer has a join that weights can take over."""
-    return at.join is not None and bool(at.scaling)
+    return at.join is not None and at.join.scales and bool(at.scaling)
 
 
 def fold(weights: dict[str, Tensor], at: Sublayer) -> None:

@@ -18,6 +18,7 @@ from wb.core.records.attention import (
     Relative,
     Scored,
     Sla,
+    Sliding,
     Softmax,
     Window,
 )
@@ -69,6 +70,7 @@ Mixer = Annotated[
     | S6
     | Softmax
     | Combiner
+    | Sliding
     | Grouped
     | Window
     | MaskUnit

@@ -1,20 +1,21 @@
-"""The figures of a binarization's report, one function each."""
+"""The figures of the report of a job in stages, one function each."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import plotly.graph_objects as go
 
-from wb.compress.binarize.record import Binarization
+from wb.compress.staged.record import StagedRecord
 from wb.core.measures.readings import Reading, scaled
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, bars
 
 JOULES = ((1e9, "mJ"), (1e6, "µJ"), (1e3, "nJ"), (1.0, "pJ"))
 
 
-def energy_figure(record: Binarization) -> go.Figure:
+def energy_figure(record: StagedRecord[Any]) -> go.Figure:
     """Modelled energy by part of the network, for the original and after each stage."""
     models: list[tuple[str, Mapping[str, float]]] = [("original", record.energy)]
     models += [(stage.name, stage.energy) for stage in record.stages]
@@ -30,7 +31,7 @@ def energy_figure(record: Binarization) -> go.Figure:
     return figure.update_yaxes(title_text=f"energy of one image in {unit}, modelled", rangemode="tozero")
 
 
-def accuracy_figure(record: Binarization) -> go.Figure:
+def accuracy_figure(record: StagedRecord[Any]) -> go.Figure:
     """Validation readings with 95 % intervals: the original, and each stage as converted and after fine-tuning."""
     names = [html.escape(stage.name) for stage in record.stages]
     figure = go.Figure(layout={"height": 320, "bargap": 0.4})
@@ -45,7 +46,7 @@ def accuracy_figure(record: Binarization) -> go.Figure:
     return figure.update_yaxes(title_text=f"validation {record.metric.title}", tickformat=".0%", range=[0, 1.02])
 
 
-def loss_figure(record: Binarization) -> go.Figure:
+def loss_figure(record: StagedRecord[Any]) -> go.Figure:
     """Mean loss of every epoch of fine-tuning, stage after stage."""
     figure = go.Figure(layout={"height": 320})
     start = 0

@@ -27,14 +27,27 @@ class Pairs(NamedTuple):
     inputs: Tensor
     targets: Tensor
 
+    @property
+    def held(self) -> Pairs:
+        """Those that are held out."""
+        return Pairs(*(x[-self._count :] for x in self))
+
+    @property
+    def fit(self) -> Pairs:
+        """The others."""
+        return Pairs(*(x[: -self._count] for x in self))
+
+    @property
+    def _count(self) -> int:
+        return max(1, len(self.inputs) // HELD_OUT)
+
 
 def distilled(operator: OperatorModule, pairs: Pairs, steps: int, seed: int) -> float:
     """Trains `operator` in place; gives how much of its error on held-out images is left, 1 where it stays as it was."""
     trained = [p for name, p in operator.named_parameters() if name not in operator.constants]
     before = {name: p.detach().clone() for name, p in operator.named_parameters()}
-    count = max(1, len(pairs.inputs) // HELD_OUT)
-    held, fit = (Pairs(*(x[part] for x in pairs)) for part in (slice(-count, None), slice(None, -count)))
-    first = _missed(operator, held)
+    held, fit = pairs.held, pairs.fit
+    first = missed(operator, held)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(trained, lr=PEAK)
     variance = pairs.targets.var()
@@ -51,7 +64,7 @@ def distilled(operator: OperatorModule, pairs: Pairs, steps: int, seed: int) -> 
         optimizer.step()
     for p in trained:
         p.requires_grad_(False)
-    last = _missed(operator, held)
+    last = missed(operator, held)
     if last < first:
         return last / first
     operator.load_state_dict(before)
@@ -59,7 +72,7 @@ def distilled(operator: OperatorModule, pairs: Pairs, steps: int, seed: int) -> 
 
 
 @torch.no_grad()
-def _missed(operator: OperatorModule, pairs: Pairs) -> float:
+def missed(operator: OperatorModule, pairs: Pairs) -> float:
     """The mean square of the difference; infinite where it is not finite."""
     found = float((operator(pairs.inputs) - pairs.targets).square().mean())
     return found if math.isfinite(found) else math.inf

@@ -1,0 +1,61 @@
+"""What the commands print that change a model in stages: readings of the original and of every stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wb.cli.frame import output
+from wb.compress.staged.record import StagedRecord
+from wb.jobs.calls.shown import noted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from wb.core.measures.readings import Reading
+
+
+def tell(record: StagedRecord[Any]) -> None:
+    """Prints what came of it."""
+    from wb.compress.staged.report import remarks
+
+    output.data.print(_readings(record))
+    output.data.print(f"energy: {record.original['energy'].note}", markup=False, highlight=False, soft_wrap=True)
+    validation: dict[str, Reading] = {
+        "original": record.original[record.quality],
+        **{stage.name: stage.after[record.quality] for stage in record.stages},
+    }
+    tests: dict[str, Reading | None] = {
+        "original, test": record.original_test,
+        f"{record.stages[-1].name}, test": record.final_test,
+    }
+    read = {name: reading for name, reading in {**validation, **tests}.items() if reading is not None}
+    for line in noted(read.items()):
+        output.data.print(line, markup=False, highlight=False, soft_wrap=True)
+    output.remarks(remarks(record))
+
+
+def _readings(record: StagedRecord[Any]) -> Table:
+    """A table of readings: one row per metric, a column for the original and for each stage."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from wb.core.measures.readings import ratio
+
+    table = Table(title="readings", title_justify="left", box=SIMPLE)
+    table.add_column("")
+    for name in ("original", *(stage.name for stage in record.stages)):
+        table.add_column(name, justify="right")
+
+    if record.config.finetune:
+        converted = [output.cell(stage.before[record.quality]) for stage in record.stages]
+        table.add_row("as converted\n± points", "", *converted)
+    models = [record.original, *(stage.after for stage in record.stages)]
+    table.add_row("validation\n± points", *(output.cell(readings[record.quality]) for readings in models))
+    between = [""] * (len(record.stages) - 1)
+    tests = ["" if one is None else output.cell(one) for one in (record.original_test, record.final_test)]
+    table.add_row("test\n± points", tests[0], *between, tests[1])
+    for metric in ("size", "latency", "energy", "macs", "params"):
+        before = record.original[metric]
+        cells = [f"{readings[metric].text()}\n{ratio(readings[metric], before).plain()}" for readings in models]
+        table.add_row(f"{metric}\n{before.how}", *cells)
+    return table

@@ -1,0 +1,60 @@
+"""`wb convert` from start to end: other mixers, other norms, fine-tuning after each, final readings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from wb.compress.convert.config import ConvertConfig, parsed
+from wb.compress.convert.norms import OtherNorms
+from wb.compress.convert.record import Conversion, Layer
+from wb.compress.convert.teach import OtherMixers
+from wb.compress.staged.job import StagedJob
+from wb.compress.staged.record import Name
+from wb.core.architecture import Architecture
+from wb.models.model import Model
+from wb.models.passes.base import Pass
+from wb.training.recipes.recipe import Recipe
+
+
+class ConvertJob(StagedJob[Conversion]):
+    """One conversion."""
+
+    record_type = Conversion
+    page = "wb.compress.convert.report:page"
+
+    @property
+    def config(self) -> ConvertConfig:
+        """The settings."""
+        return self.record.config
+
+    @property
+    def names(self) -> Sequence[Name]:
+        """The stages in order: norms last, so that they see what they will be given."""
+        wanted: dict[Name, bool] = {"mixers": self.config.mixer is not None, "norms": self.config.norm != "keep"}
+        return [name for name, is_wanted in wanted.items() if is_wanted]
+
+    def step(self, name: Name) -> Pass:
+        """The pass of a stage."""
+        if name == "norms":
+            return OtherNorms(self.data)
+
+        def report(slot: str) -> None:
+            self.progress(f"{name}, teaching {slot}", 0, 0)
+
+        kind, given = parsed(self.config.mixer or "")
+        folder = self.work if self.work.exists() else None  # a plan writes nothing
+        steps, seed, layers = self.config.steps, self.config.seed, self.config.layers
+        return OtherMixers(self.data, kind, given, layers, steps, seed=seed, folder=folder, report=report)
+
+    def recipe(self, name: Name, architecture: Architecture) -> Recipe:
+        """How the network of a stage is fine-tuned: with other norms, layer norms give way meanwhile."""
+        found = super().recipe(name, architecture)
+        return found.model_copy(update={"layered": self.config.progressive}) if name == "norms" else found
+
+    def noted(self, name: Name, prepared: Model) -> dict[str, object]:
+        """Which mixers were replaced, and how well they were taught."""
+        if name != "mixers":
+            return {}
+        layers = cast(list[object], prepared.history[-1].arguments["layers"])
+        return {"layers": tuple(Layer.model_validate(one) for one in layers)}

@@ -1,0 +1,1 @@
+"""What jobs share that change a trained model in stages, with fine-tuning after each: record, job, page."""
