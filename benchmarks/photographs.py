@@ -2,8 +2,8 @@
 
 A search is counted as a whole, and every peer is trained for as many CPU seconds by the recipe that `auto` chooses for it, its
 epochs as many as a first one says that fit. The convolutional network is also trained as it would be without `wb`: crops, flips,
-AdamW, one cycle. Peers of convolutions are also read in static 8 bits, by the quantizer that makes the twins of finalists, where
-that is faster. All files are timed interleaved in one run. The front is asked, at the latency of
+AdamW, one cycle. Peers of convolutions are also read in static 8 bits, all of each, by the quantizer that makes the twins of
+finalists, where that is faster. All files are timed interleaved in one run. The front is asked, at the latency of
 each peer, for its best network on validation that is no slower; test accuracies are compared. A part that is there already is
 not made again, so that the same command continues.
 
@@ -174,7 +174,8 @@ def lowered(files: Mapping[str, Path], data: Dataset, device: Device) -> dict[st
             if not any(subject.convolution(group) for group in subject.groups):
                 continue
             inputs = of_images(subject.graph, data.train, CALIBRATION, 0)
-            onnx.save(static_convolutions(subject, inputs).graph, low)
+            onnx.save(static_convolutions(subject, inputs).graph, low.with_suffix(".part"))
+            low.with_suffix(".part").rename(low)
         timed = measure_latency({"float": path, "low": low}, device)
         if timed["low"].ratio.value < (1 - GAIN) * timed["float"].ratio.value:
             found[name + LOW] = low

@@ -257,6 +257,7 @@ class Run:
         `front.json` is removed first and written last, so that it always describes the other files.
         """
         self.front_path.unlink(missing_ok=True)
+        self.report_path.unlink(missing_ok=True)  # which would show another front
         if self.models.exists():
             shutil.rmtree(self.models)
         self.staging.rename(self.models)

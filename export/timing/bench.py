@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,7 +84,7 @@ class Here:
         options = {"threads": self._device.threads, "provider": providers()[self._device.name]}
         try:
             return apart(script, content, probe.inputs, options, LOAD_S)
-        except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+        except (OSError, RuntimeError) as error:
             raise BadArtefact(f"a graph fails in a process of its own ({said(error)})") from error
 
 

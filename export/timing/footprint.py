@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, model_validator
 
 from wb.core.errors import BadArtefact
 from wb.core.measures.readings import Reading
@@ -20,7 +20,8 @@ from wb.hardware.remote import footprint as script
 PROCESSES = 3
 LONG_S = 5.0  # of loading, from which on one process has to do
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
+Bytes = Annotated[int, Field(gt=0, le=1 << 50)]
 
 
 class Footprint(NamedTuple):
@@ -58,7 +59,7 @@ def footprint(
     while len(found) < (processes or PROCESSES) and (not found or found[0].warm_s < LONG_S):
         found.append(_read(bench.apart(graph.name, text), device))
     readings, missing = {}, {}
-    memory = [one.bytes["whole"] - one.bytes["before"] for one in found if one.bytes.get("before")]
+    memory = [one.bytes.whole - one.bytes.before for one in found if one.bytes is not None]
     if len(memory) == len(found):
         readings["memory"] = _reading(memory, "B", device, lambda value: f"{value / 1e6:.4g}")
     else:
@@ -73,17 +74,28 @@ def footprint(
     return Footprint(readings, missing)
 
 
+class _Bytes(BaseModel):
+    before: Bytes
+    whole: Bytes
+
+    @model_validator(mode="after")
+    def _grows(self) -> _Bytes:
+        if self.whole < self.before:
+            raise ValueError("less at most than before")
+        return self
+
+
 class _Said(BaseModel):
     cold_s: Seconds | None
     warm_s: Seconds
     first_run_s: Seconds
-    bytes: dict[str, Annotated[int, Field(ge=0)]]
+    bytes: _Bytes | None
 
 
 def _read(said: str, device: Device) -> _Said:
     try:
         return _Said.model_validate(json.loads(said))
-    except (ValueError, ValidationError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadArtefact(f"{device.text} says of a graph's memory what cannot be read: {said[:80]!r}") from error
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 
 from optuna.trial import FrozenTrial
 from rich.progress import TaskID
 
 from wb.core.architecture import Architecture
+from wb.models.counting import count_macs
 from wb.search.beginning.recipes import told_recipes
-from wb.search.ending.baselines import Comparable
+from wb.search.ending.baselines import MOST, Comparable
 from wb.search.ending.finalists import Finish
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import chosen, forecast
@@ -20,7 +21,6 @@ from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
 from wb.search.planning.costs import epoch_seconds
 from wb.search.planning.enough import enough
-from wb.search.planning.shares import epochs_text
 from wb.search.results.point import FrontPoint
 from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
@@ -28,6 +28,11 @@ from wb.search.stages import Stages
 from wb.search.study.trials import at_once, choices_of, evaluated, readings_of
 from wb.search.supernet import Supernet
 from wb.training.recipes.recipe import Recipe
+
+
+def _work(trials: Mapping[int, FrozenTrial]) -> Callable[[int], float]:
+    """The multiply-accumulates of candidates by number."""
+    return lambda number: readings_of(trials[number])["macs"].value
 
 
 class Ending(Stages):
@@ -48,17 +53,21 @@ class Ending(Stages):
             networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
             config = self.config
             if config.finetune:
-                told = told_recipes({n: self._tuning(self._epochs(n), network) for n, network in networks.items()})
+                first, others = self._epochs
+                most = max(finalists, key=_work(finalists))
+                epochs = {n: first if n == most else others for n in finalists}
+                told = told_recipes({n: self._tuning(epochs[n], network) for n, network in networks.items()})
                 self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
             finish = self._finishing(supernet, teacher, list(finalists.values()), networks, task)
             points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
 
-    def _epochs(self, number: int) -> int:
-        """The epochs of a finalist: the plan's, unless others were given when the run was resumed."""
+    @property
+    def _epochs(self) -> tuple[int, int]:
+        """Epochs of the largest finalist and of the others: the plan's, unless others were given when the run was resumed."""
         plan, given = self.record.plan, self.config.finetune
-        return given if plan is None or given != plan.finetune else plan.epochs_of(number)
+        return (given if plan is None or given != plan.finetune else plan.first_epochs), given
 
     def _finishing(
         self,
@@ -70,10 +79,13 @@ class Ending(Stages):
     ) -> Finish:
         """What trains and reads the finalists."""
         ground, config, plan = self.ground, self.config, self.record.plan
-        epochs = {network: self._epochs(number) for number, network in networks.items()}
+        (first, others), work = self._epochs, {count_macs(network).value for network in networks.values()}
 
         def recipe(network: Architecture) -> Recipe:
-            return self._tuning(epochs.get(network, config.finetune), network)
+            """A known network beside the finalists gets the epochs of that which is nearest in work."""
+            own = count_macs(network).value
+            nearest = min(work, key=lambda one: abs(math.log(one / own)))
+            return self._tuning(first if nearest == max(work) else others, network)
 
         return Finish(
             run=self.run,
@@ -150,14 +162,12 @@ class Ending(Stages):
             return epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
 
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
-        found = enough(plan, plan.seconds - over, choose, epoch, lambda n: readings_of(numbered[n])["macs"].value)
+        beside = min(MOST, len(ground.space.known)) if config.baselines else 0
+        found = enough(plan, plan.seconds - over, choose, epoch, _work(numbered), beside)
         kept = found.settled(plan, len(choose(plan.finalists, ())))
         if kept.finalists != plan.finalists:
             self.tell.say(f"{kept.finalists} finalists instead of {plan.finalists} fit into the time that is left")
-        self.tell.say(
-            f"{epochs_text(found.epochs.first)} for {found.largest}, the largest finalist, and {found.epochs.others} for "
-            "each of the others fit into the time that is left"
-        )
+        self.tell.say(f"{found.text} fit into the time that is left")
         settings = {"finetune": kept.finetune, "finalists": kept.finalists}
         self.config = config.model_copy(update=settings)
         self.note(config=self.record.config.model_copy(update=settings), plan=kept)

@@ -147,11 +147,26 @@ class Finish:
             made.update([*mirroring(made, flipped, self.most)])
         of = sum(one.architecture.has_maps for one in made.values())
         if self.low and of:
-            found = lowering(made, self.most, self.data, self.device, self.seed, alone=self.alone, say=self.say)
+            found = lowering(
+                made,
+                self.most,
+                self.data,
+                self.device,
+                self.seed,
+                alone=self.alone,
+                say=self.say,
+                anyway=self._counts_bytes,
+            )
             self.progress("exporting the finalists in 8 bits", 0, of)
             for done, (number, one) in enumerate(found, start=1):
                 made[number] = one
                 self.progress("exporting the finalists in 8 bits", done, of)
+
+    @property
+    def _counts_bytes(self) -> bool:
+        """Whether the size of files is an objective or limited."""
+        limited = (*(limit.metric for limit in self.limits), *(one.metric for one in self.requirements))
+        return any(metric.name == "size" for metric in (*self.metrics, *limited))
 
     def _is_better(self, model: Model) -> bool:
         """Whether a finalist is better on validation images than the supernet's largest network."""
@@ -188,7 +203,10 @@ class Finish:
                 kept = load(path)
                 steps = tuple(step for step in kept.history if step.name != "search")
                 if kept.architecture == architecture and steps == (*model.history, tune.step):
-                    return replace(kept, history=steps)
+                    found = replace(kept, history=steps)
+                    if path.parent != folders[0]:  # where it stays if only a twin of it is on the front
+                        save(found, folders[0] / path.name, force=True)
+                    return found
         model = apply(tune, model)
         save(model, folders[0] / f"{name}.safetensors", force=True)
         return model
@@ -275,6 +293,8 @@ class Finish:
         self, networks: Mapping[int, Architecture], readings: Mapping[int, Mapping[str, Reading]]
     ) -> dict[str, JsonValue] | None:
         """The error of the latency table against whole graphs, for each network and in the median."""
+        if not networks:  # all are in 8 bits, of which the table has no blocks
+            return None
         table = LatencyTable(self.device)
         rows: list[JsonValue] = []
         errors = []

@@ -15,10 +15,10 @@ from wb.compress.ptq.convolutions import slow_in_8_bits, without
 from wb.compress.ptq.subject import of_model
 from wb.compress.quantize.source import sign
 from wb.core.architecture import Architecture
-from wb.core.errors import WbError
+from wb.core.errors import Unsupported
 from wb.core.precision import with_precisions
 from wb.data import Dataset
-from wb.export.graph import export
+from wb.export.graph import ExportDiffers, export
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model, Step
@@ -74,14 +74,18 @@ def lowering(
     device: Device,
     seed: int,
     *,
+    anyway: bool = False,
     alone: Callable[[], AbstractContextManager[None]],
     say: Callable[[str], None],
 ) -> Iterator[tuple[int, Made]]:
     """The twins in 8 bits of those with stages of convolutions, with their ids; graphs are written.
 
     Of a finalist and its mirroring twin, what stays in floating point is measured once. Networks that the runtime's quantizer
-    refuses have none, nor have those that are measured not to be faster. The lock `alone` is held during timing, and `say` hears
-    of refusals.
+    refuses have none, nor have those that are measured not to be faster, unless they are wanted `anyway`, as their files are
+    smaller. The lock `alone` is held during timing, and `say` hears of refusals.
+
+    Raises:
+        DeviceLost: a device elsewhere does not answer any more.
 
     Source: `wb quantize --policy int8` (`wb.compress.ptq.convolutions`).
     """
@@ -98,7 +102,7 @@ def lowering(
                 with alone():
                     slow[one.number] = slow_in_8_bits(subject, inputs, device, cap_s=TIMED_S)
             static = without(subject, inputs, (), slow[one.number] or ())
-        except WbError as error:
+        except (ExportDiffers, Unsupported) as error:  # whatever else there is, is no fault of the network
             say(f"finalist {one.number} has no twin in 8 bits: {error}")
             slow[one.number] = None
             continue
@@ -107,7 +111,7 @@ def lowering(
         sign(static.graph, Model(low, model.weights, model.history), model.history[-1])
         onnx.save(static.graph, path)
         with alone():
-            faster = one.mirrored or _is_faster(path, one.path, device)
+            faster = anyway or one.mirrored or _is_faster(path, one.path, device)
         if faster:
             yield twin, Made(one.number, one.model, path, low, one.mirrored, low=True)
         else:

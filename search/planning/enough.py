@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from statistics import fmean
 from typing import Generic, NamedTuple, TypeVar
 
 from wb.search.fidelity.forecast import SLOPE
-from wb.search.planning.shares import DEAREST, LEAST, READ, TUNED_MOST, TimePlan
+from wb.search.planning.shares import DEAREST, FIRST_MOST, LEAST, READ, TUNED_MOST, TimePlan, epochs_text
 
 ANSWER = 0.4  # the share of a training step that an answer of the teacher takes
 PARTS = (1, 2, 4)  # the largest finalist is one that gets the epochs it should, half of them, or a quarter
@@ -36,9 +37,17 @@ class Enough(NamedTuple, Generic[Found]):
     def settled(self, plan: TimePlan, there: int) -> TimePlan:
         """The plan with these; `there` is how many of its finalists there are candidates for, whatever the time."""
         count = plan.finalists if len(self.finalists) == there else len(self.finalists)
-        longer = {self.largest: self.epochs.first} if self.epochs.first != self.epochs.others else {}
-        kept = {"finalists": count, "finetune": self.epochs.others, "dear": tuple(sorted(self.dear)), "longer": longer}
-        return plan.model_copy(update={**kept, "settled": True})
+        epochs = {"finetune": self.epochs.others, "longest": self.epochs.first}
+        kept = {"finalists": count, "dear": tuple(sorted(self.dear)), "settled": True}
+        return plan.model_copy(update={**epochs, **kept})
+
+    @property
+    def text(self) -> str:
+        """`97 epochs for 18, the largest finalist, and 37 for each of the others`."""
+        first, others = self.epochs
+        if len(self.finalists) == 1:
+            return f"{epochs_text(first)} for {self.largest}, the only finalist,"
+        return f"{epochs_text(first)} for {self.largest}, the largest finalist, and {others} for each of the others"
 
 
 def enough(
@@ -47,14 +56,16 @@ def enough(
     choose: Callable[[int, Collection[int]], Mapping[int, Found]],
     epoch: Callable[[int], float],
     work: Callable[[int], float],
+    beside: int = 0,
 ) -> Enough[Found]:
     """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
 
     `choose` gives that many finalists by number, without some; `epoch` the seconds that the one with that number takes for an
-    epoch, and `work` its multiply-accumulates: the largest has most of them. Larger networks get fewer epochs; of several choices
-    that one is taken whose largest is to be expected to be best.
+    epoch, and `work` its multiply-accumulates: the largest has most of them. So many networks `beside` them take as
+    long as they do in the mean. Larger networks get fewer epochs; of several choices that one is taken whose largest is to be
+    expected to be best.
     """
-    found = [_within(max(1, plan.first // part), plan, seconds, choose, epoch, work) for part in PARTS]
+    found = [_within(max(1, plan.first // part), plan, seconds, choose, epoch, work, beside) for part in PARTS]
 
     def expected(one: Enough[Found]) -> float:
         """The logarithm of the errors of the largest finalist, but for what all have in common."""
@@ -70,6 +81,7 @@ def _within(
     choose: Callable[[int, Collection[int]], Mapping[int, Found]],
     epoch: Callable[[int], float],
     work: Callable[[int], float],
+    beside: int,
 ) -> Enough[Found]:
     """As `enough`, of networks that get `first` epochs in the largest's share of the time.
 
@@ -81,7 +93,8 @@ def _within(
         largest = min(finalists, key=lambda number: (-work(number), number))
         dear = {number for number in finalists if epoch(number) * first > DEAREST * seconds}
         others = [epoch(number) for number in finalists if number != largest]
-        epochs = epochs_left(epoch(largest), others, seconds - READ * plan.costs.evaluation * len(finalists))
+        others += beside * [fmean([epoch(number) for number in finalists])]
+        epochs = epochs_left(epoch(largest), others, seconds - READ * plan.costs.evaluation * (len(others) + 1))
         if dear and len(dear) < len(finalists):
             without |= dear
             finalists = choose(plan.finalists, without)
@@ -98,10 +111,10 @@ def epochs_left(first: float, others: Collection[float], seconds: float) -> Epoc
     they are trained, it answers to each batch once.
     """
     if not others:
-        alone = max(LEAST["finetune"], int(seconds / first))
+        alone = min(FIRST_MOST, max(LEAST["finetune"], int(seconds / first)))
         return Epochs(alone, alone)
     each = sum(others) + ANSWER * first
     all_alike = seconds / (first + each)
     shared = min(all_alike, TUNED_MOST, (1 - DEAREST) * seconds / each)
     rest = max(LEAST["finetune"], int(shared))
-    return Epochs(max(rest, int((seconds - rest * each) / first)), rest)
+    return Epochs(max(rest, min(FIRST_MOST, int((seconds - rest * each) / first))), rest)

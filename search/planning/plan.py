@@ -25,6 +25,7 @@ from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import (
     READ,
+    TimePlan,
     allot,
     epochs_text,
     finalists_seconds,
@@ -98,7 +99,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         ),
         Stage("search", _search(config, done, len(space.genes), workers, within), search_seconds(costs, size, left)),
         *_rungs(config, done, costs, size),
-        _finalists(config, done, costs, size),
+        _finalists(config, done, costs, size, None if record is None else record.plan),
     ]
 
 
@@ -150,7 +151,7 @@ def _rungs(config: SearchConfig, done: There, costs: Costs, size: Size) -> list[
     return [Stage("rungs", ", then ".join(parts), rungs_seconds(costs, size, left))]
 
 
-def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size) -> Stage:
+def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size, kept: TimePlan | None = None) -> Stage:
     """The stage of finalists: each is fine-tuned and exported once and read twice."""
     if done.front:
         return Stage("finalists", "the front is there", 0.0)
@@ -158,6 +159,8 @@ def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size) -> S
     count = config.finalists or expected(config.trials, len(config.metrics))
     made = min(done.finalists, count)
     tuned = f", each fine-tuned for {epochs_text(config.finetune)}" if config.finetune else ""
+    if kept is not None and kept.longest and kept.finetune == config.finetune:
+        tuned += f", the largest for {kept.longest}"
     there = f", {made} made already" if made else ""
     beside = f"; beside them up to {MOST} known networks, trained alike" if config.baselines else ""
     rule = f" ({count} by a rule of thumb from the numbers of trials and objectives; at most {MAX_FINALISTS})"

@@ -22,6 +22,7 @@ SUPERNET, SEARCH, RUNGS, FINALISTS = 0.07, 0.08, 0.05, 0.80
 TUNED, TUNED_STEPS = 45, 2_400
 FIRST_TUNED, FIRST_STEPS = 100, 4_000
 TUNED_MOST = 300  # epochs, beyond which the small finalists leave the time to the largest
+FIRST_MOST = 600  # its own, beyond which time is left
 # Epochs, however many steps these are: of Fashion-MNIST 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10 (one seed).
 TUNED_LEAST = 5
 # Of the time of finalists, what the largest takes: networks that would not get the epochs it should are left out.
@@ -64,7 +65,7 @@ class TimePlan(Frozen):
     enough: int = 0  # epochs: where finalists would get fewer, there are fewer finalists
     fewest: int = 1  # finalists in any case
     first: int = 0  # epochs that the largest should get, or another may be better in its place
-    longer: Mapping[int, int] = {}  # candidates that get other epochs than all finalists, once that is settled
+    longest: int | None = None  # epochs of the largest finalist, once that is settled; the others have `finetune`
     dear: tuple[int, ...] = ()  # candidates that would take too much of the time as finalists, once that is settled
     settled: bool = False  # whether the epochs of finalists were given, or follow from these and the time left for them
 
@@ -89,11 +90,12 @@ class TimePlan(Frozen):
 
     def text(self) -> str:
         """How the time is used, in a sentence."""
+        ones = "finalist" if self.finalists == 1 else "finalists"
         parts = {
             "supernet": f"{epochs_text(self.epochs)} of the supernet{self._seen}",
             "search": f"{self.trials} trials",
             "rungs": f"trainings alone ({self.rungs})",
-            "finalists": f"{self.finalists} finalists, {epochs_text(self.finetune)} {self._each}",
+            "finalists": f"{self.finalists} {ones}, {epochs_text(self.finetune)} {self._each}",
         }
         told = [f"{what} {duration(self.predicted[stage])}" for stage, what in parts.items() if self.predicted[stage]]
         most = (
@@ -105,12 +107,15 @@ class TimePlan(Frozen):
             f"{self.costs.evaluation:.2g} s for an evaluation)"
         )
 
-    def epochs_of(self, number: int) -> int:
-        """The epochs of a finalist."""
-        return self.longer.get(number, self.finetune)
+    @property
+    def first_epochs(self) -> int:
+        """The epochs of the largest finalist."""
+        return self.longest or self.finetune
 
     @property
     def _each(self) -> str:
+        if self.finalists == 1:
+            return "of it"
         return (
             f"in the mean, the largest {100 * DEAREST:.0f} % of the time" if self.first and not self.settled else "each"
         )

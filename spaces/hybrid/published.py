@@ -94,14 +94,15 @@ def _chosen(options: HybridOptions, name: str, place: float = 0.5) -> dict[str, 
         if chosen[gene] not in values:
             missing[gene] = names[0]
     if every.get("se") and not any(value for gene, value in chosen.items() if gene.endswith(".se")):
-        missing[f"{final}.se"] = str(every["se"])
+        missing["se"] = str(every["se"])
     first = every["mixer"][0] if isinstance(every["mixer"], tuple) else None
     if first and first not in [value for gene, value in chosen.items() if gene.endswith(".mixer")]:
         missing[f"{final}.mixer"] = first
     if missing:
         gene, value = next(iter(missing.items()))
         wider = [
-            f"--set {gene}={','.join(map(str, (*options.choices[gene], value)))}" for gene, value in missing.items()
+            f"--set {gene}={','.join(map(str, (*options.choices.get(gene, (0,)), value)))}"
+            for gene, value in missing.items()
         ]
         raise BadOption(
             f"the space does not offer {gene}={value!r}, which makes a {name} network; widen it with {' '.join(wider)}, or "

@@ -61,7 +61,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def answer(**changed: Any) -> str:
-    about = {"before": 10_000_000, "loading": 15_000_000, "whole": 17_000_000}
+    about = {"before": 10_000_000, "whole": 17_000_000}
     return json.dumps({"cold_s": 0.5, "warm_s": 0.25, "first_run_s": 0.001, "bytes": about} | changed)
 
 
@@ -77,13 +77,23 @@ def test_what_a_kernel_does_not_say_is_missing(says: Callable[..., None], monkey
         "first run": (1, "ms", 3),
     }
     assert not missing
-    says(answer(bytes={}, cold_s=None))
+    says(answer(bytes=None, cold_s=None))
     readings, missing = footprint(Path("a.onnx"), Device())
     assert list(readings) == ["load warm", "first run"]
     assert list(missing) == ["memory", "load cold"]
 
 
-@pytest.mark.parametrize("said", ["", "hello", "{}", answer(warm_s=0), answer(warm_s=float("inf")), answer(bytes=3)])
+LIES = ({"before": 5}, {"before": 7, "whole": 6}, {"before": 5, "whole": 10**400}, 3)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("", "hello", "{}", "[" * 100_000, answer(warm_s=0), answer(warm_s=1e308), answer(warm_s=float("inf"))),
+        *(answer(bytes=lie) for lie in LIES),
+    ],
+    ids=range(11),
+)
 def test_nonsense_is_no_reading(says: Callable[..., None], said: str) -> None:
     says(said)
     with pytest.raises(BadArtefact, match="what cannot be read"):
@@ -100,6 +110,10 @@ def test_a_script_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkeyp
     options = {"threads": 1, "provider": "CPUExecutionProvider"}
     listing = "import os, sys; print(sorted(os.listdir(os.path.dirname(sys.argv[1]))))"
     assert apart(listing, b"g", {}, options, 60) == "['graph.onnx', 'inputs.npz']\n"
+    with pytest.raises(RuntimeError, match=r"^it took longer than 0\.5 s$"):
+        apart("import time; time.sleep(60)", b"g", {}, options, 0.5)
+    with pytest.raises(RuntimeError, match="it ended with -9; there may not be memory"):
+        apart("import os; os.kill(os.getpid(), 9)", b"g", {}, options, 60)
     with pytest.raises(RuntimeError, match="ValueError: no such thing"):
         apart("raise ValueError('no such thing')", b"g", {}, options, 60)
     assert not list(tmp_path.iterdir())

@@ -61,7 +61,7 @@ def forgotten(path: str) -> bool:
 
 
 def main(graph: str, inputs: str, threads: str, provider: str) -> None:
-    """Prints bytes, before, at most while it loads and at most until it has run, and seconds, of loading and of the first run."""
+    """Prints bytes, before it is loaded and at most until it has run, and seconds, of loading it twice and of the first run."""
     with numpy.load(inputs, allow_pickle=False) as stored:
         feed = {name: stored[name] for name in stored.files}
     options = onnxruntime.SessionOptions()
@@ -79,7 +79,6 @@ def main(graph: str, inputs: str, threads: str, provider: str) -> None:
     gc.collect()
     before, known = status("VmRSS"), from_now_on()
     session, first = loaded(graph)
-    loading = status("VmHWM")
     outputs = [output.name for output in session.get_outputs()]
     start = time.perf_counter()
     session.run(outputs, feed)
@@ -89,7 +88,7 @@ def main(graph: str, inputs: str, threads: str, provider: str) -> None:
     whole = status("VmHWM")
     del session
     _, again = loaded(graph)
-    bytes_ = {"before": before, "loading": loading, "whole": whole} if known else {}
+    bytes_ = {"before": before, "whole": whole} if known and before else None
     sys.stdout.write(
         json.dumps({"cold_s": first if cold else None, "warm_s": again, "first_run_s": run, "bytes": bytes_})
     )

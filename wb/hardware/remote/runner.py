@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,8 +95,7 @@ def apart(
     A graph in memory is written to a file first, which then is gone too.
 
     Raises:
-        RuntimeError: it fails; with what it said last.
-        TimeoutExpired: it takes longer.
+        RuntimeError: it fails, with what it said last, or takes longer.
     """
     import numpy
 
@@ -108,9 +108,13 @@ def apart(
                 file.write(graph)
         numpy.savez(paths[1], **inputs)
         argv = [sys.executable, "-c", script, *paths, str(options["threads"]), options["provider"]]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"it took longer than {seconds:g} s") from None
     if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1])
+        killed = f"it ended with {done.returncode}; there may not be memory enough for it beside what else runs"
+        raise RuntimeError((done.stderr.strip().splitlines() or [killed])[-1])
     return done.stdout
 
 
@@ -328,6 +332,9 @@ def serve(requests: Any, answers: Any) -> None:
 
 def main() -> None:
     """Answers standard input on standard output; what libraries print goes to standard error."""
+    for ended in ("SIGTERM", "SIGHUP"):  # by an exception, so that no other process and no file is left
+        if hasattr(signal, ended):
+            signal.signal(getattr(signal, ended), lambda *_: sys.exit(1))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:

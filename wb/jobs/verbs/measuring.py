@@ -20,7 +20,7 @@ from wb.export.foreign.opening import file_size, open_graph
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import export, read_architecture
 from wb.export.score import examined
-from wb.export.timing.footprint import footprint
+from wb.export.timing.footprint import Footprint, footprint
 from wb.export.timing.measure import measure_latency
 from wb.export.timing.sustained import sustained_latency
 from wb.foreign.reading import load
@@ -96,7 +96,10 @@ class Measuring(MeasureConfig):
             readings |= _throughput(latency.reading, self.batch)
             readings |= self._sustained(graph, device, progress)
             progress("loading it in other processes", 0, 0)
-            taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
+            try:
+                taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
+            except BadArtefact as error:  # what was timed is worth more
+                taken = Footprint({}, dict.fromkeys(("memory", "load cold", "load warm"), str(error)))
             readings |= taken.readings
             missing = {**missing, **taken.missing}
             if choice.spec is not None:
@@ -158,7 +161,8 @@ def _throughput(latency: Reading, batch: int) -> dict[str, Reading]:
     if batch == 1:
         return {}
     low, high = latency.interval or (latency.value, latency.value)
-    found = {"value": 1000 * batch / latency.value, "interval": (1000 * batch / high, 1000 * batch / low)}
+    interval = (1000 * batch / high, 1000 * batch / low) if low > 0 else None
+    found = {"value": 1000 * batch / latency.value, "interval": interval}
     return {"throughput": latency.model_copy(update={**found, "unit": "examples/s"})}
 
 
