@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.depth.drop import DropLayers, removed
+from wb.compress.depth.drop import DropLayers, Dropped, removed
 from wb.compress.nvit.compensate import refitted, step_of
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.nvit import NViT, Progressed, Pruned
@@ -112,13 +113,15 @@ class Units:
 class Layers:
     """The cutter of `depth`: whole sub-layers, by how much the output on the calibration images changes without them.
 
-    One round leads to a stage; each drop writes its own history step, and so does the compensation.
+    One round leads to a stage; each drop writes its own history step, and so does the compensation. What goes next does not
+    depend on what is aimed at, so that a landing looks at the drops that it has seen before it makes more.
     """
 
     settings: Settings
     dense: Model
     data: Dataset
     costs: Mapping[str, Cost]
+    seen: dict[str, tuple[list[Dropped], Iterator[Dropped]]] = field(default_factory=dict)  # by the model to cut
 
     def rounds(self, stage: Stage) -> int:
         return 1
@@ -131,7 +134,9 @@ class Layers:
             return all(self.costs[metric](architecture) <= aim for metric, aim in aims.items())
 
         drop = DropLayers(self.data, enough, limit=self.settings.calibration, device=str(pick_device()))
-        return replace(state, model=drop(state.model), rounds=state.rounds + 1, refit=None)
+        there, more = self.seen.setdefault(state.model.fingerprint(), ([], drop.steps(state.model)))
+        left = drop.first(itertools.chain(there, _kept(more, there)))
+        return replace(state, model=left, rounds=state.rounds + 1, refit=None)
 
     def recovered(self, state: Pruned) -> Pruned:
         return state
@@ -149,3 +154,10 @@ class Layers:
     def signed(self, state: Pruned, stage: Stage) -> Model:
         did = state.did(self.settings)["compensate"]
         return state.model.then(step_of(self.data, self.settings.seed)) if did else state.model
+
+
+def _kept(steps: Iterator[Dropped], seen: list[Dropped]) -> Iterator[Dropped]:
+    """The rest of `steps`, each added to those that were `seen`."""
+    for one in steps:
+        seen.append(one)
+        yield one
