@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -75,10 +76,10 @@ def latency_rows(options: argparse.Namespace, out: Output) -> None:
 def one_seed(model: Model, data: Dataset, recipe: Recipe, seed: int, cache: Path) -> dict[str, Row]:
     """Dense, trained on, ours and theirs."""
     pruned, tuned = _ours(model, data, recipe, seed, cache)
-    plain = _theirs(model, data, seed)
+    plain = theirs_at(model, data, seed, TARGET)
     after_plain = finetune_plain(plain, data, recipe, model.network(), seed)
     further = Finetune(data, recipe, model.network(), seed)(model)
-    ratios = _timed({"dense": model, "wb nvit": tuned, "torch-pruning": after_plain})
+    ratios = timed({"dense": model, "wb nvit": tuned, "torch-pruning": after_plain})
     macs = count(model.architecture).value
     score = {
         name: score(network, data.test, CLASSES, CPU).value
@@ -112,37 +113,37 @@ def _ours(model: Model, data: Dataset, recipe: Recipe, seed: int, cache: Path) -
     return pruned, Finetune(data, recipe, model.network(), seed)(pruned)
 
 
-def _theirs(model: Model, data: Dataset, seed: int) -> PlainViT:
-    """torch-pruning at the share of MACs that gives the same measured latency, by the secant method, each timed twice."""
+def theirs_at(model: Model, data: Dataset, seed: int, target: float) -> PlainViT:
+    """torch-pruning at the share of MACs that gives that share of the measured latency, by the secant method, timed twice."""
     plain = to_plain(model)
     full, images = count_macs(plain), calibration(data, seed)
-    share, best, closest = TARGET, plain, 1.0
+    share, best, closest = target, plain, float("inf")
     tried: list[tuple[float, float]] = []
     for _ in range(6):
         cut = prune(plain, METHODS[THEIRS], share * full, images, seed).network
-        ratio = fmean(_timed({"dense": model, "cut": cut})["cut"] for _ in range(2))
+        ratio = fmean(timed({"dense": model, "cut": cut})["cut"] for _ in range(2))
         told(f"  torch-pruning at {count_macs(cut) / full:.3f} of the MACs: {ratio:.3f} of the latency")
         tried.append((share, ratio))
-        if abs(ratio / TARGET - 1) < closest:
-            closest, best = abs(ratio / TARGET - 1), cut
+        if abs(ratio / target - 1) < closest:
+            closest, best = abs(ratio / target - 1), cut
         if closest <= 0.01:
             break
-        share = _next(tried)
+        share = _next(tried, target)
     return best
 
 
-def _next(tried: list[tuple[float, float]]) -> float:
+def _next(tried: list[tuple[float, float]], target: float) -> float:
     """The next share of MACs: in proportion, then along the line through the last two."""
     share, ratio = tried[-1]
     if len(tried) > 1 and abs(ratio - tried[-2][1]) > 1e-3:
         before, ratio_before = tried[-2]
-        line = share + (TARGET - ratio) * (share - before) / (ratio - ratio_before)
+        line = share + (target - ratio) * (share - before) / (ratio - ratio_before)
         if 0.5 * share < line < 2 * share:
             return line
-    return share * TARGET / ratio
+    return share * target / ratio
 
 
-def _timed(models: dict[str, Model | PlainViT]) -> dict[str, float]:
+def timed(models: Mapping[str, Model | PlainViT]) -> dict[str, float]:
     """Latencies over that of `dense`, all graphs timed together."""
     with tempfile.TemporaryDirectory(prefix="wb-") as folder:
         paths = {name: Path(folder) / f"{i}.onnx" for i, name in enumerate(models)}

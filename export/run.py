@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.data import Feed
 from wb.hardware.device import DTYPES, Device, said, session
-from wb.hardware.watch import Watch
+from wb.hardware.watch import RUN_S, TOGETHER, Watch
 
 if TYPE_CHECKING:
     import onnx
@@ -56,7 +56,7 @@ class Runner:
         size = fixed or batch or (1 if self._dynamic() else BATCH)
         count = len(next(iter(feed.values())))
         parts = []
-        with Watch(self._loaded, self.what) as watch:
+        with Watch(self._loaded, self.what, RUN_S * max(1, size / TOGETHER)) as watch:
             for start in range(0, count, size):
                 part = {name: _filled(values[start : start + size], size) for name, values in feed.items()}
                 try:

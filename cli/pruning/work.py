@@ -78,8 +78,8 @@ def _readings(record: Pruning) -> Group:
 
     models: dict[str, Mapping[str, Reading]] = {"dense": record.dense_final}
     tests = {"dense": record.dense_test}
-    last = "fine-tuned" if record.config.finetune else "final"
     for result in record.results:
+        last = "fine-tuned" if record.config.finetune and not result.discarded else "final"
         models |= {f"{result.name}\ncut": {**result.after, **result.before}, f"{result.name}\n{last}": result.after}
         tests[f"{result.name}\n{last}"] = result.test
     table = Table(title="readings", title_justify="left", box=SIMPLE)

@@ -10,9 +10,9 @@ afterwards. A drop is chosen for its effect alone, whatever the sub-layer costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import JsonValue
@@ -64,6 +64,13 @@ def without(model: Model, sublayer: str) -> Model:
     return replace(model, architecture=architecture, weights=weights)
 
 
+class Dropped(NamedTuple):
+    """What is left of a model, and the sub-layers that are dropped, in order, each with the effect of all drops so far."""
+
+    model: Model
+    effects: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class DropLayers:
     """The pass: drops sub-layers until `enough(architecture)`, judged on at most `limit` images of one split of `data`.
@@ -92,20 +99,35 @@ class DropLayers:
             BadData: the data have another shape or number of classes.
             BadOption: `keep` names no sub-layer, or `batch` or `limit` is below 1.
         """
+        return self.first(self.steps(model))
+
+    def first(self, steps: Iterable[Dropped]) -> Model:
+        """The first model of `steps` that is enough, with its history step. Raises `BudgetMissed` if none is."""
+        for found in steps:
+            if self.enough(found.model.architecture):
+                return found.model.then(self._step(found.effects, len(self._images)))
+        raise BudgetMissed(self._missed(found.model.architecture, found.effects))
+
+    def steps(self, model: Model) -> Iterator[Dropped]:
+        """The model, and what is left of it after every drop, as long as any sub-layer may go; whatever is enough.
+
+        Raises as a call does, but for `BudgetMissed`.
+        """
         self._check(model)
-        images = chosen(self.data.train if self.split == "train" else self.data.validation, self.limit)
+        images, dropped = self._images, dict[str, float]()
         before = self._outputs(model, images)
-        dropped: dict[str, float] = {}
-        while not self.enough(model.architecture):
-            effects = self._effects(model, images, before)
-            if not effects:
-                raise BudgetMissed(self._missed(model.architecture, dropped))
+        yield Dropped(model, {})
+        while effects := self._effects(model, images, before):
             name = min(effects, key=effects.__getitem__)
             model = with_statistics(without(model, name), self.data.train)
             dropped[name] = effects[name]
             if self.report is not None:
                 self.report(name, effects[name])
-        return model.then(self._step(dropped, len(images)))
+            yield Dropped(model, dict(dropped))
+
+    @property
+    def _images(self) -> Split:
+        return chosen(self.data.train if self.split == "train" else self.data.validation, self.limit)
 
     def _check(self, model: Model) -> None:
         check_fits(model.architecture, self.data)
@@ -140,7 +162,7 @@ class DropLayers:
         for part, labels in batches(images, self.batch, shuffle=False):
             yield part.to(self.device), labels.to(self.device)
 
-    def _missed(self, architecture: Architecture, dropped: dict[str, float]) -> str:
+    def _missed(self, architecture: Architecture, dropped: Mapping[str, float]) -> str:
         left = sublayers(architecture)
         return (
             f"{len(dropped)} sub-layers are dropped, {', '.join(left) or 'none'} left, and the budget is not kept: reached "
@@ -148,7 +170,7 @@ class DropLayers:
             "allow more, keep fewer sub-layers, or make the model narrower as well"
         )
 
-    def _step(self, dropped: dict[str, float], images: int) -> Step:
+    def _step(self, dropped: Mapping[str, float], images: int) -> Step:
         arguments: dict[str, JsonValue] = {**self.data.origin, "split": self.split, "images": images}
         arguments |= {
             "effect": self.effect,

@@ -3,6 +3,7 @@
 In order of execution every weight that writes to the residual stream is fitted by ridge regression, from the weight that it has:
 on what it reads in the pruned model, towards the dense model's stream minus the pruned one's. So it makes up for its own lost
 units and for what went wrong before it. In the end the head is fitted to the dense model's logits. Labels are not looked at.
+`refitted` keeps the result only if it is nearer to the dense model on images that it was not fitted to.
 
 Source: `wb.training.refit.correct`. The same least squares, layer by layer, are in Kwon et al., 2022,
 https://arxiv.org/abs/2204.09656, and in Kurtic et al., "ZipLM", 2023, https://arxiv.org/abs/2302.04089.
@@ -15,16 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wb import __version__
+from wb.compress.nvit.refit import Refit
 from wb.compress.nvit.settings import REFITTED_ON
 from wb.data import Dataset
 from wb.models.axes import Select
 from wb.models.model import Model, Step
 from wb.models.network import skeleton
+from wb.tasks.known import task_of
+from wb.training.fit import pick_device
 from wb.training.refit.beside import Report
 from wb.training.refit.correct import Correction
 from wb.training.refit.joins import unfold
@@ -32,7 +37,37 @@ from wb.training.refit.lane import Lane
 from wb.training.refit.trace import network_of
 from wb.training.statistics import with_statistics
 
+HELD = 256  # training images at most, and one in `OTHERS` of all, that only judge
+OTHERS = 5
+BATCH = 64
 RIDGE = 1e-3  # strength, relative to the mean variance of what a weight reads
+
+
+class Refitted(NamedTuple):
+    """The network that is kept, and what refitting did."""
+
+    model: Model
+    refit: Refit
+
+
+def refitted(
+    model: Model,
+    dense: Model,
+    kept: Mapping[str, Tensor],
+    data: Dataset,
+    *,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Refitted:
+    """`model` compensated, or as it is if that is not nearer to `dense` on training images that are held out."""
+    count, order = _fitted_on(data), _order(data, seed)
+    found = compensated(model, dense, kept, data, images=count, seed=seed, report=report)
+    index = (order[count:] if count < len(order) else order)[:HELD]
+    images = torch.from_numpy(data.train.pixels(index.numpy()))
+    wanted = _answers(dense, images)
+    cut, now = (_divergence(one, images, wanted) for one in (model, found))
+    refit = Refit(images=len(images), cut=cut, refitted=now)
+    return Refitted(found if refit.kept else model, refit)
 
 
 def compensated(
@@ -41,17 +76,17 @@ def compensated(
     kept: Mapping[str, Tensor],
     data: Dataset,
     *,
+    images: int = REFITTED_ON,
     seed: int = 0,
     report: Report | None = None,
 ) -> Model:
-    """`model`, which was cut out of `dense`, with writers and head fitted on training images.
+    """`model`, which was cut out of `dense`, with writers and head fitted on at most so many training images.
 
     `kept` has, for every residual stream that lost channels (`s0.embed`), the channels of the dense model that are left.
     """
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:REFITTED_ON]
-    images = torch.from_numpy(data.train.pixels(order.numpy()))
+    some = torch.from_numpy(data.train.pixels(_order(data, seed)[:images].numpy()))
     lane = lane_of(dense, model, kept)
-    fitted = Correction(model, [lane], images, "writers", ridge=RIDGE, seed=seed, report=report)()
+    fitted = Correction(model, [lane], some, "writers", ridge=RIDGE, seed=seed, report=report)()
     weights = dict(fitted.weights)
     for at in skeleton(model.architecture).walk():
         unfold(weights, at, model)
@@ -60,7 +95,7 @@ def compensated(
 
 def step_of(data: Dataset, seed: int) -> Step:
     """The history step of a compensation that stands for itself."""
-    arguments = {**data.origin, "images": min(REFITTED_ON, len(data.train)), "ridge": RIDGE}
+    arguments = {**data.origin, "images": _fitted_on(data), "ridge": RIDGE}
     return Step(name="compensate", arguments=arguments, seed=seed, version=__version__)
 
 
@@ -88,3 +123,28 @@ def lane_of(dense: Model, model: Model, kept: Mapping[str, Tensor]) -> Lane:
             ends[stage] = gone
     maps = {axis: Select(index) for axis, index in kept.items()}
     return Lane(1.0, network, maps, {}, groups, ends=ends)
+
+
+def _order(data: Dataset, seed: int) -> Tensor:
+    return torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+
+
+def _fitted_on(data: Dataset) -> int:
+    """How many of the training images, in their order, are fitted on; some of the others judge."""
+    count = len(data.train)
+    return max(1, min(REFITTED_ON, count - max(1, min(HELD, count // OTHERS))))
+
+
+def _answers(model: Model, images: Tensor) -> Tensor:
+    network = model.network(pick_device())
+    with torch.inference_mode():
+        return torch.cat([network(part.to(pick_device())).cpu() for part in images.split(BATCH)])
+
+
+def _divergence(model: Model, images: Tensor, wanted: Tensor) -> float | None:
+    """The mean divergence from the answers that are wanted; None for answers that are not finite."""
+    found = _answers(model, images)
+    if not found.isfinite().all():
+        return None
+    nobody = torch.zeros(len(images), dtype=torch.long)
+    return float(task_of(model.architecture).effects(wanted, found, nobody)["kl"].double().mean())

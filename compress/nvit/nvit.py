@@ -23,8 +23,9 @@ from torch import Tensor
 from wb import __version__
 from wb.compress.depth.drop import removed, without
 from wb.compress.nvit.bases import rebased
-from wb.compress.nvit.compensate import compensated
+from wb.compress.nvit.compensate import refitted
 from wb.compress.nvit.cost import Cost
+from wb.compress.nvit.refit import Refit
 from wb.compress.nvit.saliency import Scores, score
 from wb.compress.nvit.select import Selector
 from wb.compress.nvit.settings import Rules, Settings
@@ -41,7 +42,7 @@ from wb.models.model import Model, Step, remap_model
 from wb.training.fit import pick_device
 from wb.training.recipes.choose import recipe_for
 from wb.training.recipes.recipe import Recipe, RecipeOptions
-from wb.training.statistics import with_statistics
+from wb.training.statistics import settled, shown, with_statistics
 from wb.training.train import Finetune, check_fits
 
 Progressed = Callable[[int, int], None]  # is told what is done, and of how much
@@ -51,13 +52,20 @@ Progressed = Callable[[int, int], None]  # is told what is done, and of how much
 class Pruned:
     """The state of a pruning after some rounds: the model, the moving average of its saliency, the number of rounds.
 
-    `kept` has, for every residual stream that lost channels, the channels of the dense model that are left.
+    `kept` has, for every residual stream that lost channels, the channels of the dense model that are left; `refit` says what
+    refitting after the last cut did, if there was any.
     """
 
     model: Model
     scores: Scores = field(default_factory=dict)
     rounds: int = 0
     kept: Mapping[str, Tensor] = field(default_factory=dict)
+    refit: Refit | None = None
+
+    def did(self, settings: Settings) -> dict[str, Any]:
+        """The settings in a history step, but for the seed: compensation that was not kept did not happen."""
+        kept = settings.compensate and (self.refit is None or self.refit.kept)
+        return {**settings.model_dump(mode="json", exclude={"seed"}), "compensate": kept}
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,8 @@ class NViT:
         return state
 
     def rotated(self, model: Model, report: Progressed | None = None) -> Model:
-        """The same function, its heads in the bases of the calibration images, if the settings say so."""
+        """The same function: norms with the statistics of images, and, if the settings say so, heads in the bases of those."""
+        model = settled(model, shown(self.data.train))
         if not self.settings.rotate:
             return model
         if self.report is not None:
@@ -114,14 +123,14 @@ class NViT:
         return rebased(model, images(), self.settings.keep)
 
     def compensated(self, state: Pruned, dense: Model, report: Progressed | None = None) -> Pruned:
-        """`state` with its writers and head fitted to those of the model that was cut, if the settings say so."""
+        """`state` with its writers and head fitted to those of the model that was cut, if the settings say so and it helps."""
         if not self.settings.compensate or state.model.architecture == dense.architecture:
             return state
         if self.report is not None:
             self.report(state.rounds, "compensating")
         seed = self.settings.seed
-        model = compensated(state.model, dense, state.kept, self.data, seed=seed, report=report)
-        return replace(state, model=model)
+        model, refit = refitted(state.model, dense, state.kept, self.data, seed=seed, report=report)
+        return replace(state, model=model, refit=refit)
 
     def scored(self, state: Pruned) -> Pruned:
         """The same model, its saliency updated with one more round of scoring."""
@@ -163,7 +172,7 @@ class NViT:
             model = with_statistics(model, self.data.train)
         left = {*axis_sizes(model.architecture), *(set(selector.layers) - set(selector.dropped))}
         scores = {name: value for name, value in scores.items() if name in left}
-        return replace(state, model=model, scores=scores, kept=kept)
+        return replace(state, model=model, scores=scores, kept=kept, refit=None)
 
     def recovered(self, state: Pruned) -> Pruned:
         """The model after `recovery` training steps; each round draws its own images."""
@@ -197,7 +206,7 @@ class NViT:
             **self.data.origin,
             "distilled": self.teacher is not None,
             "dropped": removed(model.architecture, state.model.architecture),
-            **self.settings.model_dump(mode="json", exclude={"seed"}),
+            **state.did(self.settings),
             "align": self.settings.rules(model.architecture).align,
         }
         step = Step(name="prune nvit", arguments=arguments, seed=self.settings.seed, version=__version__)

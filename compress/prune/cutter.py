@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.depth.drop import DropLayers, removed
-from wb.compress.nvit.compensate import compensated, step_of
+from wb.compress.depth.drop import DropLayers, Dropped, removed
+from wb.compress.nvit.compensate import refitted, step_of
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.nvit import NViT, Progressed, Pruned
 from wb.compress.nvit.settings import Settings
@@ -20,6 +21,7 @@ from wb.core.architecture import Architecture
 from wb.data import Dataset
 from wb.models.model import Model, Step
 from wb.training.fit import pick_device
+from wb.training.statistics import settled, shown
 
 
 class Cutter(Protocol):
@@ -46,11 +48,11 @@ class Cutter(Protocol):
         ...
 
     def compensated(self, state: Pruned, report: Progressed) -> Pruned:
-        """`state`, at the end of a stage, with what is left fitted to what the dense model did."""
+        """`state`, at the end of a stage, with what is left fitted to what the dense model did, if that helps."""
         ...
 
-    def signed(self, model: Model, stage: Stage) -> Model:
-        """`model` with the history step of a stage."""
+    def signed(self, state: Pruned, stage: Stage) -> Model:
+        """The model of `state` with the history step of a stage."""
         ...
 
 
@@ -94,14 +96,14 @@ class Units:
     def compensated(self, state: Pruned, report: Progressed) -> Pruned:
         return self.pruner.compensated(state, self.dense, report)
 
-    def signed(self, model: Model, stage: Stage) -> Model:
-        settings = self.config.settings
+    def signed(self, state: Pruned, stage: Stage) -> Model:
+        model, settings = state.model, self.config.settings
         arguments: dict[str, Any] = {
             "budget": [limit.text() for limit in stage.asked],
             **self.data.origin,
             "distilled": self.config.distill and settings.recovery > 0,
             "dropped": removed(self.dense.architecture, model.architecture),
-            **settings.model_dump(mode="json", exclude={"seed"}),
+            **state.did(settings),
             "align": settings.rules(self.dense.architecture).align,
         }
         return model.then(Step(name="prune nvit", arguments=arguments, seed=settings.seed, version=__version__))
@@ -111,13 +113,15 @@ class Units:
 class Layers:
     """The cutter of `depth`: whole sub-layers, by how much the output on the calibration images changes without them.
 
-    One round leads to a stage; each drop writes its own history step, and so does the compensation.
+    One round leads to a stage; each drop writes its own history step, and so does the compensation. What goes next does not
+    depend on what is aimed at, so that a landing looks at the drops that it has seen before it makes more.
     """
 
     settings: Settings
     dense: Model
     data: Dataset
     costs: Mapping[str, Cost]
+    seen: dict[str, tuple[list[Dropped], Iterator[Dropped]]] = field(default_factory=dict)  # by the model to cut
 
     def rounds(self, stage: Stage) -> int:
         return 1
@@ -130,20 +134,30 @@ class Layers:
             return all(self.costs[metric](architecture) <= aim for metric, aim in aims.items())
 
         drop = DropLayers(self.data, enough, limit=self.settings.calibration, device=str(pick_device()))
-        return replace(state, model=drop(state.model), rounds=state.rounds + 1)
+        there, more = self.seen.setdefault(state.model.fingerprint(), ([], drop.steps(state.model)))
+        left = drop.first(itertools.chain(there, _kept(more, there)))
+        return replace(state, model=left, rounds=state.rounds + 1, refit=None)
 
     def recovered(self, state: Pruned) -> Pruned:
         return state
 
     def rotated(self, model: Model, report: Progressed) -> Model:
-        return model
+        return settled(model, shown(self.data.train))
 
     def compensated(self, state: Pruned, report: Progressed) -> Pruned:
         if not self.settings.compensate:
             return state
         seed = self.settings.seed
-        model = compensated(state.model, self.dense, state.kept, self.data, seed=seed, report=report)
-        return replace(state, model=model)
+        model, refit = refitted(state.model, self.dense, state.kept, self.data, seed=seed, report=report)
+        return replace(state, model=model, refit=refit)
 
-    def signed(self, model: Model, stage: Stage) -> Model:
-        return model.then(step_of(self.data, self.settings.seed)) if self.settings.compensate else model
+    def signed(self, state: Pruned, stage: Stage) -> Model:
+        did = state.did(self.settings)["compensate"]
+        return state.model.then(step_of(self.data, self.settings.seed)) if did else state.model
+
+
+def _kept(steps: Iterator[Dropped], seen: list[Dropped]) -> Iterator[Dropped]:
+    """The rest of `steps`, each added to those that were `seen`."""
+    for one in steps:
+        seen.append(one)
+        yield one

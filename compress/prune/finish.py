@@ -15,6 +15,7 @@ from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.record import Pruning, Result
 from wb.compress.prune.stages import Stage
 from wb.core.commands.progress import Progress
+from wb.core.measures.readings import Reading, Readings
 from wb.core.statistics.verdict import worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
@@ -59,15 +60,22 @@ class Finish:
             self.data, tuning(config, self.dense.architecture, self.data), self.teacher, config.settings.seed
         )
 
-    def conclude(self, models: Sequence[Model], record: Pruning) -> dict[str, Any]:
+    def conclude(self, cut: Sequence[Model], tuned: Sequence[Model], record: Pruning) -> dict[str, Any]:
         """Reads all models together, the test split for the first time, saves them in `work` and returns the record's changes.
+
+        Of a model as it was `cut` and as it was `tuned`, the better one on validation images is taken.
 
         Raises:
             ExportDiffers: a graph does not compute what its model does.
         """
         self.progress("final readings", 0, 0)
-        splits = {record.quality: self.data.validation, "test": self.data.test}
-        names = [stage.name for stage in self.stages]
+        quality, names = record.quality, [stage.name for stage in self.stages]
+        before = [
+            [round_ for round_ in record.rounds if round_.stage == number][-1].readings for number in range(len(names))
+        ]
+        worse = self._worse(tuned, before, record) if record.config.finetune else {}
+        models = [cut[number] if name in worse else tuned[number] for number, name in enumerate(names)]
+        splits = {quality: self.data.validation, "test": self.data.test}
         found = self.assess({"dense": self.dense} | dict(zip(names, models, strict=True)), splits)
         dense = found["dense"]
         results = []
@@ -86,7 +94,8 @@ class Finish:
                     judged=judged,
                     architecture=model.architecture,
                     parts=parameters_by_part(model.architecture),
-                    before=[round_ for round_ in record.rounds if round_.stage == number][-1].readings,
+                    before=before[number],
+                    discarded={quality: worse[stage.name]} if stage.name in worse else {},
                     after={name: reading for name, reading in readings.items() if name != "test"},
                     test=readings["test"],
                     model=path.name,
@@ -95,6 +104,17 @@ class Finish:
             )
         final = {name: reading for name, reading in dense.items() if name != "test"}
         return {"results": tuple(results), "dense_final": final, "dense_test": dense["test"]}
+
+    def _worse(self, tuned: Sequence[Model], before: Sequence[Readings], record: Pruning) -> dict[str, Reading]:
+        """The quality on validation images of those that fine-tuning made worse, by name."""
+        named = dict(zip((stage.name for stage in self.stages), tuned, strict=True))
+        found = self.assess(named, {record.quality: self.data.validation}, timed=False)
+        readings = zip(named, before, strict=True)
+        return {
+            name: after
+            for name, was in readings
+            if (after := found[name][record.quality]).value < was[record.quality].value
+        }
 
     def staged(self, number: int, suffix: str | None = None) -> Path:
         """The file in `work` where a result waits to be published: its model, or with ".onnx" its graph."""

@@ -51,7 +51,7 @@ class PruneJob(Job[Pruning]):
         for number, stage in enumerate(self.stages):
             if not self._stage_path(number).exists():
                 state = self._prune(number, stage, state)
-                model = self._cutter.signed(state.model, stage)
+                model = self._cutter.signed(state, stage)
                 check(f"prune {self.config.method}", self.model, model)
                 save(model, self._stage_path(number), force=True)
             if not any(round_.stage > number for round_ in self.record.rounds):  # else `state` is of a later stage
@@ -60,7 +60,7 @@ class PruneJob(Job[Pruning]):
         with self.timed("fine-tuning"):
             tuned = [self._finish.finetuned(number, model, self.config) for number, model in enumerate(models)]
         with self.timed("final readings"):
-            changes = self._finish.conclude(tuned, self.record)
+            changes = self._finish.conclude(models, tuned, self.record)
         self.note(**changes)
 
     def files(self) -> Mapping[str, Path]:
@@ -153,7 +153,7 @@ class PruneJob(Job[Pruning]):
 
     def _landing(self, stage: Stage) -> Landing:
         def finished(model: Model) -> Model:
-            return self._finish.signed(self._cutter.signed(model, stage), self.config)
+            return self._finish.signed(self._cutter.signed(Pruned(model), stage), self.config)
 
         return Landing(self._cutter.cut, finished, self.assess, stage, self.model, self.progress)
 
@@ -179,6 +179,7 @@ class PruneJob(Job[Pruning]):
             readings=readings["pruned"],
             predicted=predicted,
             costs=values,
+            refit=state.refit,
         )
         rounds = (*self.record.rounds, round_)
         save(state.model, self.work / f"round-{len(rounds)}.safetensors", force=True)
@@ -209,7 +210,7 @@ class PruneJob(Job[Pruning]):
             if "latency" in self.costs and landed and round_ is self._last_of(round_.stage):
                 self.costs["latency"].refine(before.architecture)  # the landing started from this architecture
         correct(self.costs, last.architecture, last.costs)
-        return Pruned(model, scores, number, kept)
+        return Pruned(model, scores, number, kept, last.refit)
 
     def _tensors(self, kind: str, number: int) -> dict[str, Tensor]:
         """What a round left in a file of that kind; nothing where it had nothing to leave."""

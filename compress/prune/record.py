@@ -8,18 +8,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from wb.compress.nvit.refit import Refit
 from wb.compress.prune.config import PruneConfig
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
 from wb.core.measures.metrics import COSTS
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
-from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
+from wb.core.records.base import is_none
+from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss, undone
 from wb.jobs.frame.record import JobRecord
 
 
 class Round(Frozen):
-    """One round: its stage, the aims of the cut, and the network it left."""
+    """One round: its stage, the aims of the cut, and the network it left; of the last of a stage, what refitting did."""
 
     stage: int
     aims: Mapping[str, float]
@@ -27,12 +29,14 @@ class Round(Frozen):
     readings: Mapping[str, Reading]
     predicted: Mapping[str, float]  # the cost models' prediction before they were corrected by this round's readings
     costs: Mapping[str, float]  # the readings that they were corrected by
+    refit: Annotated[Refit | None, Field(exclude_if=is_none)] = None
 
 
 class Result(Frozen):
-    """One pruned model: its limits, the readings before and after fine-tuning, and its files.
+    """One pruned model: its limits, the readings before fine-tuning and in the end, and its files.
 
-    `judged` says which reading decided on each limit; records of older versions have none.
+    `discarded` is the quality after fine-tuning where that was worse, so that the model is the one before it. `judged` says
+    which reading decided on each limit; records of older versions have none.
     """
 
     name: str
@@ -43,6 +47,9 @@ class Result(Frozen):
     parts: Mapping[str, Annotated[int, Field(ge=0)]]  # parameters by sub-layer
     before: Mapping[str, Reading]
     after: Mapping[str, Reading]
+    discarded: Annotated[Mapping[str, Reading], Field(exclude_if=lambda readings: not readings)] = Field(
+        default_factory=dict
+    )
     test: Reading
     model: str  # path relative to the record
     graph: str | None = None  # its ONNX file, likewise; records of older versions have none
@@ -130,7 +137,7 @@ class Pruning(JobRecord[PruneConfig]):
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """Remarks on models over their limits or worse after fine-tuning; only the last model has to keep the budget."""
+        """Remarks on models over their limits, or that fine-tuning or refitting did not help; the last has to keep the budget."""
         found = []
         for result in self.results:
             if result.verdict == "missed":
@@ -139,8 +146,27 @@ class Pruning(JobRecord[PruneConfig]):
                 found.append(Remark(f"{result.name} is over {what}: {result.reason}{way}.", end))
             elif result.verdict == "within noise":
                 found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
-            tuned = self.config.finetune and self.quality in result.before
-            worse = loss("fine-tuning", result.before[self.quality], result.after[self.quality]) if tuned else None
-            if worse is not None:
+            if (worse := self._worse(result)) is not None:
                 found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
+        found += [
+            Remark(f"{name}: refitting what is left did not help: {refit.text}.")
+            for name, refit in self.refits.items()
+            if not refit.kept
+        ]
         return tuple(found)
+
+    @property
+    def refits(self) -> dict[str, Refit]:
+        """What refitting did, by the name of the model; of those that were refitted."""
+        last = {round_.stage: round_.refit for round_ in self.rounds}
+        found = {result.name: last.get(number) for number, result in enumerate(self.results)}
+        return {name: refit for name, refit in found.items() if refit is not None}
+
+    def _worse(self, result: Result) -> Remark | None:
+        """That fine-tuning made a model worse, if it did. Models of older versions are those after it nevertheless."""
+        if not self.config.finetune or self.quality not in result.before:
+            return None
+        before = result.before[self.quality]
+        if result.discarded:
+            return undone("fine-tuning", before, result.discarded[self.quality])
+        return loss("fine-tuning", before, result.after[self.quality])

@@ -58,12 +58,12 @@ def done(record: Pruning) -> list[str]:
             "the same function."
         )
     if settings.compensate:
-        images = min(REFITTED_ON, train) if isinstance(train, int) else REFITTED_ON
+        images = f"{min(REFITTED_ON, train)}" if isinstance(train, int) else f"{REFITTED_ON}"
         found.append(
-            f"What is left of each model was refitted to the dense one after its last cut, on {images} training images without "
-            "labels: the weights that write to the stream, then the head."
+            f"What is left of each model was refitted to the dense one after its last cut, on at most {images} training images "
+            "without labels: the weights that write to the stream, then the head."
         )
-    return found
+    return found + [f"{name}: {refit.text}." for name, refit in record.refits.items()]
 
 
 def redistribution(before: Architecture, after: Architecture) -> tuple[list[str], list[list[str]]]:

@@ -1,8 +1,8 @@
 """The library of a model: for each sub-layer its alternatives, each with a writer of its own, in one file per sub-layer.
 
-The model in a library computes what the given one does; the heads of its softmax attention are in data-weighted bases
-(`wb.compress.nvit.bases`), in which a rank is a number of leading channels. Readers of alternatives are the model's, so that a
-file has only what differs. What is there already is not made again.
+The model in a library computes what the given one does. Its batch norms have the statistics of the images; the heads of its
+softmax attention are in data-weighted bases (`wb.compress.nvit.bases`), in which a rank is a number of leading channels. Readers
+of alternatives are the model's, so that a file has only what differs. What is there already is not made again.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from wb.search.alternatives.option import NONE, WHOLE, Option, Size, Unit, name_
 from wb.training.refit.distil import Pairs, distilled
 from wb.training.refit.streams import BATCH, Streams
 from wb.training.refit.trace import network_of
+from wb.training.statistics import settled
 
 OPTIONS = TypeAdapter(tuple[Option, ...])
 Report = Callable[[int, int], None]
@@ -80,7 +81,8 @@ class Library:
         """Makes what is missing, from images (n, channels, height, width)."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "model.safetensors").exists():
-            save(rebased(self.given, images.split(BATCH)), self.folder / "model.safetensors", force=True)
+            model = settled(self.given, images.split(BATCH))
+            save(rebased(model, images.split(BATCH)), self.folder / "model.safetensors", force=True)
         if all(self.path(slot).exists() for slot in self.slots):
             return
         streams = Streams(self.model, images)

@@ -65,9 +65,11 @@ class Finish:
         )
 
     def conclude(
-        self, cut: Sequence[Model], corrected: Sequence[Model], models: Sequence[Model], stages: Sequence[Stage]
+        self, cut: Sequence[Model], corrected: Sequence[Model], tuned: Sequence[Model], stages: Sequence[Stage]
     ) -> dict[str, Any]:
         """Reads all networks together, saves them in `work`, and returns what changes in the record.
+
+        Of a network as it was `corrected` and as it was `tuned`, the better one on validation images is taken.
 
         Raises:
             ExportDiffers: a graph does not compute what its network does.
@@ -75,9 +77,12 @@ class Finish:
         self.progress("final readings", 0, 0)
         names = [one.name for one in self.record.made]
         quality = self.record.quality
+        before = self._qualities(names, corrected)
+        after = self._qualities(names, tuned) if self.record.config.finetune else before
+        worse = {name: after[name] for name in names if after[name].value < before[name].value}
+        models = [corrected[i] if name in worse else tuned[i] for i, name in enumerate(names)]
         splits = {quality: self.data.validation, "test": self.data.test}
         found = self.assess({"": self.model} | dict(zip(names, models, strict=True)), splits)
-        before = self.assess(dict(zip(names, corrected, strict=True)), {quality: self.data.validation}, timed=False)
         for name, model in zip(names, models, strict=True):
             save(signed(model, found[name]), self.work / f"{name}.safetensors", force=True)
             # without the readings in its history, as it was read
@@ -87,7 +92,7 @@ class Finish:
         for i, (name, stage) in enumerate(zip(names, stages, strict=True)):
             judged = stage.judged(found[""], found[name])
             steps = {"as cut": cut[i], "corrected": corrected[i]}
-            steps |= {"fine-tuned": models[i]} if self.record.config.finetune else {}
+            steps |= {"fine-tuned": tuned[i]} if self.record.config.finetune else {}
             results.append(
                 Result(
                     name=name,
@@ -96,8 +101,9 @@ class Finish:
                     judged=judged,
                     architecture=models[i].architecture,
                     divergences={what: self._divergence(model) for what, model in steps.items()},
-                    before={quality: before[name][quality]} if self.record.config.finetune else {},
+                    before={quality: before[name]} if self.record.config.finetune else {},
                     after={metric: reading for metric, reading in found[name].items() if metric != "test"},
+                    discarded={quality: worse[name]} if name in worse else {},
                     test=found[name]["test"],
                     model=f"{name}.safetensors",
                     graph=f"{name}.onnx",
@@ -106,6 +112,12 @@ class Finish:
             )
         final = {metric: reading for metric, reading in found[""].items() if metric != "test"}
         return {"results": tuple(results), "dense_final": final, "dense_test": found[""]["test"]}
+
+    def _qualities(self, names: Sequence[str], models: Sequence[Model]) -> dict[str, Reading]:
+        """The quality of each on validation images."""
+        splits = {self.record.quality: self.data.validation}
+        found = self.assess(dict(zip(names, models, strict=True)), splits, timed=False)
+        return {name: readings[self.record.quality] for name, readings in found.items()}
 
     def _front(self, readings: Mapping[str, Mapping[str, Reading]]) -> list[str]:
         """The networks on the front, told apart as far as their noise allows."""

@@ -16,7 +16,7 @@ from wb.data import Dataset
 from wb.models.model import Model
 from wb.search.trained.config import TrainedConfig
 
-VERSION = 1  # of what is in a library
+VERSION = 2  # of what is in a library
 LEAST = 24  # training images
 
 

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from wb import __version__
-from wb.compress.nvit.compensate import compensated
+from wb.compress.nvit.compensate import refitted
 from wb.compress.nvit.nvit import Pruned
 from wb.compress.prune.landing import EXACT, Landing
 from wb.compress.prune.stages import Stage, stages_of
@@ -57,9 +57,9 @@ class TrainedJob(Job[TrainedSearch]):
         for number, point in enumerate(points):
             if number >= len(self.record.made):
                 self._choose(point)
-        made = self.record.made
         if not self.record.random:
             self._add_up()
+        made = self.record.made
         with self.timed("correction"):
             corrected = [self._corrected(number, one) for number, one in enumerate(made)]
         with self.timed("fine-tuning"):
@@ -261,11 +261,11 @@ class TrainedJob(Job[TrainedSearch]):
         self.note(random=pairs, tau=agreement(picks), made=tuple(made))
 
     def _corrected(self, number: int, one: Made) -> Model:
-        """A choice with its writers and head fitted to what the model does; one that is in `work` is read back."""
+        """A choice with writers and head fitted to what the model does, if that helps; one that is in `work` is read back."""
         path = self.work / f"corrected-{number}.safetensors"
         if not path.exists():
             cut = self.scores.model_of(self._whole(one.choice))
-            model = compensated(
+            model, refit = refitted(
                 cut,
                 self.model,
                 {},
@@ -280,8 +280,12 @@ class TrainedJob(Job[TrainedSearch]):
                 "align": self.config.align,
                 "distil": self.config.distil,
                 **({"mixers": [*self.config.mixers]} if self.config.mixers else {}),
+                "corrected": refit.kept,
                 **self.data.origin,
             }
+            made = list(self.record.made)
+            made[number] = one.model_copy(update={"refit": refit})
+            self.note(made=tuple(made))
             step = Step(name="search --from", arguments=arguments, seed=self.config.seed, version=__version__)
             save(model.then(step), path, force=True)
         return load(path)

@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
+from wb.compress.nvit.refit import Refit
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
 from wb.core.measures.metrics import COSTS, METRICS
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
-from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss
+from wb.core.records.base import is_none
+from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss, undone
 from wb.jobs.frame.record import JobRecord
 from wb.search.trained.config import TrainedConfig
 
@@ -38,14 +40,15 @@ class Made(Frozen):
     choice: Mapping[str, str]
     predicted: FiniteFloat
     measured: FiniteFloat
-    taken_from: Annotated[str | None, Field(exclude_if=lambda name: name is None)] = None  # a cheaper one, as good
+    taken_from: Annotated[str | None, Field(exclude_if=is_none)] = None  # a cheaper one, as good
+    refit: Annotated[Refit | None, Field(exclude_if=is_none)] = None  # what the correction did
 
 
 class Result(Frozen):
     """One network: its limits, its readings as cut, corrected and in the end, and its files, relative to the record.
 
-    `divergences` are from the model on validation images, in nats, by step. `beaten` names a network that is surely worse in
-    nothing and better in something.
+    `discarded` is the quality after fine-tuning where that was worse, so that the network is the one before it. `divergences` are
+    from the model on validation images, in nats, by step.
     """
 
     name: str
@@ -56,6 +59,9 @@ class Result(Frozen):
     divergences: Mapping[str, FiniteFloat]
     before: Mapping[str, Reading]  # quality as corrected, before fine-tuning
     after: Mapping[str, Reading]
+    discarded: Annotated[Mapping[str, Reading], Field(exclude_if=lambda readings: not readings)] = Field(
+        default_factory=dict
+    )
     test: Reading
     model: str
     graph: str
@@ -148,12 +154,23 @@ class TrainedSearch(JobRecord[TrainedConfig]):
                 found.append(Remark(f"{result.name} is over its budget: {result.reason}.", True))
             elif budget and result.verdict == "within noise":
                 found.append(Remark(f"{result.name}: {result.reason}; whether it is over cannot be told."))
-            worse = (
-                loss("fine-tuning", result.before[self.quality], result.after[self.quality]) if result.before else None
-            )
-            if worse is not None:
+            if (worse := self._worse(result)) is not None:
                 found.append(Remark(f"{result.name}: {worse.text}", worse.warn))
+        found += [
+            Remark(f"{one.name}: the correction did not help: {one.refit.text}.")
+            for one in self.made
+            if one.refit is not None and not one.refit.kept
+        ]
         return tuple(found)
+
+    def _worse(self, result: Result) -> Remark | None:
+        """That fine-tuning made a network worse, if it did. Networks of older versions are those after it nevertheless."""
+        if not result.before:
+            return None
+        before = result.before[self.quality]
+        if result.discarded:
+            return undone("fine-tuning", before, result.discarded[self.quality])
+        return loss("fine-tuning", before, result.after[self.quality])
 
     @property
     def limited(self) -> list[str]:

@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from tests.foreign.checkpoints import NAMES, REFERENCES, answer, config, kwt, sharded, tensors, vit_pytorch, written
+from wb.compress.depth.drop import sublayers, without
 from wb.core.architecture import axis_sizes, kind_of_axis
 from wb.core.errors import Unsupported
 from wb.core.records import Mlp, Post
 from wb.data.preparation import Preparation
-from wb.foreign.exporting import export_checkpoint
+from wb.foreign.exporting import export_checkpoint, theirs_of
 from wb.foreign.families.known import BY_NAME, FAMILIES
 from wb.foreign.family import hidden_ratio
 from wb.foreign.given import Given
 from wb.foreign.importing import Imported, read_checkpoint
 from wb.foreign.origin import origin_of
 from wb.models.axes import Select
-from wb.models.model import Model, load, remap_model, save
+from wb.models.model import Model, compacted, load, remap_model, save
 
 SEEN = Preparation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -274,6 +275,45 @@ def test_config_of_timm_says_the_sizes_that_its_architecture_alone_would_not(nam
     assert isinstance(first, Mlp)
     assert int(embed * said["mlp_ratio"]) == first.mlp, "as timm rounds"
     assert read_checkpoint(tmp_path / "m").model.architecture == less.architecture
+
+
+def bereft(name: str, block: str) -> Model:
+    """The network of a checkpoint without the sub-layers of one block."""
+    model = read_checkpoint(REFERENCES / name).model
+    for sublayer in [one for one in sublayers(model.architecture) if one.startswith(f"{block}.")]:
+        model = without(model, sublayer)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "said", "depth"),
+    [
+        ("hf-vit", "s0.b0", "num_hidden_layers", 1),
+        ("hf-deit", "s0.b1", "num_hidden_layers", 1),
+        ("hf-convnext", "s1.b1", "depths", [1, 1]),
+        ("timm-deit", "s0.b0", "depth", 1),
+        ("timm-swin", "s1.b1", "depths", [2, 1]),
+    ],
+)
+@pytest.mark.parametrize("compact", [False, True])
+def test_blocks_that_are_gone_are_left_out_and_configurations_say_so(
+    name: str, block: str, said: str, depth: object, compact: bool, tmp_path: Path
+) -> None:
+    less = bereft(name, block)
+    export_checkpoint(compacted(less) if compact else less, "source", tmp_path / "m")
+    told = json.loads((tmp_path / "m/config.json").read_text())
+    assert (told.get("model_args", {}) | told)[said] == depth
+    images, _ = answer(name)
+    back = read_checkpoint(tmp_path / "m")
+    assert back.model.architecture == less.architecture.compact()
+    torch.testing.assert_close(logits(back, images), less.network()(images).detach())
+
+
+def test_names_of_timm_that_stand_for_all_sizes_stand_for_all_blocks() -> None:
+    with pytest.raises(
+        Unsupported, match=r"poolformer_s12, which stands for all sizes, and \S+ has another one, or is gone"
+    ):
+        theirs_of(compacted(bereft("timm-poolformer", "s1.b1")))
 
 
 @pytest.mark.parametrize(

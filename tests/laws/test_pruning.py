@@ -35,7 +35,7 @@ from wb.models.model import Model, load, remap_model, save
 from wb.models.named import axes_of
 from wb.models.network import build, skeleton
 from wb.models.passes.base import apply
-from wb.training.statistics import with_statistics
+from wb.training.statistics import settled, shown, with_statistics
 
 
 @pytest.fixture
@@ -166,7 +166,8 @@ def test_pruning_to_the_same_size_changes_nothing(combined: Model, noise: Datase
         NViT(noise, {"params": target}, costs, Settings(rounds=2, method="magnitude", rotate=False)), combined
     )
     assert pruned.architecture == combined.architecture
-    assert all(torch.equal(weight, combined.weights[name]) for name, weight in pruned.weights.items())
+    restated = settled(combined, shown(noise.train))
+    assert all(torch.equal(weight, restated.weights[name]) for name, weight in pruned.weights.items())
 
 
 def test_heads_in_their_bases_compute_the_same(any_of_images: Architecture) -> None:
@@ -181,6 +182,15 @@ def test_heads_in_their_bases_compute_the_same(any_of_images: Architecture) -> N
     assert {name.rsplit(".", 1)[1] for name in changed} <= {"wq", "bq", "wk", "bk", "wv", "bv", "wo"}
     assert turned.architecture == model.architecture
     torch.testing.assert_close(run(turned), run(model), rtol=1e-5, atol=1e-6)
+
+
+def test_norms_with_the_statistics_of_images_compute_the_same(combined: Model, noise: Dataset) -> None:
+    """Finding them anew then changes nothing, where one batch has all the images."""
+    turned = settled(combined, [torch.from_numpy(noise.train.images)])
+    torch.testing.assert_close(run(turned), run(combined), rtol=1e-4, atol=1e-5)
+    again = with_statistics(turned, noise.train)
+    torch.testing.assert_close(run(again), run(combined), rtol=1e-3, atol=1e-4)
+    assert (turned is combined) == (not skeleton(combined.architecture).statistics())
 
 
 def test_compensation_leaves_what_was_not_cut(combined: Model, noise: Dataset) -> None:

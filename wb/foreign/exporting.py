@@ -23,7 +23,7 @@ from wb.foreign.given import Given
 from wb.foreign.origin import Origin, StoredFile, StoredTensor, origin_of
 from wb.foreign.rule import Rule, applying
 from wb.foreign.stored import write_safetensors, write_state_dict
-from wb.models.model import Model
+from wb.models.model import Model, compacted
 from wb.models.network import skeleton
 
 P = TypeVar("P", bound=Part)
@@ -47,6 +47,8 @@ class Target:
 def export_checkpoint(model: Model, to: To, folder: Path, *, force: bool = False) -> list[Path]:
     """Writes a model for another library; one that came from it and kept its architecture, in the same bytes.
 
+    Blocks that have lost all their sub-layers are left out, and the others counted anew.
+
     Files are of the types, names and number that they came in, while names and shapes are; otherwise the weights are one
     `model.safetensors`.
 
@@ -58,6 +60,7 @@ def export_checkpoint(model: Model, to: To, folder: Path, *, force: bool = False
         StorageFailed: a file could not be written.
     """
     _ = model.architecture.image  # raises for networks that take something else
+    model = compacted(model)
     target = _target(model, to)
     texts = _texts(model.architecture, target)
     tensors = _Theirs(target, model)
@@ -78,6 +81,7 @@ def export_checkpoint(model: Model, to: To, folder: Path, *, force: bool = False
 
 def theirs_of(model: Model) -> dict[str, Tensor]:
     """The tensors of a model as its source has them, in float32. Raises as `export_checkpoint` does."""
+    model = compacted(model)
     target = _target(model, "source")
     tensors = _Theirs(target, model)
     return {name: tensors(name) for name in target.shapes}
@@ -129,10 +133,11 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
         shapes: dict[str, Shape] = {}
         for one in rules:
             shapes |= one.shapes(ours)
-        other = None if origin is None or family.library != "timm" else _resized(a, shapes, origin.shapes())
+        other = None if origin is None or family.library != "timm" else _resized(a, shapes, origin)
         if other and came and family.named:
             raise Unsupported(
-                f"its config.json names {came.get('architecture')}, which stands for all sizes, and {other} has another one"
+                f"its config.json names {came.get('architecture')}, which stands for all sizes, and "
+                f"{other} has another one, or is gone"
             )
         unchanged = origin is not None and not other
         if unchanged and _difference(a, family.architecture(Seen(came, shapes, given))) is None:
@@ -148,13 +153,14 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
     raise Unsupported(_uneven(a) or f"the format cannot say {lost}")
 
 
-def _resized(a: Architecture, shapes: Mapping[str, Shape], came: Mapping[str, Shape]) -> str | None:
-    """A tensor that has another shape than it came in, or is new; a classifier for other classes is none."""
+def _resized(a: Architecture, shapes: Mapping[str, Shape], origin: Origin) -> str | None:
+    """A tensor that has another shape than it came in, is new, or is gone; a classifier for other classes is none."""
+    came = origin.shapes()
     for name, shape in shapes.items():
         before = came.get(name)
         if before is None or (shape != before and (shape[:1] != (a.head.classes,) or shape[1:] != before[1:])):
             return name
-    return None
+    return next((name for name in came if name not in shapes and name not in origin.kept), None)
 
 
 def _given(a: Architecture, options: Sequence[str]) -> Given:

@@ -87,6 +87,24 @@ def from_network(architecture: Architecture, network: Network, history: tuple[St
     return Model(architecture, weights, history)
 
 
+def compacted(model: Model) -> Model:
+    """The same function without the blocks that are switched off; the others are counted anew. Itself if there are none."""
+    architecture = model.architecture.compact()
+    if architecture == model.architecture:
+        return model
+    places: dict[str, str] = {}
+    for i, stage in enumerate(model.architecture.stages):
+        left = [j for j, block in enumerate(stage.blocks) if not block.off]
+        places |= {f"{i}.{j}": f"{i}.{new}" for new, j in enumerate(left)}
+    weights = {}
+    for name, weight in model.weights.items():
+        if name.startswith("stages."):
+            _, number, block, rest = name.split(".", 3)
+            name = f"stages.{places[f'{number}.{block}']}.{rest}"
+        weights[name] = weight
+    return replace(model, architecture=architecture, weights=weights)
+
+
 def remap_model(model: Model, maps: Mapping[str, Map]) -> Model:
     """`model` with its axes mapped (`wb.models.axes.remap`), architecture and weights together.
 

@@ -30,7 +30,7 @@ def find_statistics(network: nn.Module, split: Split) -> None:
 
     Does nothing where there is none. The network's mode is as before.
     """
-    find_from(network, _some(split, next(network.parameters()).device))
+    find_from(network, shown(split, next(network.parameters()).device))
 
 
 def find_from(network: nn.Module, images: Iterable[Tensor]) -> None:
@@ -75,7 +75,28 @@ def with_statistics(model: Model, split: Split) -> Model:
     return replace(model, weights={**model.weights, **found})
 
 
-def _some(split: Split, device: torch.device) -> Iterator[Tensor]:
+def settled(model: Model, images: Iterable[Tensor]) -> Model:
+    """The same function, its batch norms with the statistics of what they see of `images`, batches in [0, 1].
+
+    So that finding them anew changes nothing but the noise of batches, also in a model that was trained on other images, or
+    elsewhere. Itself if it has none.
+    """
+    if not skeleton(model.architecture).statistics():
+        return model
+    network = model.network()
+    parts = [part for part in network.modules() if isinstance(part, BatchNormed)]
+    for part in parts:
+        part.watched = {}
+    with torch.no_grad():
+        for batch in images:
+            network(batch)
+        for part in parts:
+            for norm, moments in (part.watched or {}).items():
+                part.restate(norm, *_over_batches(moments))
+    return replace(model, weights={name: p.detach() for name, p in network.named_parameters()})
+
+
+def shown(split: Split, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """The batches of training images that every network is shown."""
     seen = 0
     for images, _ in batches(split, BATCH, shuffle=True, generator=torch.Generator().manual_seed(SEED)):

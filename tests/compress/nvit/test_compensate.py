@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from tests.networks import assembled, random_model, wired
 from wb.compress.depth.drop import without
-from wb.compress.nvit.compensate import compensated, lane_of
+from wb.compress.nvit import compensate
+from wb.compress.nvit.compensate import compensated, lane_of, refitted
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import with_precisions
 from wb.core.records import ImageInput, Mlp, PatchStem, Scale, Softmax
@@ -64,6 +66,42 @@ def test_what_is_left_comes_nearer_and_keeps_its_scales(a: Architecture, noise: 
     assert left - {"position"} == {"wo", "bo", "down", "down_bias", "head", "head_bias"}
     again = compensated(pruned, dense, kept, noise)
     assert again.fingerprint() == fitted.fingerprint()
+
+
+def test_what_comes_nearer_on_other_images_is_kept(noise: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = random_model(A, gain=1.0)
+    pruned, kept = cut(dense)
+    found = refitted(pruned, dense, kept, noise)
+    assert found.refit.cut is not None
+    assert found.refit.refitted is not None
+    assert found.refit.kept
+    assert 0 < found.refit.refitted < found.refit.cut
+    assert found.model.fingerprint() == compensated(pruned, dense, kept, noise, images=96).fingerprint()
+    for worse in (50.0, float("nan")):
+        ruined = replace(pruned, weights={**pruned.weights, "head": worse * pruned.weights["head"]})
+        monkeypatch.setattr(compensate, "compensated", lambda *_, ruined=ruined, **__: ruined)
+        again = refitted(pruned, dense, kept, noise)
+        assert again.model is pruned
+        assert again.refit.cut == found.refit.cut
+        assert (again.refit.refitted is None) == (worse != 50)
+    assert "not finite refitted: the weights stay as they were cut" in again.refit.text
+
+
+def test_those_that_judge_are_not_fitted_to(noise: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[np.ndarray] = []
+    pixels = Images.pixels
+
+    def watched(self: Images, index: Any = slice(None)) -> Any:
+        asked.append(np.asarray(index))
+        return pixels(self, index)
+
+    monkeypatch.setattr(Images, "pixels", watched)
+    dense = random_model(A)
+    pruned, kept = cut(dense)
+    assert refitted(pruned, dense, kept, noise).refit.images == 24
+    fitted, held = asked[0], asked[1]
+    assert (len(fitted), len(held)) == (96, 24)
+    assert not set(fitted) & set(held)
 
 
 def test_labels_do_not_count(noise: Dataset) -> None:

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.jobs.suite import Begin, JobSuite
 from wb.compress.depth.drop import removed
+from wb.compress.nvit import compensate
 from wb.compress.nvit.cost import parameters_by_part
 from wb.compress.nvit.nvit import Pruned
 from wb.compress.nvit.settings import Settings
 from wb.compress.prune.begin import begin
-from wb.compress.prune.config import PruneConfig
+from wb.compress.prune.config import Cut, PruneConfig
 from wb.compress.prune.job import PruneJob
 from wb.compress.prune.landing import Aims, Landing
 from wb.compress.prune.record import Pruning
@@ -194,6 +196,40 @@ def test_other_settings_do_not_continue(trained: Model, stripes: Dataset, tmp_pa
     (tmp_path / "a.partial" / "record.json").write_text("{")
     with pytest.raises(BadArtefact, match=r"record\.json is damaged"):
         job_of(trained, stripes, out)()
+
+
+@pytest.mark.parametrize("method", ["nvit", "depth"])
+def test_what_fine_tuning_ruins_is_not_published(striped: Model, stripes: Dataset, tmp_path: Path, method: Cut) -> None:
+    settings = Settings(rounds=1, calibration=32)
+    config = PruneConfig(method=method, data="stripes", budget=("macs=0.6x",), settings=settings, finetune=1)
+    record = job_of(striped, stripes, tmp_path / "a.safetensors", config.model_copy(update={"learning_rate": 3.0}))()
+    (result,) = record.results
+    assert result.discarded["acc"].value < result.before["acc"].value == result.after["acc"].value
+    assert "finetune" not in [step.name for step in load(tmp_path / "a.safetensors").history]
+    assert [remark.warn for remark in record.remarks if "the network is that from before it" in remark.text] == [False]
+    assert "the network is that from before it" in (tmp_path / "a.html").read_text()
+
+
+@pytest.mark.parametrize("method", ["nvit", "depth"])
+def test_what_refitting_ruins_stays_as_it_was_cut(
+    striped: Model, stripes: Dataset, tmp_path: Path, method: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruined(model: Model, *_: object, **__: object) -> Model:
+        return replace(model, weights={name: 0 * weight for name, weight in model.weights.items()})
+
+    settings = Settings(rounds=1, calibration=32)
+    config = PruneConfig(method=method, data="stripes", budget=("macs=0.6x",), settings=settings, finetune=0)
+    without = config.model_copy(update={"settings": settings.model_copy(update={"compensate": False})})
+    monkeypatch.setattr(compensate, "compensated", ruined)
+    record = job_of(striped, stripes, tmp_path / "a.safetensors", config)()
+    job_of(striped, stripes, tmp_path / "b.safetensors", without)()
+    a, b = (load(tmp_path / name) for name in ("a.safetensors", "b.safetensors"))
+    assert all(torch.equal(weight, b.weights[name]) for name, weight in a.weights.items())
+    assert a.history[-1].arguments == b.history[-1].arguments, "nothing that did not happen is in the history"
+    (refit,) = record.refits.values()
+    assert not refit.kept
+    assert any("refitting what is left did not help" in remark.text for remark in record.remarks)
+    assert "the weights stay as they were cut" in (tmp_path / "a.html").read_text()
 
 
 def test_a_budget_out_of_reach_leaves_no_model(trained: Model, stripes: Dataset, tmp_path: Path) -> None:

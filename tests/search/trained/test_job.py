@@ -123,9 +123,25 @@ def test_stages_of_maps_and_of_tokens(tmp_path: Path) -> None:
     noise = Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "2")
     model = with_statistics(random_model(a, gain=1.0), split)
     config = TrainedConfig(data="noise", budget=("macs=0.8x",), calibration=64, alternatives=5, finetune=0)
-    (result,) = job_of(model, noise, tmp_path / "report.html", config)().results
+    record = job_of(model, noise, tmp_path / "report.html", config)()
+    (made,), (result,) = record.made, record.results
     assert result.verdict == "met"
-    assert result.divergences["corrected"] < result.divergences["as cut"]
+    # 77 images without anything in common tell nothing of 19 others: what was corrected is not kept, and that is said.
+    assert made.refit is not None
+    assert (made.refit.images, made.refit.kept) == (19, False)
+    assert result.divergences["corrected"] == result.divergences["as cut"]
+    assert any("correction did not help" in remark.text for remark in record.remarks)
+    assert load(tmp_path / result.model).history[-1].arguments["corrected"] is False
+
+
+def test_what_fine_tuning_ruins_is_not_published(striped: Model, stripes: Dataset, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"budget": ("macs=0.5x",), "learning_rate": 3.0})
+    record = job_of(striped, stripes, tmp_path / "report.html", config)()
+    (result,) = record.results
+    assert result.discarded["acc"].value < result.before["acc"].value == result.after["acc"].value
+    assert [step.name for step in load(tmp_path / result.model).history] == ["train", "search --from"]
+    assert [remark for remark in record.remarks if "the network is that from before it" in remark.text]
+    assert "the network is that from before it" in (tmp_path / "report.html").read_text()
 
 
 def test_what_cannot_be(striped: Model, stripes: Dataset, tmp_path: Path) -> None:

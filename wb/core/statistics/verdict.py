@@ -98,3 +98,10 @@ def loss(what: str, before: Reading, after: Reading) -> Remark | None:
     noise = ", less than its 95 % interval" if after.overlaps(before) else ""
     images = f"{round(lost * after.n)} of {after.n} images"
     return Remark(f"{what} made it worse: {before.plain()} before, {after.plain()} after ({images}{noise}).", not noise)
+
+
+def undone(what: str, before: Reading, after: Reading) -> Remark:
+    """A remark that `what` ("fine-tuning") lowered an accuracy, and that the network is therefore the one before it."""
+    worse = loss(what, before, after)
+    text = f"{what} did not help." if worse is None else worse.text
+    return Remark(f"{text.removesuffix('.')}; the network is that from before it.")

@@ -97,8 +97,8 @@ class BatchNormed(PartModule):
 
     def normed(self, y: Tensor, name: str, eps: float = EPSILON) -> Tensor:
         """A norm of what has its channels in the second dimension: (B, D, ...) -> (B, D, ...)."""
+        self._watch(name, y)
         if self.training:
-            self._watch(name, y)
             return self._by_batch(y, name, eps)
         scale, shift = self.affine(name, eps)
         shape = (-1, *(1,) * (y.dim() - 2))
@@ -152,6 +152,15 @@ class BatchNormed(PartModule):
         """The "mean", the "variance", the "gain" or the "shift" of the norm called `name`."""
         parameter: nn.Parameter = getattr(self, _of(name, what))
         return parameter
+
+    def restate(self, name: str, mean: Tensor, variance: Tensor) -> None:
+        """Gives the norm called `name` other statistics; its gain and shift make up for them, so that it computes the same."""
+        old = {what: self.statistic(name, what) for what in FIRST}
+        scale = old["gain"] / (old["variance"] + self.eps).sqrt()
+        shift = old["shift"] + (mean - old["mean"]) * scale
+        new = {"gain": scale * (variance + self.eps).sqrt(), "shift": shift, "mean": mean, "variance": variance}
+        for what, value in new.items():
+            old[what].copy_(value)
 
     def _reset_norms(self) -> None:
         for name, value in self.neutral.items():

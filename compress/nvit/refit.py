@@ -1,0 +1,32 @@
+"""What refitting after a cut did, by which it is kept or not."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, FiniteFloat
+
+from wb.core.records import Frozen
+
+
+class Refit(Frozen):
+    """The mean divergence of answers from the dense model's in nats, on training images that nothing was fitted to.
+
+    Of the network as it was cut, and of the refitted one; None where answers are not finite.
+    """
+
+    images: Annotated[int, Field(ge=1)]
+    cut: FiniteFloat | None
+    refitted: FiniteFloat | None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the refitted weights are kept: they are nearer to the dense model."""
+        return self.refitted is not None and (self.cut is None or self.refitted < self.cut)
+
+    @property
+    def text(self) -> str:
+        """Both divergences, and what follows."""
+        as_cut, refitted = ("not finite" if one is None else f"{one:.2g}" for one in (self.cut, self.refitted))
+        found = f"divergence (KL) on {self.images} other training images {as_cut} as cut, {refitted} refitted"
+        return found if self.kept else f"{found}: the weights stay as they were cut"
