@@ -143,6 +143,11 @@ class Classes:
 
         `wb.tasks.names.matched` puts the classes of data into a model's order.
         """
+        if data.task != self.name:
+            raise BadData(
+                f"data {data.spec!r} are {data.train.noun} without classes, and the model names classes; name data that have some "
+                "with --data"
+            )
         if len(data.classes) != architecture.head.classes:
             raise BadData(
                 f"data {data.spec!r} have {len(data.classes)} classes, and the model has {architecture.head.classes}; name other "

@@ -33,6 +33,7 @@ class Metric:
 
 
 _JOULES = {"pj": 1.0, "nj": 1e3, "uj": 1e6, "µj": 1e6, "mj": 1e9}
+_TIMES = {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 ACCURACY = Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}, quality=True, best=1.0)
@@ -40,7 +41,10 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         ACCURACY,
-        Metric("latency", "minimize", "ms", "latency", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}),
+        Metric("ppl", "minimize", "ppl", "perplexity", {"": 1.0}, quality=True),
+        Metric("latency", "minimize", "ms", "latency", _TIMES),
+        Metric("latency@prompt", "minimize", "ms", "latency of a prompt", _TIMES),
+        Metric("latency@token", "minimize", "ms", "latency of one more token", _TIMES),
         Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
         Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
         Metric("params", "minimize", "parameters", "parameters", _COUNTS),

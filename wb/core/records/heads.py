@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wb.core.records.base import HeadKept, Part
+from wb.core.records.base import Group, HeadKept, Part, is_fp32
 
 Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 
@@ -54,4 +54,26 @@ class Classify(Part):
         return self
 
 
-Head = Classify  # becomes a union like Mixer with the second head
+class Language(Part):
+    """A score of every token of the vocabulary, for each token of the text: which one follows.
+
+    What is `tied` reads the table of the stem and has no weights of its own.
+
+    Source: Press and Wolf, "Using the Output Embedding to Improve Language Models", 2017 (tied).
+    """
+
+    task: ClassVar[Literal["next"]] = "next"
+    module = "wb.models.heads.language:Language"
+    example: ClassVar[Mapping[str, Any]] = {"tied": False}
+    title = "scores of the next token"
+    classes: ClassVar[int] = 0  # the tokens of the vocabulary, which the input counts, are no classes with names
+    labels: ClassVar[tuple[str, ...]] = ()
+    pool: ClassVar[str] = "none"
+    normed: ClassVar[str] = "tokens"
+    pooling: ClassVar[str] = "no"
+    kind: Literal["language"] = "language"
+    tied: bool = True
+    precision: Annotated[Literal["fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"
+
+
+Head = Annotated[Classify | Language, Field(discriminator="kind")]
