@@ -18,6 +18,7 @@ from wb.core.errors import BadArtefact, BadData
 from wb.core.measures.readings import Reading
 from wb.data import Dataset
 from wb.tasks.base import Grades
+from wb.tasks.names import check_task
 
 _SURE = 1.96  # deviations of a 95 % interval
 PPL = "ppl"
@@ -123,10 +124,7 @@ class Next:
 
     def check(self, architecture: Architecture, data: Dataset) -> None:
         """Raises `BadData` unless `data` are passages of a text."""
-        if data.task != self.name:
-            raise BadData(
-                f"data {data.spec!r} have classes, and the model foresees the next token; name a text with --data lm:FILE"
-            )
+        check_task(architecture, data)
 
 
 NEXT = Next()

@@ -36,10 +36,10 @@ class RotaryAttention(OperatorModule):
         "v": "rotation",
     }
     averaged: ClassVar[tuple[str, ...]] = ("qk",)  # by norms of queries and keys, where there are some
-    wq: nn.Parameter
-    wk: nn.Parameter
-    wv: nn.Parameter
-    wo: nn.Parameter
+    gq: nn.Parameter
+    gk: nn.Parameter
+    gv: nn.Parameter
+    go: nn.Parameter
     q_gain: nn.Parameter
     k_gain: nn.Parameter
     frequencies: nn.Parameter
@@ -48,14 +48,14 @@ class RotaryAttention(OperatorModule):
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         bias = record.qkv_bias
-        self.reads("wq", "bq" if bias else None, "heads", "queries", 2, "qk")
-        self.reads("wk", "bk" if bias else None, "heads", 2, "qk")
-        self.reads("wv", "bv" if bias else None, "heads", "v")
+        self.reads("gq", "gbq" if bias else None, "heads", "queries", 2, "qk")
+        self.reads("gk", "gbk" if bias else None, "heads", 2, "qk")
+        self.reads("gv", "gbv" if bias else None, "heads", "v")
         if record.rms:
             self.holds("q_gain", "heads", "queries", 2, "qk")
             self.holds("k_gain", "heads", 2, "qk")
         self.holds("frequencies", "heads", "qk", trained=False)
-        self.writes("wo", None, "heads", "queries", "v")
+        self.writes("go", None, "heads", "queries", "v")
         self.table = None
 
     def reset(self) -> None:
@@ -90,14 +90,14 @@ class RotaryAttention(OperatorModule):
         signed = math.copysign(root, self.record.factor)
         if self.record.rms:
             return {"q_gain": signed, "k_gain": root}
-        shared = {"wq": signed, "bq": signed, "wk": root, "bk": root}
+        shared = {"gq": signed, "gbq": signed, "gk": root, "gbk": root}
         return {name: factor for name, factor in shared.items() if name in self.axes}
 
     @property
     def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
         """Keys, turned already, and values."""
-        heads, _, planes = self.wk.shape[:3]
-        return {"key": (heads, PAST, 2 * planes), "value": (heads, PAST, self.wv.shape[1])}
+        heads, _, planes = self.gk.shape[:3]
+        return {"key": (heads, PAST, 2 * planes), "value": (heads, PAST, self.gv.shape[1])}
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         q, k, v = self._projected(x, context)
@@ -111,12 +111,12 @@ class RotaryAttention(OperatorModule):
 
     def _projected(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, H, Q, N, 2K) and keys (B, H, N, 2K), both turned and the former scaled, and values (B, H, N, V)."""
-        heads, queries, _, planes = self.wq.shape[:4]
+        heads, queries, _, planes = self.gq.shape[:4]
         tokens = self.tokens(x)
         turns = self._turned(tokens, context)  # cosines and sines, (B or 1, H or 1, N, K)
-        q = self._read(x, "wq").reshape(-1, tokens, heads, queries, 2, planes).permute(0, 2, 3, 1, 4, 5)
-        k = self._read(x, "wk").reshape(-1, tokens, heads, 2, planes).permute(0, 2, 1, 3, 4)
-        v = self._read(x, "wv").reshape(-1, tokens, heads, self.wv.shape[1]).transpose(1, 2)
+        q = self._read(x, "gq").reshape(-1, tokens, heads, queries, 2, planes).permute(0, 2, 3, 1, 4, 5)
+        k = self._read(x, "gk").reshape(-1, tokens, heads, 2, planes).permute(0, 2, 1, 3, 4)
+        v = self._read(x, "gv").reshape(-1, tokens, heads, self.gv.shape[1]).transpose(1, 2)
         if self.record.rms:
             q, k = self._normed(q, self.q_gain[:, :, None]), self._normed(k, self.k_gain[:, None])
         factor = (2 * planes) ** -0.5 if self.record.scale is None else self.record.scale
@@ -148,7 +148,7 @@ class RotaryAttention(OperatorModule):
 
     def _mixed(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         """(B, H, Q, N, 2K), (B, H, T, 2K), (B, H, T, V) -> (B, N, H·Q·V)."""
-        heads, queries, values = self.wq.shape[0], self.wq.shape[1], self.wv.shape[1]
+        heads, queries, values = self.gq.shape[0], self.gq.shape[1], self.gv.shape[1]
         tokens = q.shape[3]
         seen = k.shape[2]
         scores = q.flatten(2, 3) @ k.transpose(-1, -2)  # (B, H, Q·N, T)
