@@ -91,7 +91,13 @@ def load(
         )
     classes, train, validation, test, _, sources = parts
     fingerprint = fingerprint_of(classes, train, validation, test)
-    name = place.name if asked.on_the_hub else asked.form if asked.form in EMBEDDED or not asked.place else absolute(place).name
+    name = (
+        place.name
+        if asked.on_the_hub
+        else asked.form
+        if asked.form in EMBEDDED or not asked.place
+        else absolute(place).name
+    )
     notes = (*parts.notes, *_missing(parts), *_blank(parts))
     for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from wb.core.errors import Unsupported
-from wb.core.specs import BATCH
-from wb.models.layers.operator import PAST, Context
+from wb.core.specs import BATCH, PAST
+from wb.models.layers.operator import Context
 from wb.models.network import Network
 
 
@@ -40,11 +40,11 @@ def recalled(network: Network) -> list[Recalled]:
         Unsupported: it is not causal.
     """
     if not network.architecture.causal:
-        raise Unsupported("this continues texts, and the network looks ahead in them; give a decoder (wb train --data lm:FILE)")
+        raise Unsupported(
+            "this continues texts, and the network looks ahead in them; give a decoder (wb train --data lm:FILE)"
+        )
     keeping = [at.operator.recalls for at in network.walk() if at.operator.recalls]
-    return [
-        Recalled(f"{i}.{name}", (BATCH, *shape)) for i, kept in enumerate(keeping) for name, shape in kept.items()
-    ]
+    return [Recalled(f"{i}.{name}", (BATCH, *shape)) for i, kept in enumerate(keeping) for name, shape in kept.items()]
 
 
 def started(network: Network, batch: int) -> list[Tensor]:

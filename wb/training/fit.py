@@ -159,7 +159,9 @@ def _epoch(
     split = split if parts == 1 else split.shortened(parts)
     losses: list[float] = []
     first = state.epoch * (steps // recipe.epochs)
-    for step, (images, labels) in enumerate(batches(split, recipe.batch * parts, shuffle=True, generator=generator), first):
+    for step, (images, labels) in enumerate(
+        batches(split, recipe.batch * parts, shuffle=True, generator=generator), first
+    ):
         images, mixed = augmented(images, labels, recipe, generator, flips=flips, side=size)
         optimizer.zero_grad()
         there = None if mixed is None else mixed.to(device)

@@ -144,7 +144,7 @@ def parse_budget(texts: Sequence[str], rules: Rules | None = None) -> tuple[Limi
 
 
 def _parse_limit(text: str, rules: Rules) -> Limit:
-    match = re.fullmatch(r"(\w+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
+    match = re.fullmatch(r"([\w@]+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
     if match is None:
         raise BadOption(f"{text!r} is no budget; write for example {rules.example()}")
     name, number, unit = match.groups()

@@ -40,12 +40,12 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         texts = {"train": (EMBEDDED, _documentation())}
     texts = _divided(texts)
     vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH)
-    found = {role: Passages.of(text, vocabulary, f"the text for {role}, {name},") for role, (name, text) in texts.items()}
+    found = {
+        role: Passages.of(text, vocabulary, f"the text for {role}, {name},") for role, (name, text) in texts.items()
+    }
     sources = (texts["train"][0], texts["validation"][0], texts["test"][0])
     notes = tuple(_unknown(role, found[role], texts["train"][1]) for role in ("validation", "test"))
-    return Parts(
-        (), found["train"], found["validation"], found["test"], tuple(note for note in notes if note), sources
-    )
+    return Parts((), found["train"], found["validation"], found["test"], tuple(note for note in notes if note), sources)
 
 
 def _documentation() -> str:

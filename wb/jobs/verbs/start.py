@@ -85,7 +85,7 @@ def _foreseeing(config: TrainConfig, model: Model, data: Dataset) -> Start:
     wrong = [name for name in ("new_head", "freeze", "by_index") if getattr(config, name)]
     if wrong:
         raise BadOption(
-            f"{option_of(TrainConfig, wrong[0])} is about heads for classes, and {config.model} foresees the next token; leave it "
+            f"{option_of(TrainConfig, wrong[0])} is of heads for classes, and {config.model} foresees the next token; leave it "
             "out"
         )
     found = score(model.network(pick_device()), data.validation, task_of(model.architecture), pick_device())

@@ -38,7 +38,6 @@ class Context(NamedTuple):
 
 
 NOTHING = Context()
-PAST = "past"  # the dimension that grows with the tokens before
 
 
 class PartModule(nn.Module):
@@ -239,7 +238,7 @@ class OperatorModule(PartModule):
     def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
         """What it keeps of the tokens before (`continued`), in causal layouts: name -> shape for one example.
 
-        A dimension called `PAST` has as many as there were tokens. Without any, each token is computed by itself.
+        A dimension called `wb.core.specs.PAST` has as many as there were tokens. Without any, each token is computed by itself.
         """
         return {}
 

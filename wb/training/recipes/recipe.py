@@ -44,7 +44,8 @@ class Recipe(Frozen):
     is the share of images that lose a rectangle; `mixup` and `cutmix` are shares of batches. `average` keeps a moving average
     of the weights, which is what is scored and exported. `resolution` trains half the epochs on small images and most of the
     others on larger ones; of passages the first half of the epochs sees halves. `optimizer` "muon" is for matrices, with
-    `matrices` times the learning rate; AdamW trains the rest (`wb.training.optimizer`). With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
+    `matrices` times the learning rate; AdamW trains the rest (`wb.training.optimizer`). With `bf16` products and convolutions
+    are computed in 16 bits (`wb.training.arithmetic`).
     `second` is the decay of Adam's second moment. Dropout is of the first block's input, of what sub-layers contribute, and of
     what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch.
     """

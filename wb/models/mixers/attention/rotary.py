@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records.attention import Rotary as Record
-from wb.models.layers.operator import PAST, Context, OperatorModule, Symmetry
+from wb.core.specs import PAST
+from wb.models.layers.operator import Context, OperatorModule, Symmetry
 
 
 class RotaryAttention(OperatorModule):

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records import Softmax
+from wb.core.specs import PAST
 from wb.models.layers.attention import ScoredAttention
-from wb.models.layers.operator import PAST, Context
+from wb.models.layers.operator import Context
 from wb.models.layers.tensors import join_heads
 
 
