@@ -61,6 +61,10 @@ def traced(network: Network, path: Path, opset: int) -> onnx.ModelProto:
     )
     graph = onnx.load(path)
     stored_once(graph)
+    names = [given.name for given in graph.graph.input]
+    if MASK not in names:  # a network without mixers does not look at it, and tracing leaves out what nothing reads
+        mask_of = helper.make_tensor_value_info(MASK, onnx.TensorProto.INT64, [BATCH, TOTAL])
+        graph.graph.input.insert(1, mask_of)
     return graph
 
 

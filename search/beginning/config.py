@@ -32,7 +32,8 @@ SeedName = Literal[
     "swin",
     "hiera",
 ]
-QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
+QUALITY = ACCURACY.name  # what `wb.tasks` reads of networks that classify, without torch
+OF_DECODERS = "ppl,latency@token"
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
@@ -55,9 +56,10 @@ class SearchConfig(DataConfig):
     """The configuration of a run: everything that determines it, apart from the machine."""
 
     space: Annotated[
-        Literal["auto", "vit", "hybrid", "text"],
+        Literal["auto", "vit", "hybrid", "text", "decoder"],
         Field(
-            description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit; text for texts."
+            description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit; text for texts, "
+            "decoder for passages (lm)."
         ),
     ] = "auto"
     preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them. auto: by the images.")] = (
@@ -67,9 +69,14 @@ class SearchConfig(DataConfig):
         default_factory=dict,
         description="Replace a field of the preset, e.g. --set embed=16,32, in space hybrid also s1.embed of one stage.",
     )
-    data: Annotated[Data, Cli(default="digits; listops for space text")] = "digits"
+    data: Annotated[Data, Cli(default="digits; listops for space text, lm for space decoder")] = "digits"
     objectives: Annotated[
-        str, Field(description="One to four of acc, latency, size, macs, params, energy (a model).")
+        str,
+        Field(
+            description="One to four of acc, latency, size, macs, params, energy (a model); of decoders ppl in the place of acc, "
+            "latency@token, latency@prompt."
+        ),
+        Cli(default=f"{QUALITY},latency; of decoders {OF_DECODERS}"),
     ] = f"{QUALITY},latency"
     budget: Annotated[
         tuple[str, ...],
@@ -213,6 +220,11 @@ class SearchConfig(DataConfig):
         """The names of the metrics that objectives, budgets and requirements use."""
         asked = self.asked.within(self.limits)
         return frozenset(metric.name for metric in self.metrics) | asked.metrics
+
+    @property
+    def timed(self) -> bool:
+        """Whether candidates are timed."""
+        return any(name.startswith("latency") for name in self.read)
 
     @property
     def tabulated(self) -> bool:

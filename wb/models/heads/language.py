@@ -53,7 +53,7 @@ class Language(HeadModule):
 
     def answered(self, network: Any, pooled: Tensor, weight: str) -> Tensor:
         """(B, N, D) -> (B, N, vocabulary)."""
-        return F.linear(pooled, network.get_parameter(weight))
+        return F.linear(pooled, network.stem.table if weight == TABLE else network.head)
 
     def settle(self, network: Any) -> None:
         """There is nothing to round."""
