@@ -42,10 +42,7 @@ class Passages(Split):
         Raises:
             BadData: there is not one passage in it.
         """
-        return Passages._cut(text, vocabulary.whole(text), vocabulary, vocabulary.length, what)
-
-    @staticmethod
-    def _cut(text: str, ids: Ids, vocabulary: Vocabulary, length: int, what: str) -> Passages:
+        ids, length = vocabulary.whole(text), vocabulary.length
         count = (len(ids) - 1) // length
         if count < 1:
             raise BadData(
