@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.layout import Layout
-from wb.core.records import EmbedStem, Head, Language, Mixer, Stem, TextInput
+from wb.core.records import EmbedStem, Head, Language, Mixer, Stem, TextInput, kind_of
 from wb.core.records.attention import Rotary
 from wb.core.space import Choices
 from wb.spaces.columnar.columns import Columnar
@@ -15,7 +15,16 @@ from wb.spaces.columnar.options import VitOptions
 from wb.spaces.columnar.text import check_kinds, nearest
 
 # The network to train where none is named (docs/results.md).
-USUAL: Choices = {"embed": 128, "depth": 4, "mixer": "rotary", "heads": 4, "queries": 1, "qk": 16, "v": 32, "mlp": 2.75}
+USUAL: Choices = {
+    "embed": 128,
+    "depth": 4,
+    "mixer": kind_of(Rotary),
+    "heads": 4,
+    "queries": 1,
+    "qk": 16,
+    "v": 32,
+    "mlp": 2.75,
+}
 SHARP = 3.4  # of scores, where queries and keys are normalised: their products are no larger than their channels
 
 
@@ -50,9 +59,7 @@ class Decoder(Columnar):
 
     def mixer(self, kind: str, sizes: Choices, embed: int) -> Mixer | None:
         found = super().mixer(kind, sizes, embed)
-        if not isinstance(found, Rotary):
-            return found
-        return found.model_copy(update={"rms": True, "scale": SHARP * found.factor})
+        return None if found is None else found.sharpened(SHARP)
 
     @property
     def seeds(self) -> Mapping[str, Callable[[], Architecture]]:

@@ -21,7 +21,6 @@ from wb.core.checks import (
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable, reason
 from wb.core.layout import Layout
 from wb.core.records import (
-    Classify,
     Dim,
     Frozen,
     Head,
@@ -141,18 +140,12 @@ class Architecture(Frozen):
         return self.model_copy(update={"stages": tuple(stages), **ends})
 
     def with_labels(self, labels: Sequence[str]) -> Architecture:
-        """The same network with other names of its classes, or with none; one whose head has no classes as it is."""
-        if not isinstance(self.head, Classify):
-            return self
-        return self.model_copy(update={"head": self.head.model_copy(update={"labels": tuple(labels)})})
+        """The same network with other names of its classes, or with none; as it is where the head has no classes."""
+        return self.model_copy(update={"head": self.head.named(labels)})
 
     def with_classes(self, labels: Sequence[str]) -> Architecture:
-        """The same network with a head for other classes, which are called so; one whose head has none as it is."""
-        if not isinstance(self.head, Classify):
-            return self
-        return self.model_copy(
-            update={"head": self.head.model_copy(update={"classes": len(labels), "labels": tuple(labels)})}
-        )
+        """The same network with a head for other classes, which are called so; as it is where the head has no classes."""
+        return self.model_copy(update={"head": self.head.answering(labels)})
 
     def stage_parts(self, stage: int) -> Iterator[tuple[str, Part]]:
         """The parts of one stage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wb.core.records import FFNS, MIXERS, NORMS, EmbedStem, Language, Operator, kind_of
+from wb.core.records import FFNS, MIXERS, NORMS, Operator, kind_of
 
 if TYPE_CHECKING:
     from wb.core.architecture import Architecture
@@ -45,14 +45,16 @@ def check_stages(architecture: Architecture) -> None:
 def check_causal(architecture: Architecture) -> None:
     """Raises `ValueError` where what looks back is no line of text, or what foresees the next token could see it."""
     a = architecture
-    if a.causal and not isinstance(a.stem, EmbedStem):
+    if a.causal and a.input.usual_tokens is None:
         raise ValueError(f"causal=True is for texts, and stem {a.stem.kind!r} reads images; leave it out")
     if a.causal and (a.prefix or len(a.stages) > 1):
         raise ValueError(
             f"a causal network has one stage and no prefix; given {len(a.stages)} stages and prefix={a.prefix}; give prefix=0"
         )
-    if isinstance(a.head, Language) and not a.causal:
-        raise ValueError("head 'language' foresees tokens that a network sees which looks ahead; give causal=True")
+    if a.head.foresees and not a.causal:
+        raise ValueError(
+            f"head {a.head.kind!r} foresees tokens that a network sees which looks ahead; give causal=True"
+        )
 
 
 def check_tokens(architecture: Architecture) -> None:

@@ -41,14 +41,14 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         ACCURACY,
-        Metric("ppl", "minimize", "ppl", "perplexity", {"": 1.0}, quality=True),
         Metric("latency", "minimize", "ms", "latency", _TIMES),
-        Metric("latency@prompt", "minimize", "ms", "latency of a prompt", _TIMES),
-        Metric("latency@token", "minimize", "ms", "latency of one more token", _TIMES),
         Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
         Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
         Metric("params", "minimize", "parameters", "parameters", _COUNTS),
         Metric("energy", "minimize", "pJ", "modelled energy", _JOULES),
+        Metric("ppl", "minimize", "ppl", "perplexity", {"": 1.0, "ppl": 1.0}, quality=True),
+        Metric("latency@prompt", "minimize", "ms", "latency of a prompt", _TIMES),
+        Metric("latency@token", "minimize", "ms", "latency of one more token", _TIMES),
     )
 }
 QUALITIES = tuple(name for name, metric in METRICS.items() if metric.quality)

@@ -76,7 +76,7 @@ class Rotary(Scored):
     title = "rotary attention with grouped queries"
     source = 'Su et al., "RoFormer", 2021; Ainslie et al., "GQA", 2023'
     kind: Literal["rotary"] = "rotary"
-    queries: Annotated[Width, Dim("queries per key/value head", within="heads", aligned=False)] = 1
+    queries: Annotated[Width, Dim("queries per key/value head", within="heads", aligned=False, late=1)] = 1
     base: Annotated[float, Field(gt=1, le=1e12)] = 10_000.0
     rms: bool = False
     eps: Annotated[float, Field(gt=0, le=1)] = 1e-6
@@ -85,6 +85,9 @@ class Rotary(Scored):
     @property
     def factor(self) -> float:
         return (2 * self.qk) ** -0.5 if self.scale is None else self.scale
+
+    def sharpened(self, by: float) -> Self:
+        return self.model_copy(update={"rms": True, "scale": by * self.factor})
 
 
 class Relative(Scored):

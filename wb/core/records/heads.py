@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -28,6 +28,7 @@ class Classify(Part):
     """
 
     task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
+    foresees: ClassVar[bool] = False  # whether it answers what follows, which the network must not see
     module = "wb.models.heads.classify:Classify"
     example: ClassVar[Mapping[str, Any]] = {"classes": 3}
     title = "linear classifier"
@@ -42,6 +43,14 @@ class Classify(Part):
     def pooling(self) -> str:
         """How tokens are pooled, in a few words."""
         return self.pool if self.normed == "tokens" else f"{self.pool}, then norm"
+
+    def named(self, labels: Sequence[str]) -> Self:
+        """The same head with other names of its classes, or with none."""
+        return self.model_copy(update={"labels": tuple(labels)})
+
+    def answering(self, labels: Sequence[str]) -> Self:
+        """A head like this for other classes, which are called so."""
+        return self.model_copy(update={"classes": len(labels), "labels": tuple(labels)})
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -63,6 +72,7 @@ class Language(Part):
     """
 
     task: ClassVar[Literal["next"]] = "next"
+    foresees: ClassVar[bool] = True
     module = "wb.models.heads.language:Language"
     example: ClassVar[Mapping[str, Any]] = {"tied": False}
     title = "scores of the next token"
@@ -74,6 +84,16 @@ class Language(Part):
     kind: Literal["language"] = "language"
     tied: bool = True
     precision: Annotated[Literal["fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"
+
+    def named(self, labels: Sequence[str]) -> Self:
+        """Itself: it has no classes that could be named."""
+        del labels
+        return self
+
+    def answering(self, labels: Sequence[str]) -> Self:
+        """Itself: it has no classes."""
+        del labels
+        return self
 
 
 Head = Annotated[Classify | Language, Field(discriminator="kind")]

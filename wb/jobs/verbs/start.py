@@ -11,7 +11,6 @@ from wb.core.commands.option import option_of
 from wb.core.errors import BadOption
 from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
-from wb.core.records import Classify
 from wb.core.statistics.scores import near
 from wb.data import Dataset
 from wb.foreign.reading import load
@@ -58,7 +57,7 @@ def read_start(config: TrainConfig, say: Say) -> Start:
         say(note)
     check_task(model.architecture, given)
     head = model.architecture.head
-    if not isinstance(head, Classify):
+    if head.foresees:
         return _foreseeing(config, model, given)
     had = f"it had {head.classes}{f' ({listed(head.labels)})' if head.labels else ''}"
     other = set(head.labels) != set(given.classes) if head.labels else head.classes != len(given.classes)

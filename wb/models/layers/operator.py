@@ -50,7 +50,7 @@ class PartModule(nn.Module):
     symmetries: Mapping[str, Symmetry] = {}
     stream: ClassVar[Symmetry] = "rotation"
     """By what the residual streams that the part lies on may be transformed, once the norm in front of it is folded."""
-    averaged: ClassVar[tuple[str, ...]] = ()
+    averaged: tuple[str, ...] = ()
     """Axes over whose entries it takes statistics: dropping some of them then changes what becomes of the others."""
     axes: dict[str, Axes]
     looked_up: ClassVar[tuple[str, ...]] = ()

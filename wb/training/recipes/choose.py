@@ -40,7 +40,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "head_dropout": 0.3,
         "merge_dropout": 0.06,
     },
-    "language": {  # characters of Shakespeare, four blocks of 128, 300 CPU seconds (docs/results.md)
+    "prose": {  # characters of Shakespeare, four blocks of 128, 300 CPU seconds (docs/results.md)
         "augment": "none",
         "optimizer": "muon",
         "learning_rate": 3e-3,
@@ -62,8 +62,8 @@ _ORTHOGONAL: Mapping[str, Any] = {
     "weight_decay": 0.5,
     "label_smoothing": 0.1,
 }
-TEXT, LANGUAGE = "text", "language"
-OF_TEXTS: Mapping[str, str] = {"classes": TEXT, "next": LANGUAGE}  # by task
+TEXT, PROSE = "text", "prose"
+OF_TEXTS: Mapping[str, str] = {"classes": TEXT, "next": PROSE}  # by task
 OF_IMAGES = ("augment", "flip", "colour", "erase", "mixup", "cutmix", "resolution")  # what is done to images alone
 _MIXED = {"erase", "mixup", "cutmix", "colour"}  # fields of what changes images
 # Of the rate from scratch, what trained weights are tuned with: less for wider streams, as steps add up over channels.
@@ -119,7 +119,7 @@ def chosen(
     if (name if name in OF_TEXTS.values() else None) != wanted:
         raise BadOption(f"--recipe {name} is not for {setting.noun}; leave it out, and one that is for them is chosen")
     wrong = [field for field in OF_IMAGES if getattr(options, field) is not None]
-    wrong = [field for field in wrong if (field, name) != ("resolution", LANGUAGE)]
+    wrong = [field for field in wrong if (field, name) != ("resolution", PROSE)]
     if wanted is not None and wrong:
         raise BadOption(f"--{wrong[0]} is for images, and the data are {setting.noun}; leave it out")
     values: dict[str, Any] = {"name": name, **RECIPES[name]}
@@ -127,7 +127,7 @@ def chosen(
         values["augment"] = "crop"
     if setting.epochs < LONG:
         values |= {key: 0.0 for key in ("mixup", "cutmix") if key in values}
-    if name not in ("plain", TEXT, LANGUAGE):
+    if name not in ("plain", TEXT, PROSE):
         values["flip"] = _flip(setting)
         if Recipe(epochs=setting.epochs, batch=batch or RATE_BATCH).steps(setting.images) >= AVERAGED:
             values |= {
@@ -229,7 +229,7 @@ def recipe_for(
         data.task,
     )
     recipe = chosen(options, setting, learning_rate=learning_rate, batch=batch)
-    if options.bf16 is None and (recipe.name == LANGUAGE or (convolutions and recipe.name != "plain")):
+    if options.bf16 is None and (recipe.name == PROSE or (convolutions and recipe.name != "plain")):
         from wb.training.arithmetic import has_bf16  # loads torch
         from wb.training.fit import pick_device
 

@@ -14,7 +14,7 @@ Policy = Literal["none", "shift", "crop", "resize", "trivial"]
 Flip = Literal["off", "try", "on"]
 Share = Annotated[float, Field(ge=0, le=1)]
 OptimizerName = Literal["adamw", "muon"]
-RecipeName = Literal["auto", "plain", "light", "medium", "strong", "text", "language"]
+RecipeName = Literal["auto", "plain", "light", "medium", "strong", "text", "prose"]
 
 AVERAGED = 2_000  # steps from which on the average of the weights is worth keeping
 _AS_THE_RECIPE = "as the recipe says"
@@ -105,7 +105,7 @@ class Recipe(Frozen):
     def text(self) -> str:
         """The recipe in words: `light (for 65,606 parameters …): crops with reflected borders, flips, …`."""
         parts = [
-            *(() if self.name in ("text", "language") else (_POLICIES[self.augment], _FLIPS[self.flip])),
+            *(() if self.name in ("text", "prose") else (_POLICIES[self.augment], _FLIPS[self.flip])),
             f"colours by {self.colour:g}" if self.colour else "",
             f"{self.erase:.0%} erased" if self.erase else "",
             f"mixup in {self.mixup:.0%} of the batches" if self.mixup else "",
@@ -116,7 +116,7 @@ class Recipe(Frozen):
             f"weight decay {self.weight_decay:g}",
             f"learning rate {self.learning_rate:.2g} ({'one cycle' if self.schedule == 'cycle' else 'cosine'}, "
             f"{self.warmup:.0%} rising), batches of {self.batch}",
-            f"{'halves of passages' if self.name == 'language' else 'small images'} first" if self.resolution else "",
+            f"{'halves of passages' if self.name == 'prose' else 'small images'} first" if self.resolution else "",
             "the average of the weights is kept" if self.average else "",
             "Muon for matrices" if self.optimizer == "muon" else "",
             "computed in bf16" if self.bf16 else "",
@@ -132,7 +132,7 @@ class RecipeOptions(Frozen):
         RecipeName,
         Field(
             description="auto: by the size of network and data; plain: shifts alone; light, medium, strong: more and more "
-            "augmentation; text: that of texts; language: that of text whose next token is foreseen."
+            "augmentation; text: that of texts; prose: that of passages whose next token is foreseen."
         ),
     ] = "auto"
     augment: Annotated[

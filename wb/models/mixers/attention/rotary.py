@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,6 @@ class RotaryAttention(OperatorModule):
         "qk": "permutation",
         "v": "rotation",
     }
-    averaged: ClassVar[tuple[str, ...]] = ("qk",)  # by norms of queries and keys, where there are some
     gq: nn.Parameter
     gk: nn.Parameter
     gv: nn.Parameter
@@ -58,6 +56,7 @@ class RotaryAttention(OperatorModule):
         self.holds("frequencies", "heads", "qk", trained=False)
         self.writes("go", None, "heads", "queries", "v")
         self.table = None
+        self.averaged = ("qk",) if record.rms else ()
 
     def reset(self) -> None:
         """Frequencies from 1 down to nearly 1 / base, the same for all heads; gains one."""
