@@ -9,7 +9,7 @@ from wb import api
 
 def main(model: str = "prose.safetensors", text: str = "lm", **options: Any) -> Any:
     api.train(model, data=text, **options)
-    found = api.generate(model, "The ", tokens=40, quiet=True)
+    found = api.generate(model, "a t", tokens=40, quiet=True)
     print(found)
     return found
 

@@ -34,6 +34,7 @@ SeedName = Literal[
 ]
 QUALITY = ACCURACY.name  # what `wb.tasks` reads of networks that classify, without torch
 OF_DECODERS = "ppl,latency@token"
+PASSES: Mapping[str, int] = {"epochs": 4, "finetune": 3}  # of passages, each of which has many tokens to learn from
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
@@ -98,8 +99,14 @@ class SearchConfig(DataConfig):
         bool, Field(description="Sampler generate proposes no networks against the best practice of the space.")
     ] = True
     trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
-    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
-    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 40
+    epochs: Annotated[
+        int, Field(ge=1, description="Epochs of supernet training."), Cli(default=f"60; of passages {PASSES['epochs']}")
+    ] = 60
+    finetune: Annotated[
+        int,
+        Field(ge=0, description="Epochs of fine-tuning for each finalist."),
+        Cli(default=f"40; of passages {PASSES['finetune']}"),
+    ] = 40
     training: RecipeOptions = RecipeOptions()
     rungs: Annotated[
         str,

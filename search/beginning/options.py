@@ -13,7 +13,7 @@ from wb.data.spec import LISTOPS, LM, Spec, resolved
 from wb.hardware.remote.address import starts_commands
 from wb.jobs.frame.output import config_of
 from wb.jobs.kinds import need
-from wb.search.beginning.config import OF_DECODERS, SearchConfig
+from wb.search.beginning.config import OF_DECODERS, PASSES, SearchConfig
 from wb.search.fidelity.rungs import AUTO
 from wb.search.planning.settle import check_counts
 from wb.search.run import Run
@@ -28,7 +28,7 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     """
     embedded = {"text": LISTOPS, "decoder": LM}.get(str(given.get("space")), "digits")
     if Spec.parse(str(given.get("data", embedded))).form == LM:
-        given = {"objectives": OF_DECODERS, **given}
+        given = {"objectives": OF_DECODERS, **PASSES, **given}
     given = {**given, "data": resolved(str(given.get("data", embedded)))}  # so that a run resumes from any folder
     if given.get("storage"):
         given = {**given, "storage": storage.absolute(given["storage"])}
