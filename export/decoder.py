@@ -104,13 +104,17 @@ class Continuing:
 
     def __init__(self, path: Path, device: Device, texts: int = 1) -> None:
         self.session = session(path, device)
-        self.before = 0
-        self._pasts = empty_pasts({spec.name: spec.shape for spec in self.session.get_inputs()}, texts)
+        self.begin(texts)
         names = [spec.name for spec in self.session.get_inputs()]
         if names[:2] != [IDS, MASK] or len(names) != 2 + len(self._pasts):
             raise Unsupported(
                 f"{path} is no graph that continues texts: it takes {', '.join(names)}; export one of a decoder with `wb export`"
             )
+
+    def begin(self, texts: int) -> None:
+        """Forgets what was given: so many texts are begun anew."""
+        self.before = 0
+        self._pasts = empty_pasts({spec.name: spec.shape for spec in self.session.get_inputs()}, texts)
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits (texts, tokens, vocabulary) of further tokens of each text."""
@@ -132,14 +136,13 @@ def check_steps(network: Network, path: Path, device: Device, check: Differs) ->
 
     `check` is called with each; differences are relative where an example's largest logit exceeds 1.
     """
-    worst = 0.0
+    worst, run = 0.0, Continuing(path, device)
     for ids in _texts(network):
         with torch.inference_mode():
             expected: NDArray[np.float32] = network(ids, torch.ones_like(ids)).numpy()
         for steps in ((ids.shape[1],), *_STEPS):
-            run, given = Continuing(path, device, len(ids)), []
-            for start, end in _cut(steps, ids.shape[1]):
-                given.append(run(ids[:, start:end].numpy()))
+            run.begin(len(ids))
+            given = [run(ids[:, start:end].numpy()) for start, end in _cut(steps, ids.shape[1])]
             worst = max(worst, _difference(np.concatenate(given, axis=1), expected))
             check(worst)
     return Reading(value=worst, unit="logit", how="measured", n=len(expected), device=device.here.text)

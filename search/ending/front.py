@@ -57,9 +57,9 @@ def ranked(
     """The front of the candidates within the limits.
 
     Better is sure if the 95 % intervals do not overlap. For quality metrics with `right`, which says for each candidate which of
-    the same images it classifies correctly, McNemar's exact test decides; it is sharper than the intervals. Where that are costs
-    of the same passages, their mean difference decides. Counted numbers have
-    no interval and are always sure. Two candidates are told apart if one is surely better in some metric.
+    the same images it classifies correctly, McNemar's exact test decides; it is sharper than the intervals. Of what each costs on
+    the same passages, the mean difference decides. Counted numbers have no interval and are always sure. Two candidates are told
+    apart if one is surely better in some metric.
 
     A candidate is left out only for another that is surely worse in nothing and that is at least as good by value in every
     metric of quality, or that nothing tells it apart from. So any two networks of a front are told apart by some metric, the

@@ -94,7 +94,8 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
         if rest := views * _operator_macs(at.operator.record, embed, at.operator.layout) - linear:
             found[f"{at.name}.products"] = Operations(rest, "fp32", float(views * at.operator.additions))
     weights = sum(network.get_parameter(name).numel() for name in groups["head"])
-    return found | {"head": Operations(float(weights), kept["head"])}
+    rows = architecture.layout.tokens if architecture.head.foresees else 1  # it answers for every token, or once
+    return found | {"head": Operations(float(weights * rows), kept["head"])}
 
 
 @lru_cache(maxsize=4096)

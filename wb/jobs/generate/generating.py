@@ -81,7 +81,8 @@ class Generating(GenerateConfig):
         vocabulary = _vocabulary(graph)
         ids = _written(self.prompt, vocabulary)
         random, before = np.random.default_rng(self.seed), len(ids)
-        run, given = _read(graph, ids, vocabulary.length)
+        run = Continuing(graph, Device())
+        given = _read(run, ids, vocabulary.length)
         said = ""
         for number in range(self.tokens):
             ids.append(self._drawn(given[0, -1], random))
@@ -93,7 +94,7 @@ class Generating(GenerateConfig):
             if number < self.tokens - 1 and run.before < vocabulary.length:
                 given = run(np.array([ids[-1:]], np.int64))
             elif number < self.tokens - 1:
-                run, given = _read(graph, ids, max(1, vocabulary.length // 2))
+                given = _read(run, ids, max(1, vocabulary.length // 2))
 
     def _drawn(self, scores: NDArray[np.float32], random: np.random.Generator) -> int:
         """A token, by its scores (vocabulary,)."""
@@ -131,7 +132,7 @@ def _written(prompt: str, vocabulary: Vocabulary) -> list[int]:
     return ids
 
 
-def _read(graph: Path, ids: list[int], most: int) -> tuple[Continuing, NDArray[np.float32]]:
-    """A run that has read the last tokens, and its scores."""
-    run = Continuing(graph, Device())
-    return run, run(np.array([ids[-most:]], np.int64))
+def _read(run: Continuing, ids: list[int], most: int) -> NDArray[np.float32]:
+    """The scores of a run that has read the last tokens, and no others."""
+    run.begin(1)
+    return run(np.array([ids[-most:]], np.int64))
