@@ -14,7 +14,7 @@ from wb.spaces.columnar.columns import Columnar
 from wb.spaces.columnar.options import VitOptions
 from wb.spaces.columnar.text import check_kinds, nearest
 
-# The network to train where none is named (docs/results.md).
+# The network to train where none is named.
 USUAL: Choices = {
     "embed": 128,
     "depth": 4,

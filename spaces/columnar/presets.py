@@ -132,7 +132,7 @@ ENCODER = VitOptions(
     ffn=("mlp", "glu"),
     mlp=(0, 0.5, 1, 2, 4),
 )
-# Decoders of short passages. The usual network is the one of the recipe for passages (docs/results.md).
+# Decoders of short passages. The usual network is the one that recipe `prose` was tried on.
 DECODER = VitOptions(  # type: ignore[call-arg]  # any width of a mixer may be given
     embed=(32, 64, 96, 128, 192),
     depth=(1, 2, 3, 4, 6),

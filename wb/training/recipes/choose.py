@@ -40,7 +40,9 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "head_dropout": 0.3,
         "merge_dropout": 0.06,
     },
-    "prose": {  # characters of Shakespeare, four blocks of 128, 300 CPU seconds (docs/results.md)
+    # Characters of Shakespeare, four blocks of 128, four epochs, 292 CPU seconds, one seed: 1.51 nat on the twentieth for
+    # validation, 1.67 on the last tenth, 1.31 in training.
+    "prose": {
         "augment": "none",
         "optimizer": "muon",
         "learning_rate": 3e-3,
