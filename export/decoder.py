@@ -12,7 +12,7 @@ A tied table is stored once, with a `Transpose` that the runtime computes when i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ from torch import Tensor
 from wb.core.errors import Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.specs import BATCH, IDS, MASK, PAST, TOKENS, TOTAL
+from wb.export.pasts import PASTS, empty_pasts
 from wb.hardware.device import Device, session
 from wb.models.decoding import Decoder, Recalled, recalled
 from wb.models.network import Network
 
-PASTS, PRESENTS = "past_key_values.", "present."  # in front of the names of `wb.models.decoding.recalled`
+PRESENTS = "present."  # in front of the names of `wb.models.decoding.recalled`, as `PASTS`
 LOGITS = "logits"
 _EXAMPLE = (2, 3, 2)  # texts, tokens and tokens before, with which a network is traced
 _STEPS = ((3, 2, 1, 1), (1,) * 7)  # how many tokens at a time texts are given, to be compared with all at once
@@ -125,12 +126,6 @@ class Continuing:
         return np.asarray(logits, np.float32)
 
 
-def _begun(shape: Sequence[Any], texts: int) -> tuple[int, ...]:
-    """The shape of what is kept before the first token."""
-    sizes = {BATCH: texts, PAST: 0}
-    return tuple(sizes.get(str(size), size) for size in shape)
-
-
 def check_steps(network: Network, path: Path, device: Device, check: Differs) -> Reading:
     """The largest difference between the logits of torch for whole texts and of the graph, given whole and in steps.
 
@@ -169,10 +164,3 @@ def _difference(given: NDArray[np.float32], expected: NDArray[np.float32]) -> fl
     with np.errstate(invalid="ignore"):
         relative = np.abs(given - expected) / np.maximum(1, np.abs(expected).max(axis=-1, keepdims=True))
     return float(np.where(np.isfinite(relative), relative, np.inf).max())
-
-
-def empty_pasts(inputs: Mapping[str, Sequence[Any]], texts: int) -> dict[str, NDArray[np.float32]]:
-    """What a graph with such inputs, by their shapes, is given before the first token of so many texts; nothing for others."""
-    return {
-        name: np.zeros(_begun(shape, texts), np.float32) for name, shape in inputs.items() if name.startswith(PASTS)
-    }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.specs import IDS
 from wb.data import Feed
-from wb.export.decoder import empty_pasts
+from wb.export.pasts import empty_pasts
 from wb.hardware.device import DTYPES, Device, said, session
 from wb.hardware.watch import Watch
 

@@ -14,8 +14,9 @@ from tests.catalogue import DECODERS
 from tests.networks import random_model
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.specs import IDS, MASK
-from wb.export.decoder import PASTS, Continuing
+from wb.export.decoder import Continuing
 from wb.export.graph import export
+from wb.export.pasts import PASTS
 from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.models.axes import Leading, Select, remap
