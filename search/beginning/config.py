@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from wb.core.architecture import Architecture
 from wb.core.commands.option import Cli
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.core.measures.metrics import ACCURACY, METRICS, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.measures.requirements import Asked, Requirement, parse_requirements
 from wb.core.records.base import is_none
 from wb.core.system.durations import parse_duration
@@ -194,7 +194,9 @@ class SearchConfig(DataConfig):
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The budgets, parsed."""
-        return parse_budget(self.budget, Rules(shares=False))  # a share needs an input model, and a search has none
+        return parse_budget(
+            self.budget, Rules(tuple(METRICS), shares=False)
+        )  # a share needs an input model, and a search has none
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:

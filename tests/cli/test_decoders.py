@@ -190,7 +190,7 @@ def test_wrong_uses_are_explained(words: tuple[str, ...], why: str, model: Path,
 
 
 def test_budgets_are_on_perplexity_and_both_latencies() -> None:
-    limits = parse_budget(["ppl=4.5,latency@token=0.2ms,latency@prompt=0.002s"], Rules(shares=False))
+    limits = parse_budget(["ppl=4.5,latency@token=0.2ms,latency@prompt=0.002s"], Rules(tuple(METRICS), shares=False))
     assert [(one.metric.name, one.value) for one in limits] == [
         ("ppl", 4.5),
         ("latency@token", 0.2),

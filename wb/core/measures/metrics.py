@@ -52,7 +52,8 @@ METRICS: Mapping[str, Metric] = {
     )
 }
 QUALITIES = tuple(name for name, metric in METRICS.items() if metric.quality)
-COSTS = tuple(name for name, metric in METRICS.items() if not metric.quality)
+CONTINUING = ("latency@prompt", "latency@token")  # costs of networks that continue texts alone
+COSTS = tuple(name for name, metric in METRICS.items() if not metric.quality and name not in CONTINUING)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Rules:
     What an error advises is always something that these rules allow.
     """
 
-    metrics: tuple[str, ...] = tuple(METRICS)
+    metrics: tuple[str, ...] = (ACCURACY.name, *COSTS)
     shares: bool = True
     changes: bool = False
 
