@@ -39,6 +39,7 @@ from wb.cli.making.binarize import binarize
 from wb.cli.making.bundle import bundle
 from wb.cli.making.export import export
 from wb.cli.making.fuse import fuse
+from wb.cli.making.generate import generate
 from wb.cli.making.import_checkpoint import import_checkpoint
 from wb.cli.making.quantize import quantize
 from wb.cli.making.train import train
@@ -70,7 +71,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
-LOOKING = (runs, report, show, diff, data, predict, measure, spaces, ops, doctor)
+LOOKING = (runs, report, show, diff, data, predict, generate, measure, spaces, ops, doctor)
 for command in (search, train, fuse, quantize, binarize, convert, grow, export, bundle, *LOOKING):
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,30 +15,31 @@ import torch
 from torch import nn
 
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, WbError
+from wb.core.errors import BadArtefact, Unsupported, WbError
 from wb.core.measures.readings import Reading
 from wb.core.precision import TRAINED
 from wb.core.specs import BATCH
 from wb.core.system.files import replacing
-from wb.core.system.hush import hushed
 from wb.data.preparation import Preparation, read_stored
+from wb.export.decoder import check_steps, traced
 from wb.export.foreign.opening import open_graph, read_metadata
 from wb.export.foreign.stored import inputs
 from wb.export.lowering.lower import lower_file
 from wb.export.run import Runner
+from wb.export.writing import quieted, write
 from wb.hardware.device import TOKENS_KEY, Device
 from wb.models.feeds import made_up
 from wb.models.files.history import public, tokenizer_of
 from wb.models.groups import kept, settle
 from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model
+from wb.models.network import Network
 
 IMAGES = "wb.images"  # metadata of a foreign network: the preparation of its images
 TOKENIZER_KEY = "wb.tokenizer"  # metadata of a graph for texts: the tokenizer as JSON
 Exporter = Literal["torchscript", "dynamo"]
 LOGITS = "logits"  # the output of the workbench's graphs
 OPSET = 20  # the first opset with Gelu, and one that quantizers support
-_BRANCHES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 TOLERANCE = (
     1e-4  # largest difference between a logit of torch and of the runtime, times max(1, an image's largest |logit|)
 )
@@ -57,7 +56,8 @@ def export(
     """Writes `model` as an ONNX graph: `pixel_values` (batch, channels, height, width) in [0, 1] -> `logits`.
 
     A network for texts takes `input_ids` and `attention_mask` (batch, tokens); any number of tokens up to the longest, and the
-    tokenizer is in the metadata.
+    tokenizer is in the metadata. One that foresees tokens also takes and gives what it keeps of those before
+    (`wb.export.decoder`).
 
     Normalisation is inside, the batch is dynamic, weights are in the file. Class names, architecture and history are its
     metadata; the history is without readings, so that the file's size does not depend on them, and without paths of files
@@ -87,6 +87,8 @@ def export(
     with replacing(path, force=force) as temporary:
         precisions = kept(network)
         settle(network)
+        if a.causal:
+            return _export_decoder(network, temporary, metadata, opset, exporter)
         axes = {spec.name: spec.dynamic for spec in a.input.specs()}
         export_module(network, feed, temporary, LOGITS, opset, exporter, metadata, axes)
         chosen = set(precisions.values())
@@ -98,6 +100,18 @@ def export(
         lower_file(temporary, network, precisions)
         found = check_parity(network, temporary, feed, Device(), TOLERANCE if exact else math.inf)
         return found if exact else found.model_copy(update={"note": ROUNDED})
+
+
+def _export_decoder(
+    network: Network, path: Path, metadata: Mapping[str, str], opset: int, exporter: Exporter
+) -> Reading:
+    """Writes a causal network in fp32, and compares it whole and step by step. Raises as `export`."""
+    if exporter != "torchscript":
+        raise Unsupported(f"networks that continue texts are exported by torchscript, not by {exporter}; leave it out")
+    with quieted():
+        graph = traced(network, path, opset)
+    write(graph, path, metadata)
+    return check_steps(network, path, Device(), lambda worst: _check(worst, TOLERANCE))
 
 
 def export_module(
@@ -118,7 +132,7 @@ def export_module(
     axes = {name: dict((dynamic or {}).get(name, {0: BATCH})) for name in examples}
     module.eval()
     arguments, names = tuple(examples.values()), list(examples)
-    with _quiet():
+    with quieted():
         if exporter == "dynamo":
             # Shapes are a tuple, because a module's arguments need not have the names of the graph's inputs.
             dims = {axis: torch.export.Dim(axis) for found in axes.values() for axis in found.values()}
@@ -148,10 +162,7 @@ def export_module(
                 dynamic_axes={**axes, output: {0: BATCH}},
             )
             graph = onnx.load(path)
-    tidy(graph)
-    for key, value in (metadata or {}).items():
-        graph.metadata_props.add(key=key, value=value)
-    onnx.save(graph, path)
+    write(graph, path, metadata or {})
 
 
 def check_parity(
@@ -186,6 +197,12 @@ def check_parity(
     together = differences(slice(count))
     alone = np.concatenate([differences(slice(i, i + 1)) for i in range(count if jumps else 1)])
     worst = max(float(np.median(found) if jumps else found.max()) for found in (together, alone))
+    _check(worst, tolerance)
+    return Reading(value=worst, unit="logit", how="measured", n=count, device=device.here.text)
+
+
+def _check(worst: float, tolerance: float) -> None:
+    """Raises `ExportDiffers` where outputs differ by more, or are not finite."""
     if worst == math.inf:
         raise ExportDiffers(
             "the exported graph gives numbers that are not finite; nothing was written. Check the model's weights"
@@ -195,7 +212,6 @@ def check_parity(
             f"the exported graph differs from the model by {worst:.2g} where {tolerance:g} is allowed; nothing was written. "
             "Try --exporter dynamo, and report the architecture"
         )
-    return Reading(value=worst, unit="logit", how="measured", n=count, device=device.here.text)
 
 
 def read_architecture(path: Path) -> Architecture | None:
@@ -255,47 +271,3 @@ def read_image(path: Path) -> tuple[int | None, int | None]:
     image = next(iter(inputs(open_graph(path))), None)
     sizes = [] if image is None else [dim.dim_value for dim in image.type.tensor_type.shape.dim]
     return (sizes[2] or None, sizes[3] or None) if len(sizes) == 4 else (None, None)
-
-
-def tidy(graph: onnx.ModelProto) -> None:
-    """Removes source locations and comments, which bloat the file and reveal paths of the machine that made it."""
-    graph.doc_string = ""
-    _tidy(graph.graph)
-    for function in graph.functions:
-        function.doc_string = ""
-        del function.metadata_props[:]
-        _tidy_nodes(function.node)
-
-
-def _tidy(graph: onnx.GraphProto) -> None:
-    graph.doc_string = ""
-    del graph.metadata_props[:]
-    for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    _tidy_nodes(graph.node)
-
-
-def _tidy_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
-    for node in nodes:
-        node.doc_string = ""
-        del node.metadata_props[:]
-        for attribute in node.attribute:
-            attribute.doc_string = ""
-            for branch in (attribute.g, *attribute.graphs) if attribute.type in _BRANCHES else ():
-                _tidy(branch)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the exporters, which print progress and warn of their own deprecation."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with hushed():
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

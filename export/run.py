@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.core.specs import IDS
 from wb.data import Feed
+from wb.export.pasts import empty_pasts
 from wb.hardware.device import DTYPES, Device, said, session
 from wb.hardware.watch import RUN_S, TOGETHER, Watch
 
@@ -74,6 +76,9 @@ class Runner:
     def _fitted(self, feed: Feed) -> tuple[Feed, int | None]:
         """The examples with the names and types of the graph's inputs, and the graph's batch size if that is fixed."""
         inputs = {spec.name: spec for spec in self._loaded.get_inputs()}
+        if IDS in feed:  # a graph that continues texts begins them
+            shapes = {name: spec.shape for name, spec in inputs.items()}
+            feed = {**feed, **empty_pasts(shapes, len(feed[IDS]))}
         if len(inputs) == len(feed) == 1:
             feed = dict(zip(inputs, feed.values(), strict=True))
         offered = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feed.items()) or "nothing"

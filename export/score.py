@@ -36,8 +36,14 @@ def checked(path: Path, split: Split, task: Task, device: Device, batch: int | N
 
 
 def graded(path: Path, split: Split, task: Task, device: Device) -> Grades:
-    """The grades of the graph's outputs, one per example. Raises as `checked` does."""
-    return task.grade(checked(path, split, task, device), split.labels)
+    """The grades of the graph's outputs, one per example, some at a time. Raises as `checked` does."""
+    run, each, places = Runner(path, device), [], []
+    for index in split.together(BATCH):
+        found, labels = run(split.feed(index)), split.labels[index]
+        task.check_outputs(found, labels, str(path))
+        each.append(task.grade(found, labels).each)
+        places.append(np.arange(len(split))[index])
+    return Grades(np.concatenate(each)[np.argsort(np.concatenate(places))], split.labels)
 
 
 def score(path: Path, split: Split, task: Task, device: Device, batch: int | None = None) -> Reading:
@@ -49,6 +55,10 @@ def examined(
     path: Path, split: Split, task: Task, device: Device, batch: int | None = None, *, own: bool = False
 ) -> tuple[Reading, str | None]:
     """The reading, and a warning if it is hardly better than guessing (`Task.doubt`). Raises as `checked` does."""
+    if split.task == "next":  # scores for every token are too many to hold
+        grades = graded(path, split, task, device)
+        reading = task.reading(grades, device.here.text)
+        return reading, task.doubt(reading, grades.each, split.labels, own=own)
     found = checked(path, split, task, device, batch)
     reading = task.reading(task.grade(found, split.labels), device.here.text)
     return reading, task.doubt(reading, found, split.labels, own=own)

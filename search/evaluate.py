@@ -16,7 +16,7 @@ from wb.export.counting.count import count_model
 from wb.export.graph import export
 from wb.export.score import score
 from wb.export.timing.blocks import estimate
-from wb.export.timing.measure import measure_latency
+from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.search.supernet import Supernet
@@ -83,13 +83,13 @@ class Evaluator:
                 export(model, path)
             readings = count_model(model.architecture, path)
             if self.table is not None or self.latency:
-                readings["latency"] = self._latency(architecture, path, watch)
+                readings |= self._latency(architecture, path, watch)
             with watch.phase("score"):
                 task = task_of(architecture)
                 readings[task.metric] = score(path, self.data.validation, task, self.device)
         return Evaluation(readings, watch.seconds)
 
-    def _latency(self, architecture: Architecture, path: Path, watch: Stopwatch) -> Reading:
+    def _latency(self, architecture: Architecture, path: Path, watch: Stopwatch) -> dict[str, Reading]:
         with ExitStack() as stack:
             with watch.phase("wait"):
                 stack.enter_context(self.alone())
@@ -97,8 +97,14 @@ class Evaluator:
                 del watch.seconds["wait"]
             with watch.phase("time"):
                 if self.table is not None:
-                    return estimate(architecture, self.table)
-                found = measure_latency(
-                    {"candidate": path}, self.device, precision=PRECISION, cap_s=CAP_S, seed=self.seed, pace=self.pace
+                    return {LATENCY: estimate(architecture, self.table)}
+                found = measure_runs(
+                    {"candidate": path},
+                    self.device,
+                    continues=architecture.causal,
+                    precision=PRECISION,
+                    cap_s=CAP_S,
+                    seed=self.seed,
+                    pace=self.pace,
                 )
-                return found["candidate"].reading
+                return readings_of(found["candidate"])

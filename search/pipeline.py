@@ -27,6 +27,7 @@ from wb.models.model import Model, save
 from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.ground import Ground
+from wb.search.beginning.metrics import check_metrics
 from wb.search.ending.baselines import check_baselines
 from wb.search.ending.ending import Ending
 from wb.search.fidelity.yardstick import held_back, warning
@@ -129,6 +130,7 @@ class Search:
                 config.data, image_size=config.image_size, limit=config.limit, progress=self._tell.counter(task)
             )
         space = space_of(config, data)
+        check_metrics(config, space)
         check_memory(space)
         seeds = seed_choices(space, config.seeds)
         if config.baselines:

@@ -30,7 +30,7 @@ from wb.core.records.base import is_none
 from wb.core.system.files import write_text
 from wb.jobs.frame.record import JobRecord
 from wb.search.beginning.config import SearchConfig
-from wb.search.fidelity.yardstick import TYPICAL, told
+from wb.search.fidelity.yardstick import PASSAGES, TYPICAL, told
 from wb.search.judgement.record import Judgement
 from wb.search.planning.shares import TimePlan
 from wb.search.results.point import FrontPoint
@@ -58,7 +58,9 @@ class DataRecord(Frozen):
     @property
     def noun(self) -> str:
         """What the examples are called."""
-        return "texts" if self.image is None else "images"
+        if self.image is not None:
+            return "images"
+        return PASSAGES if (self.examples or "").startswith(PASSAGES) else "texts"
 
     @property
     def shape(self) -> str:

@@ -98,7 +98,7 @@ class Stages(Recorder[RunRecord]):
             self.ranking,
             ground.device,
             self.record.pace,
-            "latency" in config.read,
+            config.timed,
             LatencyTable(ground.device) if config.tabulated else None,
             config.seed,
             ground.crew.timing,

@@ -10,17 +10,21 @@ from wb.core.nearest import meant
 from wb.core.specs import IDS
 from wb.spaces.base import NetworkSpace
 from wb.spaces.columnar import presets
-from wb.spaces.columnar.presets import AUTO, Images, Texts, image_of, text_space, vit_space
+from wb.spaces.columnar.presets import AUTO, Images, Texts, decoder_space, image_of, text_space, vit_space
 from wb.spaces.hybrid import presets as hybrid_presets
 from wb.spaces.hybrid.space import Hybrid
 
-SpaceName = Literal["auto", "vit", "hybrid", "text"]
+SpaceName = Literal["auto", "vit", "hybrid", "text", "decoder"]
 
 
 class Data(Images, Texts, Protocol):
-    """What determines a space, of images or of texts."""
+    """What determines a space, of images or of texts, and what they are for (`wb.tasks`)."""
+
+    @property
+    def task(self) -> str: ...
 
 
+_IMAGES = ("vit", "hybrid")
 PHOTOGRAPH = 24  # pixels a side, from which on `auto` is `hybrid`
 
 
@@ -37,9 +41,14 @@ def space_for(
         BadData: the images cannot be cut or halved as the space needs.
     """
     texts = images.specs()[0].name == IDS
-    if name != AUTO and texts != (name == "text"):
-        has, fitting = ("texts", "text") if texts else ("images", "vit or hybrid")
-        raise BadOption(f"space {name!r} is not for {has}, which the data are; say --space {fitting}, or leave it out")
+    foreseen = texts and images.task == "next"
+    has, fitting = ("passages", ("decoder",)) if foreseen else ("texts", ("text",)) if texts else ("images", _IMAGES)
+    if name not in (AUTO, *fitting):
+        raise BadOption(
+            f"space {name!r} is not for {has}, which the data are; say --space {' or '.join(fitting)}, or leave it out"
+        )
+    if foreseen:
+        return decoder_space(images, preset, changes)
     if texts:
         return text_space(images, preset, changes)
     image = image_of(images)

@@ -87,7 +87,10 @@ def traits(architecture: Architecture, counted: Sequence[str]) -> tuple[float, .
             kinds[kind_of(type(operator))] += 1
             found.heads += sum(getattr(operator, name) for name in _outer(type(operator)))
             _add(found, operator, stage.embed, layout)
-    found.add(architecture.stages[-1].embed * head.classes, head.precision, 1)
+    answers, rows = head.classes, 1
+    if head.foresees:
+        answers, rows = architecture.input.specs()[0].below or 0, layouts[-1].tokens
+    found.add(architecture.stages[-1].embed * answers, head.precision, rows)
     work = found.floating + found.quantized + found.products
     logarithms = (math.log1p(total) for total in (found.size, work, found.parameters))
     return (*vars(found).values(), *kinds.values(), *logarithms)

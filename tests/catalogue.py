@@ -26,6 +26,7 @@ from wb.core.records import (
     Cosformer,
     EmbedStem,
     ImageInput,
+    Language,
     LayerNorm,
     Merge,
     Mlp,
@@ -45,7 +46,7 @@ from wb.core.records import (
     kind_of,
 )
 from wb.core.records.attention import Linear
-from wb.core.records.ffns import Inverted, Squeeze
+from wb.core.records.ffns import Glu, Inverted, Squeeze
 from wb.core.records.merges import Point, QPool
 from wb.core.records.mixers import Depthwise, Performer
 from wb.core.records.norms import BatchNorm, RmsNorm
@@ -98,10 +99,11 @@ def settings(record: P, *, activations: bool = True) -> Iterator[tuple[str, P]]:
 def catalogue() -> Iterator[tuple[str, Architecture]]:
     """Every mixer behind two stems, in another wiring, with a class token and in two stages where it allows that; and softmax
     attention in all wirings; every feed-forward, and every stem."""
-    for i, kind in enumerate(kind for kind in MIXERS if "tokens" in kind.supports.planes):
+    of_pictures = [kind for kind in MIXERS if "tokens" in kind.supports.planes and kind.supports.grid]
+    for i, kind in enumerate(of_pictures):
         record = kind.sample()
         name = kind_of(kind)
-        for stem in IMAGE_STEMS if kind is MIXERS[0] else IMAGE_STEMS[: 2 if kind is Softmax else 1]:
+        for stem in IMAGE_STEMS if kind is of_pictures[0] else IMAGE_STEMS[: 2 if kind is Softmax else 1]:
             yield f"{name}-{kind_of(stem)}", architecture(record, stem.sample())
         yield f"{name}-conv4", architecture(record, ConvStem(patch=4, width=5))
         yield f"{name}-stages", architecture(record, PatchStem(patch=2), stages=2)
@@ -258,6 +260,8 @@ def with_texts() -> Iterator[tuple[str, Architecture]]:
     layout = EmbedStem().layout(TEXT)
     for kind in [kind for kind in MIXERS if kind.lacks(layout) is None]:
         yield f"text-{kind_of(kind)}", architecture(kind.sample(), **fields)
+        for setting, other in settings(kind.sample()) if not kind.supports.grid else ():
+            yield f"text-{kind_of(kind)}-{setting}", architecture(other, **fields)
     for ffn in [ffn for ffn in FFNS if ffn.lacks(layout) is None]:
         yield f"text-{kind_of(ffn)}", architecture(None, ffn=ffn.sample(), **fields)
     for position in [position for position in POSITIONS if position.lacks(layout) is None]:
@@ -269,6 +273,30 @@ def with_texts() -> Iterator[tuple[str, Architecture]]:
 
 
 CATALOGUE = dict(catalogue())
+
+
+def decoders() -> Iterator[tuple[str, Architecture]]:
+    """Networks that foresee tokens: every mixer and position that can look back only, with a tied and an untied head."""
+    layout = EmbedStem().layout(TEXT)._replace(causal=True)
+    untied = Language.sample()
+    for kind in [kind for kind in MIXERS if kind.lacks(layout) is None]:
+        yield kind_of(kind), _foreseeing(kind.sample())
+        for setting, other in settings(kind.sample()):
+            yield f"{kind_of(kind)}-{setting}", _foreseeing(other, head=untied)
+    for position in [position for position in POSITIONS if position.lacks(layout) is None]:
+        yield f"softmax-{kind_of(position)}", _foreseeing(Softmax.sample(), position=position.sample())
+    yield "none", _foreseeing(None)
+
+
+def _foreseeing(mixer: Operator | None, **fields: Any) -> Architecture:
+    block = Block.model_validate({"mixer": mixer, "ffn": Glu.sample()})
+    given = {"head": Language(), "norm": RmsNorm(), "last": RmsNorm(), "position": Nowhere(), **fields}
+    return Architecture(
+        input=TEXT, stem=EmbedStem(), stages=(Stage(embed=8, blocks=(block, Block(), block)),), causal=True, **given
+    )
+
+
+DECODERS = dict(decoders())
 
 
 class Placed(NamedTuple):

@@ -296,6 +296,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "convert": {"finetune": 0, "steps": 1},
     "measure": {"cap": 0.1},
     "predict": {},
+    "generate": {"limit": 30, "epochs": 1},
     "import_checkpoint": {"compare": False},
     "diff": {"data": "none", "images": 4},
     "bundle": {"cap": 1.0},
@@ -312,8 +313,10 @@ def test_examples_run(
     name: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "prose.txt").write_text("a text, and another text. " * 80)
     pair, foreign = [str(file)] * 2, [str(REFERENCES / "hf-vit")]
     models = {"train": [], "search": [], "data": [], "fuse": pair, "diff": pair, "import_checkpoint": foreign}
+    models["generate"] = ["g.safetensors", f"lm,length=16:{tmp_path / 'prose.txt'}"]
     quiet = {} if name in ("data", "import_checkpoint") else {"quiet": True}  # they show no progress
     shown = example(name).main(*models.get(name, [str(file)]), **SMALL[name], **quiet)
     assert str(shown) in capsys.readouterr().out

@@ -91,6 +91,13 @@ def _counts(a: Architecture, history: Sequence[Step]) -> tuple[Reading, Reading]
     return count_parameters(a), count_macs(a)
 
 
+def _answer(a: Architecture) -> str:
+    """What it answers: classes, or the next token."""
+    if not a.head.classes:
+        return f"the next token ({a.head.title})"
+    return f"{a.head.classes} classes ({a.head.pooling} pooling)"
+
+
 def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     from rich.table import Table
 
@@ -107,12 +114,12 @@ def _show_architecture(a: Architecture, history: Sequence[Step]) -> None:
     stem = f"{a.stem.kind} stem, {a.stem.cut}{widths}"
     parameters, macs = _counts(a, history)
     output.data.print(
-        f"architecture {a.key}: {a.input.kind} {size} -> {stem} -> {grid} tokens -> {a.head.classes} classes "
-        f"({a.head.pooling} pooling); "
+        f"architecture {a.key}: {a.input.kind} {size} -> {stem} -> {grid} tokens -> {_answer(a)}; "
         f"{parameters.text()} parameters, {macs.text()} multiply-accumulates{ends}",
         soft_wrap=True,
     )
-    output.data.print(f"classes: {', '.join(a.head.labels) or 'without names'}", soft_wrap=True)
+    if a.head.classes:
+        output.data.print(f"classes: {', '.join(a.head.labels) or 'without names'}", soft_wrap=True)
     table = Table()
     shared = tuple(dims(Attention))  # a column each
     ffns = {block.ffn.kind for _, _, block in a.blocks() if block.ffn is not None}

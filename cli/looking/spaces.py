@@ -30,16 +30,17 @@ def spaces(
     from wb.spaces.hybrid.published import offered
     from wb.spaces.spaces import PHOTOGRAPH
 
-    known = [*presets.PRESETS, *hybrid_presets.PRESETS, *presets.TEXT_PRESETS]
+    known = [*presets.PRESETS, *hybrid_presets.PRESETS, *presets.TEXT_PRESETS, *presets.DECODER_PRESETS]
     if preset not in (None, *known):
         raise BadOption(f"no preset {preset!r}{meant(str(preset), known)}; there are {', '.join(known)}")
     vit = {name: presets.preset(name) for name in presets.PRESETS if preset in (None, name)}
     hybrid = {name: options for name, options in hybrid_presets.PRESETS.items() if preset in (None, name)}
     texts = {name: options for name, options in presets.TEXT_PRESETS.items() if preset in (None, name)}
+    decoders = {name: options for name, options in presets.DECODER_PRESETS.items() if preset in (None, name)}
     if as_json:
         listed = {
             space: {name: options.model_dump(mode="json") for name, options in chosen.items()}
-            for space, chosen in (("vit", vit), ("hybrid", hybrid), ("text", texts))
+            for space, chosen in (("vit", vit), ("hybrid", hybrid), ("text", texts), ("decoder", decoders))
         }
         seeds = {name: "revit" for name in vit if name in SEEDED}
         published = {name: offered(options) for name, options in hybrid.items()}
@@ -49,6 +50,8 @@ def spaces(
         _vit(name, options, ", from its seed architecture with `--seed-architecture revit`" if name in SEEDED else "")
     for name, options in texts.items():
         _vit(name, options, "", space="text")
+    for name, options in decoders.items():
+        _vit(name, options, "", space="decoder")
     for name, one in hybrid.items():
         _hybrid(name, one, max(hybrid_presets.SHORTEST[name], PHOTOGRAPH), offered(one))
 

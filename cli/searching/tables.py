@@ -24,7 +24,8 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
 
     table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
     costs = ("kB", "kMACs", "params", *(["~nJ"] if energy else []))
-    for column in ("id", "val %\n± pts", "test %\n± pts", "ms\n± %", *costs):
+    unit = "%\n± pts" if not points or points[0].test.unit == "fraction" else f"{points[0].quality}\n± %"
+    for column in ("id", f"val {unit}", f"test {unit}", "ms\n± %", *costs):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("network")
     for point in points:
@@ -38,8 +39,9 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
             *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
             summary(point),
         )
-    validation = [(f"val % of {point.id}", point.validation) for point in points]
-    tests = [(f"test % of {point.id}", point.test) for point in points]
+    what = unit.partition("\n")[0]
+    validation = [(f"val {what} of {point.id}", point.validation) for point in points]
+    tests = [(f"test {what} of {point.id}", point.test) for point in points]
     worse = [f"{point.id}: {remark.text}" for point in points if (remark := point.worse) is not None]
     noise = [f"{point.id}: {point.unsure.text()}" for point in points if point.unsure is not None]
     noise += [

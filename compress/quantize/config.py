@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from wb.core.commands.option import Cli
-from wb.core.measures.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
+from wb.core.measures.metrics import ACCURACY, METRICS, Limit, Rules, parse_budget
 from wb.data.preparation import Preparation
 from wb.jobs.frame.config import SAMPLES, JobConfig, Seed
 
-LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # what a budget may be on
+LIMITED = Rules(("size", ACCURACY.name, "latency"), changes=True)  # what a budget may be on
 
 PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 FITTED: tuple[PolicyName, ...] = ("int8", "mixed")  # what they do depends on the calibration inputs

@@ -21,7 +21,8 @@ from wb.core.records import Precision
 from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.data.preparation import Preparation
-from wb.export.graph import IMAGES, export, tidy
+from wb.export.graph import IMAGES, export
+from wb.export.writing import tidy
 from wb.models.files.history import nameless, public
 from wb.models.model import Model, Step, save
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Protocol, TypeVar
@@ -22,7 +22,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.export.timing import clock
 from wb.export.timing.clock import CLEAN, Probe, Sample
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, of_run, providers, said, why_not_loaded
+from wb.hardware.device import Device, example_inputs, providers, run_note, said, why_not_loaded
 from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
 from wb.hardware.remote.link import DeviceLost, Refused
 from wb.hardware.remote.runner import REFERENCE, alternate, apart
@@ -40,7 +40,7 @@ class Bench(Protocol):
 
     @property
     def notes(self) -> Mapping[str, str | None]:
-        """What one run of each takes (`wb.hardware.device.of_run`)."""
+        """What one run of each takes (`wb.hardware.device.run_note`)."""
 
     @property
     def cost_s(self) -> Mapping[str, float]:
@@ -54,20 +54,33 @@ class Bench(Protocol):
 
 
 def bench_of(
-    graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
+    graphs: Mapping[str, Path | bytes],
+    device: Device,
+    batch: int,
+    seed: int,
+    tokens: int | None = None,
+    behind: Collection[str] = (),
 ) -> Bench:
     """The bench of a device. Raises as `wb.export.timing.measure.measure_latency`."""
-    return (Here if device.address is None else There)(graphs, device, batch, seed, tokens)
+    return (Here if device.address is None else There)(graphs, device, batch, seed, tokens, behind)
 
 
 class Here:
     """Graphs on this machine."""
 
     def __init__(
-        self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
+        self,
+        graphs: Mapping[str, Path | bytes],
+        device: Device,
+        batch: int,
+        seed: int,
+        tokens: int | None = None,
+        behind: Collection[str] = (),
     ) -> None:
         self._device = device
-        self.probes = {name: Probe(graph, device, batch, seed, tokens) for name, graph in graphs.items()}
+        self.probes = {
+            name: Probe(graph, device, batch, seed, tokens, behind=name in behind) for name, graph in graphs.items()
+        }
         self.notes = {name: probe.note for name, probe in self.probes.items()}
         self.cost_s = {name: probe.cost_s for name, probe in self.probes.items()}
         self.probes[REFERENCE] = Probe(reference_graph(), device)
@@ -98,9 +111,16 @@ class There:
     """
 
     def __init__(
-        self, graphs: Mapping[str, Path | bytes], device: Device, batch: int, seed: int, tokens: int | None = None
+        self,
+        graphs: Mapping[str, Path | bytes],
+        device: Device,
+        batch: int,
+        seed: int,
+        tokens: int | None = None,
+        behind: Collection[str] = (),
     ) -> None:
         self._device, self._batch, self._seed, self._tokens = device, batch, seed, tokens
+        self._behind = frozenset(behind)
         self._link = link_to(str(device.address))
         contents = {name: graph if isinstance(graph, bytes) else _read(graph) for name, graph in graphs.items()}
         self._contents = {REFERENCE: reference_graph(), **contents}
@@ -211,8 +231,10 @@ class There:
             get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=found.metadata),
         )
         batch = 1 if name == REFERENCE else self._batch
-        inputs: Mapping[str, NDArray[Any]] = example_inputs(takes, batch, self._seed, self._tokens)
-        self.notes[name] = next((of_run(value.shape, first) for first, value in inputs.items()), None)
+        inputs: Mapping[str, NDArray[Any]] = example_inputs(
+            takes, batch, self._seed, self._tokens, behind=name in self._behind
+        )
+        self.notes[name] = run_note(inputs)
         buffer = io.BytesIO()
         np.savez(buffer, **dict(inputs))  # type: ignore[arg-type]  # names, not options
         self._link.ask("feed", buffer.getvalue(), name=name)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, of_run, parse_device, pinned, said, session, usable_cores
+from wb.hardware.device import Device, example_inputs, parse_device, pinned, run_note, said, session, usable_cores
 from wb.hardware.remote.runner import Timed
 
 SAMPLE_S = 0.0015
@@ -49,14 +49,21 @@ class Probe(Timed):
     """
 
     def __init__(
-        self, graph: Path | bytes, device: Device, batch: int = 1, seed: int = 0, tokens: int | None = None
+        self,
+        graph: Path | bytes,
+        device: Device,
+        batch: int = 1,
+        seed: int = 0,
+        tokens: int | None = None,
+        *,
+        behind: bool = False,
     ) -> None:
         self.graph = graph
         self.judged = device.name == "cpu" and cpu_clock_s() < SAMPLE_S / 50
 
         def make() -> tuple[Any, dict[str, NDArray[Any]]]:
             loaded = session(graph, device)
-            return loaded, example_inputs(loaded, batch, seed, tokens)
+            return loaded, example_inputs(loaded, batch, seed, tokens, behind=behind)
 
         super().__init__(make, SAMPLE_S)
 
@@ -72,8 +79,8 @@ class Probe(Timed):
 
     @property
     def note(self) -> str | None:
-        """What one run takes (`wb.hardware.device.of_run`)."""
-        return next((of_run(value.shape, name) for name, value in self._inputs.items()), None)
+        """What one run takes (`wb.hardware.device.run_note`)."""
+        return run_note(self._inputs)
 
     def renew(self) -> None:
         """As `Timed.renew`. Raises as the class does."""

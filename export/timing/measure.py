@@ -35,7 +35,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
@@ -223,6 +223,7 @@ def measure_latency(
     seed: int = 0,
     pace: Reading | None = None,
     tokens: int | None = None,
+    behind: Collection[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Latency]:
     """Measures the latency of `graphs` (ONNX files or their bytes) together, as the module describes.
@@ -234,6 +235,7 @@ def measure_latency(
     examples per run, the note says how many.
 
     Graphs for texts are timed with `tokens` tokens, without padding, by default those that the graph names; a note says how many.
+    Those named in `behind` are timed with the last of these tokens, and a past of the others.
 
     `pace` is an earlier result of `reference_pace`. With it, milliseconds are the ratio times that pace, with the interval of
     the ratio. This makes measurements at different times comparable, such as those of one search.
@@ -250,7 +252,7 @@ def measure_latency(
         raise BadOption(f"cannot time {given}; give at least one graph and positive numbers")
     start = time.perf_counter()
     with quiet(device):
-        bench = bench_of(graphs, device, batch, seed, tokens)
+        bench = bench_of(graphs, device, batch, seed, tokens, behind)
         timing = Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace)
         todo = list(graphs)
         while todo:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from wb.core.architecture import Architecture
 from wb.core.commands.option import Cli
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import ACCURACY, Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.core.measures.metrics import ACCURACY, METRICS, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.measures.requirements import Asked, Requirement, parse_requirements
 from wb.core.records.base import is_none
 from wb.core.system.durations import parse_duration
@@ -33,7 +33,9 @@ SeedName = Literal[
     "swin",
     "hiera",
 ]
-QUALITY = ACCURACY.name  # what `wb.tasks` reads of the networks of every space, without torch
+QUALITY = ACCURACY.name  # what `wb.tasks` reads of networks that classify, without torch
+OF_DECODERS = "ppl,latency@token"
+PASSES: Mapping[str, int] = {"epochs": 4, "finetune": 3}  # of passages, each of which has many tokens to learn from
 SEED_NAMES: tuple[SeedName, ...] = get_args(SeedName)
 
 
@@ -56,9 +58,10 @@ class SearchConfig(DataConfig):
     """The configuration of a run: everything that determines it, apart from the machine."""
 
     space: Annotated[
-        Literal["auto", "vit", "hybrid", "text"],
+        Literal["auto", "vit", "hybrid", "text", "decoder"],
         Field(
-            description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit; text for texts."
+            description="Space to search. auto: hybrid for images of 24 pixels a side and more, else vit; text for texts, "
+            "decoder for passages (lm)."
         ),
     ] = "auto"
     preset: Annotated[str, Field(description="Size of the space; `wb spaces` lists them. auto: by the images.")] = (
@@ -68,9 +71,14 @@ class SearchConfig(DataConfig):
         default_factory=dict,
         description="Replace a field of the preset, e.g. --set embed=16,32, in space hybrid also s1.embed of one stage.",
     )
-    data: Annotated[Data, Cli(default="digits; listops for space text")] = "digits"
+    data: Annotated[Data, Cli(default="digits; listops for space text, lm for space decoder")] = "digits"
     objectives: Annotated[
-        str, Field(description="One to four of acc, latency, size, macs, params, energy (a model).")
+        str,
+        Field(
+            description="One to four of acc, latency, size, macs, params, energy (a model); of decoders ppl in the place of acc, "
+            "latency@token, latency@prompt."
+        ),
+        Cli(default=f"{QUALITY},latency; of decoders {OF_DECODERS}"),
     ] = f"{QUALITY},latency"
     budget: Annotated[
         tuple[str, ...],
@@ -92,8 +100,14 @@ class SearchConfig(DataConfig):
         bool, Field(description="Sampler generate proposes no networks against the best practice of the space.")
     ] = True
     trials: Annotated[int, Field(ge=1, description="True evaluations.")] = 100
-    epochs: Annotated[int, Field(ge=1, description="Epochs of supernet training.")] = 60
-    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning for each finalist.")] = 40
+    epochs: Annotated[
+        int, Field(ge=1, description="Epochs of supernet training."), Cli(default=f"60; of passages {PASSES['epochs']}")
+    ] = 60
+    finetune: Annotated[
+        int,
+        Field(ge=0, description="Epochs of fine-tuning for each finalist."),
+        Cli(default=f"40; of passages {PASSES['finetune']}"),
+    ] = 40
     training: RecipeOptions = RecipeOptions()
     rungs: Annotated[
         str,
@@ -187,7 +201,9 @@ class SearchConfig(DataConfig):
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The budgets, parsed."""
-        return parse_budget(self.budget, Rules(shares=False))  # a share needs an input model, and a search has none
+        return parse_budget(
+            self.budget, Rules(tuple(METRICS), shares=False)
+        )  # a share needs an input model, and a search has none
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
@@ -220,6 +236,11 @@ class SearchConfig(DataConfig):
         """The names of the metrics that objectives, budgets and requirements use."""
         asked = self.asked.within(self.limits)
         return frozenset(metric.name for metric in self.metrics) | asked.metrics
+
+    @property
+    def timed(self) -> bool:
+        """Whether candidates are timed."""
+        return any(name.startswith("latency") for name in self.read)
 
     @property
     def tabulated(self) -> bool:

@@ -9,11 +9,11 @@ from typing import Any
 from wb.core.commands.option import option_of, owner_of, structured, value_of
 from wb.core.errors import BadOption
 from wb.core.measures.requirements import EXAMPLE, check_limits
-from wb.data.spec import LISTOPS, resolved
+from wb.data.spec import LISTOPS, LM, Spec, resolved
 from wb.hardware.remote.address import starts_commands
 from wb.jobs.frame.output import config_of
 from wb.jobs.kinds import need
-from wb.search.beginning.config import SearchConfig
+from wb.search.beginning.config import OF_DECODERS, PASSES, SearchConfig
 from wb.search.fidelity.rungs import AUTO
 from wb.search.planning.settle import check_counts
 from wb.search.run import Run
@@ -26,7 +26,9 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     Raises:
         BadOption: a value that does not fit.
     """
-    embedded = LISTOPS if given.get("space") == "text" else "digits"
+    embedded = {"text": LISTOPS, "decoder": LM}.get(str(given.get("space")), "digits")
+    if Spec.parse(str(given.get("data", embedded))).form == LM:
+        given = {"objectives": OF_DECODERS, **PASSES, **given}
     given = {**given, "data": resolved(str(given.get("data", embedded)))}  # so that a run resumes from any folder
     if given.get("storage"):
         given = {**given, "storage": storage.absolute(given["storage"])}
@@ -89,7 +91,7 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
 
 def _check_readings(config: SearchConfig, wanted: SearchConfig) -> None:
     """Raises `BadOption` if the evaluated candidates of the run were not read for what is required now."""
-    if "latency" in wanted.read - config.read:
+    if wanted.timed and not config.timed:
         raise BadOption(
             "this run did not time its candidates, so nothing is known of --require latency; start a new run with it"
         )

@@ -15,7 +15,7 @@ from wb.core.measures.readings import Reading
 from wb.core.system.files import write_text
 from wb.data import Split
 from wb.export.graph import export
-from wb.export.timing.measure import measure_latency
+from wb.export.timing.runs import LATENCY, measure_runs
 from wb.hardware.device import Device
 from wb.search.run import Run
 from wb.search.supernet import Supernet
@@ -72,12 +72,18 @@ class Comparable:
             export(self.supernet.extract(architecture, self.train), path, force=True)
             paths[name] = path
         with self.alone():
-            timed = measure_latency(
-                paths, self.device, precision=PRECISION, cap_s=1.0 * len(paths), seed=self.seed, pace=self.pace
+            timed = measure_runs(
+                paths,
+                self.device,
+                continues=any(architecture.causal for architecture in known.values()),
+                precision=PRECISION,
+                cap_s=1.0 * len(paths),
+                seed=self.seed,
+                pace=self.pace,
             )
         for path in self.run.beside.glob("*.onnx"):
             path.unlink()
-        return {name: one.reading.value for name, one in timed.items()}
+        return {name: one[LATENCY].reading.value for name, one in timed.items()}
 
 
 def comparable(latencies: Mapping[str, float], finalists: Sequence[float]) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
-from wb.core.measures.metrics import Limit, Metric
+from wb.core.measures.metrics import METRICS, Limit, Metric
 from wb.core.measures.readings import Reading
 from wb.core.measures.requirements import Requirement
 from wb.core.statistics.paired import Paired
@@ -28,7 +29,9 @@ from wb.export.counting.count import count_model
 from wb.export.graph import export
 from wb.export.score import checked, graded, score
 from wb.export.timing.blocks import estimate
-from wb.export.timing.measure import Latency, measure_latency
+from wb.export.timing.measure import Latency
+from wb.export.timing.runs import measure_runs
+from wb.export.timing.runs import readings_of as readings_of_runs
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
@@ -87,7 +90,7 @@ class Finish:
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
         """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
 
-        The error is None if the table could not be stored.
+        The error is None if the table could not be stored, or has no such latencies.
 
         Raises:
             BudgetMissed: no finalist is within the budget.
@@ -102,11 +105,12 @@ class Finish:
                 "the finalists were within the budget when searched, but none is when measured again: "
                 f"{closest(readings, self.limits)}; allow a little more, or continue with more --trials"
             )
-        points, answers = [], {}
+        points, answers = [], dict[int, NetworkAnswers]()
         for done, number in enumerate(within):
             self.progress("reading the test split", done, len(within))
             trial = chosen[made[number].number]
-            point, answers[number] = self._point(number, trial, made[number], readings[number])
+            point, own = self._point(number, trial, made[number], readings[number])
+            answers |= {} if own is None else {number: own}
             points.append(point.model_copy(update=_compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
         error = self._table_error({n: made[n].architecture for n in within if not made[n].low}, readings)
@@ -115,7 +119,7 @@ class Finish:
         for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
             if path.name not in kept:
                 path.unlink()
-        self.run.publish(points, collected(answers, self.data.test, self.data.classes))
+        self.run.publish(points, collected(answers, self.data.test, self.data.classes) if answers else None)
         return points, error
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Made], Teach | None]:
@@ -171,15 +175,21 @@ class Finish:
     def _is_better(self, model: Model) -> bool:
         """Whether a finalist is better on validation images than the supernet's largest network."""
         own = score_network(model.network(), self.data.validation, self._task, CPU)
-        return own.value > self._largest_value
+        metric = METRICS[self._task.metric]
+        return metric.cost(own) < metric.cost(self._largest)
 
     @cached_property
-    def _largest_value(self) -> float:
-        return largest_quality(self.supernet, self.data).value
+    def _largest(self) -> Reading:
+        return largest_quality(self.supernet, self.data)
 
     @property
     def _task(self) -> Task:
         return task_of(self.supernet.space.largest())
+
+    @property
+    def _continues(self) -> bool:
+        """Whether the networks continue texts."""
+        return self.supernet.space.largest().causal
 
     def _beside(self, teacher: Teach | None) -> dict[str, tuple[Model, Path]]:
         """The known networks, made as finalists are, and their graphs."""
@@ -213,8 +223,8 @@ class Finish:
 
     def _measure(
         self, made: Mapping[int, Made], beside: Mapping[str, tuple[Model, Path]]
-    ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[np.bool_]]]:
-        """The readings of each finalist, and which validation images it classifies correctly.
+    ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[Any]]]:
+        """The readings of each finalist, and the grades of what it answers on the validation split.
 
         What is `beside` them is measured with them, and written to `baselines.json`.
         """
@@ -224,9 +234,10 @@ class Finish:
             **{name: path for name, (_, path) in beside.items()},
         }
         with self.alone():
-            timed = measure_latency(
+            timed = measure_runs(
                 graphs,
                 self.device,
+                continues=self._continues,
                 precision=PRECISION,
                 cap_s=2.0 * len(graphs) + 2.0,
                 seed=self.seed,
@@ -248,21 +259,21 @@ class Finish:
             write_baselines(self.run.baselines_path, found)
         return readings, {number: grade.each for number, grade in grades.items()}
 
-    def _readings(self, architecture: Architecture, path: Path, timed: Latency, grades: Grades) -> dict[str, Reading]:
+    def _readings(
+        self, architecture: Architecture, path: Path, timed: Mapping[str, Latency], grades: Grades
+    ) -> dict[str, Reading]:
         """What was counted and measured of one network."""
-        own = {"latency": timed.reading, self._task.metric: self._task.reading(grades, self.device.here.text)}
+        own = readings_of_runs(timed) | {self._task.metric: self._task.reading(grades, self.device.here.text)}
         return count_model(architecture, path) | own
 
     def _point(
         self, name: int, trial: FrozenTrial, made: Made, readings: Mapping[str, Reading]
-    ) -> tuple[FrontPoint, NetworkAnswers]:
+    ) -> tuple[FrontPoint, NetworkAnswers | None]:
         """The network as `front.json` has it, and what it answers on the test split, both from one scoring; writes its model.
 
         It is the finalist of `trial` or, under another name, its twin.
         """
-        task, split = self._task, self.data.test
-        outputs = checked(made.path, split, task, self.device)
-        test = task.reading(task.grade(outputs, split.labels), self.device.here.text)
+        test, answers = self._tested(made.path)
         space = self.supernet.space
         choices = choices_of(space, trial)
         step = Step(
@@ -287,13 +298,21 @@ class Finish:
             model=f"{self.run.models.name}/{file.name}",
             onnx=f"{self.run.models.name}/{made.path.name}",
         )
-        return point, answered(task.votes(outputs), split.labels)
+        return point, answers
+
+    def _tested(self, path: Path) -> tuple[Reading, NetworkAnswers | None]:
+        """The task's metric on the test split and, where answers are classes, what a network answers there."""
+        task, split, text = self._task, self.data.test, self.device.here.text
+        if not self.data.classes:
+            return task.reading(graded(path, split, task, self.device), text), None
+        outputs = checked(path, split, task, self.device)
+        return task.reading(task.grade(outputs, split.labels), text), answered(task.votes(outputs), split.labels)
 
     def _table_error(
         self, networks: Mapping[int, Architecture], readings: Mapping[int, Mapping[str, Reading]]
     ) -> dict[str, JsonValue] | None:
         """The error of the latency table against whole graphs, for each network and in the median."""
-        if not networks:  # all are in 8 bits, of which the table has no blocks
+        if self._continues or not networks:  # blocks are timed on whole texts; the table has none in 8 bits
             return None
         table = LatencyTable(self.device)
         rows: list[JsonValue] = []
@@ -312,8 +331,10 @@ class Finish:
         return {"median_relative_error": float(np.median(errors)), "max_relative_error": max(errors), "networks": rows}
 
 
-def _compared(number: int, found: Ranked[int], right: Mapping[int, NDArray[np.bool_]]) -> dict[str, object]:
+def _compared(number: int, found: Ranked[int], right: Mapping[int, NDArray[Any]]) -> dict[str, object]:
     """What a network's point says of others: those that it stands for, and one that it may be no better than."""
     than = found.unsure.get(number)
-    unsure = None if than is None else Unsure(than=than, paired=Paired.of(right[number].tolist(), right[than].tolist()))
+    unsure = None
+    if than is not None and right[number].dtype == np.bool_:  # else there is nothing to count
+        unsure = Unsure(than=than, paired=Paired.of(right[number].tolist(), right[than].tolist()))
     return {"alike": found.alike.get(number, ()), "unsure": unsure}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from scipy.stats import binom
 
 from wb.core.measures.metrics import Limit, Metric
 from wb.core.measures.readings import Reading
+from wb.core.statistics.scores import Z95
 
 Key = TypeVar("Key")
 Flags = NDArray[np.bool_]
+Grades = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def front(
     metrics: Sequence[Metric],
     limits: Sequence[Limit] = (),
     *,
-    right: Mapping[Key, Flags] | None = None,
+    right: Mapping[Key, Grades] | None = None,
     exact: Collection[str] = (),
 ) -> list[Key]:
     """The keys of the candidates on the front, the best in the last metric first; see `ranked`."""
@@ -49,14 +51,15 @@ def ranked(
     metrics: Sequence[Metric],
     limits: Sequence[Limit] = (),
     *,
-    right: Mapping[Key, Flags] | None = None,
+    right: Mapping[Key, Grades] | None = None,
     exact: Collection[str] = (),
 ) -> Ranked[Key]:
     """The front of the candidates within the limits.
 
     Better is sure if the 95 % intervals do not overlap. For quality metrics with `right`, which says for each candidate which of
-    the same images it classifies correctly, McNemar's exact test decides; it is sharper than the intervals. Counted numbers have
-    no interval and are always sure. Two candidates are told apart if one is surely better in some metric.
+    the same images it classifies correctly, McNemar's exact test decides; it is sharper than the intervals. Of what each costs on
+    the same passages, the mean difference decides. Counted numbers have no interval and are always sure. Two candidates are told
+    apart if one is surely better in some metric.
 
     A candidate is left out only for another that is surely worse in nothing and that is at least as good by value in every
     metric of quality, or that nothing tells it apart from. So any two networks of a front are told apart by some metric, the
@@ -108,7 +111,7 @@ def within(
 
 def _order(readings: Mapping[str, Reading], metrics: Sequence[Metric]) -> tuple[float, ...]:
     """Sort key: better values first; latency, the noisiest metric, decides last."""
-    ordered = sorted(metrics, key=lambda metric: metric.name == "latency")
+    ordered = sorted(metrics, key=lambda metric: metric.name.startswith("latency"))
     return tuple(metric.cost(readings[metric.name]) for metric in ordered)
 
 
@@ -122,17 +125,32 @@ def _by_interval(readings: Sequence[Reading], metric: Metric, *, by_value: bool)
     return better
 
 
-def _paired(right: Flags) -> Flags:
+def _paired(right: Grades) -> Flags:
     """[i, j]: whether i classifies more of the same images (candidates, images) correctly than j, by more than chance.
 
     Only images on which the two differ count: if neither were better, each would be right on half of them (McNemar 1947,
     https://doi.org/10.1007/BF02295996, two-sided and exact, at 5 %).
     """
+    if right.dtype != np.bool_:
+        return _cheaper(right)
     ones = right.astype(np.int64)
     only = ones @ (1 - ones).T  # [i, j]: images that i has right and j has wrong
     fewer, differ = np.minimum(only, only.T), only + only.T
     better: Flags = (only > only.T) & (2 * binom.cdf(fewer, np.maximum(differ, 1), 0.5) <= 0.05)
     return better
+
+
+def _cheaper(costs: Grades) -> Flags:
+    """[i, j]: whether i costs less than j on the same passages (candidates, passages), by more than chance at 5 %.
+
+    Limits: the normal distribution, for dozens of passages and more.
+    """
+    apart = costs[:, None, :] - costs[None, :, :]
+    error = (
+        apart.std(axis=2, ddof=1) / np.sqrt(costs.shape[1]) if costs.shape[1] > 1 else np.full(apart.shape[:2], np.inf)
+    )
+    better: Flags = apart.mean(axis=2) < -Z95 * error
+    return better & ~np.eye(len(costs), dtype=bool)
 
 
 def _undominated(covers: Flags) -> list[int]:

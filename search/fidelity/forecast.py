@@ -27,16 +27,20 @@ Climbed = Mapping[int, Mapping[int, Reading]]  # epochs of the rung -> number of
 
 def forecast(trials: Sequence[FrozenTrial], metrics: Sequence[Metric], climbed: Climbed) -> dict[int, Reading]:
     """Number of the trial -> predicted quality, of the candidates that climbed the highest rung; of all, if none did."""
-    quality = next(metric.name for metric in metrics if metric.quality)
+    metric = next(metric for metric in metrics if metric.quality)
+    quality = metric.name
     readings = {trial.number: readings_of(trial) for trial in trials}
     inherited = {number: own[quality] for number, own in readings.items()}
     rungs = [inherited, *(climbed[epochs] for epochs in sorted(climbed))]
     numbers = [number for number in rungs[-1] if all(number in rung for rung in rungs)]
     work = np.array([readings[number]["macs"].value for number in numbers])
-    found = predicted(work, [np.array([rung[number].value for number in numbers]) for rung in rungs])
+    values = [np.array([rung[number].value for number in numbers]) for rung in rungs]
+    nats = metric.direction == "minimize"  # of a perplexity, which fall as the errors of classifiers do
+    found = predicted(work, [1 - np.log(own) for own in values] if nats else values)
+    units = {number: rungs[-1][number] for number in numbers}
     return {
-        number: Reading(value=float(value), unit=rungs[-1][number].unit, how="predicted", n=rungs[-1][number].n)
-        for number, value in zip(numbers, found, strict=True)
+        number: Reading(value=float(value), unit=units[number].unit, how="predicted", n=units[number].n)
+        for number, value in zip(numbers, np.exp(1 - found) if nats else found, strict=True)
     }
 
 

@@ -9,7 +9,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor, nn
 
-from wb.core.measures.readings import Reading
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading, scaled
 from wb.data import Dataset
 from wb.search.supernet import Supernet
 from wb.tasks.known import task_of
@@ -71,10 +72,11 @@ def unreliable(supernet: Supernet, data: Dataset, reached: Sequence[float], pass
             f"the supernet's largest network does not teach the finalists: it saw the images {passes:.2g} times, and they will "
             f"{epochs} times"
         )
-    own = largest_quality(supernet, data)
-    if own.value >= max(reached):
+    own, metric = largest_quality(supernet, data), METRICS[task_of(supernet.space.largest()).metric]
+    best = max(reached) if metric.direction == "maximize" else min(reached)
+    if metric.cost(own) <= metric.cost(own.model_copy(update={"value": best})):
         return None
     return (
         f"the supernet's largest network ({own.text()}) does not teach the finalists: alone, a candidate soon had "
-        f"{100 * max(reached):.1f} %"
+        f"{scaled(best, own.unit)}"
     )

@@ -18,12 +18,15 @@ WANTED = 2500  # images that rank candidates, where there are enough
 SHARE = 0.2  # of training and validation together that ranks candidates, at most
 PLENTY = 3000  # training images; of fewer none is held back, as each is missed
 FEW = 1000  # images that judge; with fewer the user is told
+PASSAGES = "passages"
 TYPICAL = 0.8  # accuracy at which differences are stated before any is known
 
 
 def held_back(data: Dataset) -> int:
     """The number of training images to hold back for ranking: none of a small data set, or where validation is large."""
     train, validation = len(data.train), len(data.validation)
+    if data.task != "classes":  # every passage has a grade for each token, so that a few tell more than images
+        return 0
     wanted = min(WANTED, round(SHARE * (train + validation)))
     return max(0, wanted - validation) if train >= PLENTY else 0
 
@@ -34,7 +37,11 @@ def ranking(data: Dataset, count: int, part: float = 1.0) -> Dataset:
     Of the training images that are left only the share `part` stays.
     """
     data = _moved(data, count) if count else data
-    return data if part == 1 else replace(data, train=carve(data.train, part)[1])
+    if part == 1:
+        return data
+    if data.task != "classes":  # from the beginning, as passages of one text have no classes to keep in proportion
+        return replace(data, train=data.train.take(slice(max(1, round(part * len(data.train))))))
+    return replace(data, train=carve(data.train, part)[1])
 
 
 def _moved(data: Dataset, count: int) -> Dataset:
@@ -53,12 +60,14 @@ def difference(images: int, accuracy: float = TYPICAL) -> float:
 
 def told(images: int, accuracy: float = TYPICAL, noun: str = "images") -> str:
     """What so many images, or whatever else the examples are, can tell, in words."""
+    if noun == PASSAGES:
+        return f"{images:,} passages judge, each by all of its tokens"
     points = difference(images, accuracy)
     return f"{images:,} {noun} judge, which tell networks apart that differ by {points:.1f} points (at {100 * accuracy:.0f} %)"
 
 
 def warning(images: int, noun: str = "images") -> str | None:
     """A warning where few images judge."""
-    if images >= FEW:
+    if images >= FEW or noun == PASSAGES:
         return None
     return f"only {told(images, noun=noun)}; more validation {noun} would rank better"

@@ -57,15 +57,44 @@ for text in sys.argv[1:]:
 """
 
 
+_PROSE = """\
+import sys
+import numpy as np, onnxruntime
+from tokenizers import Tokenizer
+
+session = onnxruntime.InferenceSession({graph}, providers=["CPUExecutionProvider"])
+tokenizer = Tokenizer.from_str(session.get_modelmeta().custom_metadata_map["wb.tokenizer"])
+names = [given.name for given in session.get_inputs()][2:]
+random = np.random.default_rng(0)
+
+def continued(text, tokens=100):
+    ids = tokenizer.encode(text, add_special_tokens=False).ids[-{length}:]
+    given = np.array([ids], np.int64)
+    past = [np.zeros([{{"batch": 1, "past": 0}}.get(n, n) for n in one.shape], np.float32) for one in session.get_inputs()[2:]]
+    for _ in range(min(tokens, {length} - len(ids))):
+        mask = np.ones((1, len(ids)), np.int64)
+        scores, *past = session.run(None, {{"input_ids": given, "attention_mask": mask, **dict(zip(names, past))}})
+        chances = np.exp((scores[0, -1] - scores[0, -1].max()).astype(np.float64) / 0.8)
+        ids.append(int(random.choice(len(chances), p=chances / chances.sum())))
+        given = np.array([ids[-1:]], np.int64)
+    return tokenizer.decode(ids, skip_special_tokens=False)
+
+for text in sys.argv[1:]:
+    print(continued(text))
+"""
+
+
 def script(graph: str, architecture: Architecture, data: str) -> str:
     """A Python script that classifies the pictures named on its command line with the network in the file `graph`.
 
     It prepares pictures as the workbench does: upright, flat, in the channels and at the size of `architecture`'s input. `data`
     is the specification of the data that it was trained with, which names a background for transparent pictures. A network for
-    texts classifies those on the command line.
+    texts classifies those on the command line, or continues them.
 
     Limits: pictures of 16 bits are clipped by Pillow where the workbench scales them.
     """
+    if architecture.causal:
+        return _PROSE.format(graph=json.dumps(graph), length=architecture.layout.tokens)
     if architecture.input.usual_tokens is not None:
         return _TEXT.format(graph=json.dumps(graph), length=architecture.layout.shape[0])
     channels, height, width = architecture.image.channels, architecture.image.height, architecture.image.width

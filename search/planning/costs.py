@@ -76,7 +76,7 @@ def probe(
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
-    timed = "latency" in config.read
+    timed = config.timed
     costs = Costs(
         alone=alone,
         sandwich=whole,

@@ -108,7 +108,7 @@ def _data(data: Dataset, held: int) -> str:
     shape = ", ".join(spec.text for spec in data.specs())
     back = f"; {held} training {data.train.noun} are held back to rank candidates" if held else ""
     judge = told(len(data.validation) + held, noun=data.train.noun)
-    what = f"{sizes} {data.train.noun} of {shape} in {len(data.classes)} classes"
+    what = f"{sizes} {data.train.noun} of {shape}" + (f" in {len(data.classes)} classes" if data.classes else "")
     return f"{data.spec}: {what} for training, validation, test{back}; {judge}"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import ClassVar
 
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import NotInSpace
-from wb.core.records import Classify, Input, Norm, Position, Precision, Stem, Wiring
+from wb.core.records import Classify, Head, Input, Mixer, Norm, Position, Precision, Stem, Wiring
 from wb.core.space import Choices, Option, canonical, check_choices
 from wb.spaces.columnar.options import VitOptions
 from wb.spaces.columnar.plain import plain
@@ -49,6 +50,8 @@ class Columnar(GeneSpace):
     there are.
     """
 
+    causal: ClassVar[bool] = False
+
     def __init__(self, options: VitOptions, given: Input, classes: int, labels: Sequence[str], preset: str) -> None:
         super().__init__(given, classes, labels, preset)
         self.options = options
@@ -56,6 +59,16 @@ class Columnar(GeneSpace):
     def stem(self, kind: str, widths: Choices) -> Stem:
         """The stem of that kind with these widths."""
         raise NotImplementedError
+
+    def head(self) -> Head:
+        """What answers the task."""
+        return Classify(
+            classes=self.classes, labels=self.labels, pool="first" if self.options.pool == "cls" else "mean"
+        )
+
+    def mixer(self, kind: str, sizes: Choices, embed: int) -> Mixer | None:
+        """The mixer of that kind with these widths, in a stream of width `embed`."""
+        return mixer_of(kind, sizes, embed)
 
     @cached_property
     def all_genes(self) -> dict[str, tuple[Option, ...]]:
@@ -110,10 +123,9 @@ class Columnar(GeneSpace):
             norm=self._norm,
             position=self._position,
             last=None if self._wiring.normalised else self._norm,
-            head=Classify(
-                classes=self.classes, labels=self.labels, pool="first" if self.options.pool == "cls" else "mean"
-            ),
+            head=self.head(),
             prefix=1 if self.options.pool == "cls" else 0,
+            causal=self.causal,
         )
         return architecture if self.options.precision == ("fp32",) else chosen(architecture, full)
 
@@ -203,7 +215,7 @@ class Columnar(GeneSpace):
         ratio = float(full[f"b{i}.mlp"])
         ffn = ffn_of(str(full[f"b{i}.ffn"]), _width(ratio, embed)) if ratio else None
         sizes = {name: full[f"b{i}.{name}"] for name in self.options.widths}
-        return Block(mixer=mixer_of(str(full[f"b{i}.mixer"]), sizes, embed), ffn=ffn)
+        return Block(mixer=self.mixer(str(full[f"b{i}.mixer"]), sizes, embed), ffn=ffn)
 
     def _encoded(self, block: Block, embed: int) -> dict[str, Option]:
         """The active genes of one block, without its prefix."""

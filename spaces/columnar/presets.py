@@ -13,6 +13,7 @@ from wb.core.errors import BadOption
 from wb.core.nearest import meant
 from wb.core.records import ImageInput, TextInput
 from wb.core.specs import Spec
+from wb.spaces.columnar.decoder import Decoder
 from wb.spaces.columnar.options import VitOptions, options_with
 from wb.spaces.columnar.space import Vit
 from wb.spaces.columnar.text import Text
@@ -131,6 +132,24 @@ ENCODER = VitOptions(
     ffn=("mlp", "glu"),
     mlp=(0, 0.5, 1, 2, 4),
 )
+# Decoders of short passages. The usual network is the one that recipe `prose` was tried on.
+DECODER = VitOptions(  # type: ignore[call-arg]  # any width of a mixer may be given
+    embed=(32, 64, 96, 128, 192),
+    depth=(1, 2, 3, 4, 6),
+    stem=("lookup",),
+    stem_width=(16,),
+    pool="mean",
+    norm="rms",
+    position="nowhere",
+    mixer=("none", "linear", "rotary"),
+    heads=(1, 2, 4),
+    queries=(1, 2),
+    qk=(8, 16),
+    v=(16, 32),
+    ffn=("glu",),
+    mlp=(0, 1, 2, 2.75, 4),
+)
+DECODER_PRESETS: Mapping[str, VitOptions] = {"decoder": DECODER}
 TEXT_PRESETS: Mapping[str, VitOptions] = {"encoder": ENCODER}
 
 PRESETS: Mapping[str, VitOptions] = {
@@ -185,6 +204,20 @@ def text_space(texts: Texts, name: str = AUTO, changes: Mapping[str, str] | None
         )
     options = options_of(TEXT_PRESETS[name], changes or {})
     return Text(options, texts.text, len(texts.classes), texts.classes, name)
+
+
+def decoder_space(texts: Texts, name: str = AUTO, changes: Mapping[str, str] | None = None) -> Decoder:
+    """Space `decoder` with the options of the preset `name`, for data like `texts`; `changes` as in `vit_space`.
+
+    Raises:
+        BadOption: the preset or a field is unknown, or a value does not fit its field.
+    """
+    name = "decoder" if name == AUTO else name
+    if name not in DECODER_PRESETS:
+        raise BadOption(
+            f"space 'decoder' has no preset {name!r}{meant(name, DECODER_PRESETS)}; it has {', '.join(DECODER_PRESETS)}"
+        )
+    return Decoder(options_of(DECODER_PRESETS[name], changes or {}), texts.text, 0, (), name)
 
 
 def options_of(base: VitOptions, changes: Mapping[str, str]) -> VitOptions:

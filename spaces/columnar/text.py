@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
+from wb.core.layout import Layout
 from wb.core.records import EmbedStem, Stem, TextInput
 from wb.core.space import Choices, Option
 from wb.spaces.columnar.columns import Columnar
@@ -36,16 +37,7 @@ class Text(Columnar):
         self, options: VitOptions, given: TextInput, classes: int, labels: Sequence[str] = (), preset: str = "custom"
     ) -> None:
         super().__init__(options, given, classes, labels, preset)
-        layout = EmbedStem().layout(given)
-        if options.precision != ("fp32",):
-            raise BadOption(
-                f"space 'text' has networks in fp32, and precision={','.join(options.precision)}; leave it out"
-            )
-        for what, kinds, names in (("mixer", OFFERED, options.mixer), ("ffn", FFN_KINDS, options.ffn)):
-            lacks = {name: lack for name in names if name in kinds and (lack := kinds[name].lacks(layout))}
-            for name, lack in lacks.items():
-                fitting = ", ".join(kind for kind in kinds if kinds[kind].lacks(layout) is None)
-                raise BadOption(f"{what} {name!r} {lack}; for texts there are {fitting}")
+        check_kinds(self.name, options, EmbedStem().layout(given), "texts")
         self._check_tops("fewer or smaller options")
 
     def stem(self, kind: str, widths: Choices) -> Stem:
@@ -69,15 +61,28 @@ class Text(Columnar):
         return self._usual({})
 
     def _usual(self, changes: Choices) -> Architecture:
-        return self.decode({gene: self._nearest(gene, options, changes) for gene, options in self.genes.items()})
+        wanted = {**USUAL, "mixer": MIXER, **changes}
+        return self.decode({gene: nearest(gene, options, wanted) for gene, options in self.genes.items()})
 
-    def _nearest(self, gene: str, options: Sequence[Option], changes: Choices) -> Option:
-        field = gene.rpartition(".")[2]
-        wanted = changes.get(field, USUAL.get(field))
-        if field == "mixer":
-            return (
-                MIXER
-                if MIXER in options
-                else next(one for one in reversed(options) if one != NONE or len(options) == 1)
-            )
-        return options[0] if wanted is None else min(options, key=lambda one: abs(float(one) - float(wanted)))
+
+def check_kinds(space: str, options: VitOptions, layout: Layout, what: str) -> None:
+    """Raises `BadOption` for mixers and feed-forwards that do not compute on `what` lies like that, and for precisions."""
+    if options.precision != ("fp32",):
+        raise BadOption(
+            f"space {space!r} has networks in fp32, and precision={','.join(options.precision)}; leave it out"
+        )
+    for part, kinds, names in (("mixer", OFFERED, options.mixer), ("ffn", FFN_KINDS, options.ffn)):
+        lacks = {name: lack for name in names if name in kinds and (lack := kinds[name].lacks(layout))}
+        for name, lack in lacks.items():
+            fitting = ", ".join(kind for kind in kinds if kinds[kind].lacks(layout) is None)
+            raise BadOption(f"{part} {name!r} {lack}; for {what} there are {fitting}")
+
+
+def nearest(gene: str, options: Sequence[Option], wanted: Choices) -> Option:
+    """The option of a gene that is nearest to what is wanted of its field; without a wish the first, or a mixer that mixes."""
+    field = gene.rpartition(".")[2]
+    wish = wanted.get(field)
+    if field == "mixer":
+        mixing = [one for one in reversed(options) if one != NONE]
+        return wish if wish is not None and wish in options else (*mixing, NONE)[0]
+    return options[0] if wish is None else min(options, key=lambda one: abs(float(one) - float(wish)))

@@ -26,7 +26,7 @@ def _untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies are `tests/export/timing/test_measure.py`'s."""
     reading = Reading(value=1, unit="ms", how="measured")
     monkeypatch.setattr(
-        "wb.jobs.verbs.measuring.measure_latency",
+        "wb.export.timing.runs.measure_latency",
         lambda graphs, *_, **__: {name: Latency(reading, reading, 1, 0, 1) for name in graphs},
     )
 

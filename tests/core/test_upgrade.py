@@ -138,7 +138,7 @@ def test_fields_of_both_formats_are_refused_as_one_of_them_would_be_lost(field: 
 
 def test_a_missing_number_of_classes_is_what_the_message_names() -> None:
     content = {name: value for name, value in OLD[0].items() if name != "classes"}
-    with pytest.raises(BadArtefact, match=r"no architecture: head\.classes: Field required$"):
+    with pytest.raises(BadArtefact, match=r"no architecture: head\.classify\.classes: Field required$"):
         Architecture.from_json(json.dumps(content))
 
 

@@ -118,7 +118,7 @@ def test_image_size_holds_for_every_form(tmp_path: Path) -> None:
         (
             "mnist",
             {},
-            "data 'mnist' is not a form .* expected digits, .*, npz:FILE, hf:PLACE, csv:FILES, jsonl:FILES or listops$",
+            "data 'mnist' is not a form .* expected digits, .*, hf:PLACE, csv:FILES, jsonl:FILES, listops, lm:FILES or lm$",
         ),
         ("", {}, "data '' is not a form that is known"),
         ("digits:here", {}, "come with scikit-learn and have no path; write digits"),

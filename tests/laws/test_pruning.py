@@ -137,7 +137,8 @@ def test_pruning_equals_masking(combined: Model) -> None:
 
 def test_pruning_within_heads_equals_masking(any_with_heads: Architecture) -> None:
     model = random_model(any_with_heads)
-    sizes, outer = axis_sizes(any_with_heads), axes_within(any_with_heads)
+    sizes, apart = axis_sizes(any_with_heads), averages(any_with_heads)
+    outer = {name: around for name, around in axes_within(any_with_heads).items() if name not in apart}
     kept = {n: torch.stack([some(sizes[n], 7 * i) for i in range(sizes[o])]) for n, o in outer.items()}
     heads = {o: some(sizes[o], 3) for o in outer.values()}
     within: dict[str, Map] = {n: SelectWithin(index, outer[n]) for n, index in kept.items()}

@@ -15,7 +15,7 @@ from wb.api._compressing import binarize, convert, prune, quantize
 from wb.api._files import bundle, data, export, load
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
-from wb.api._looking import diff, measure, predict
+from wb.api._looking import diff, generate, measure, predict
 from wb.api._resizing import fold_norms, grow
 from wb.api._searching import search, search_from
 from wb.api._training import train
@@ -36,6 +36,7 @@ __all__ = [
     "export_to",
     "fold_norms",
     "fuse",
+    "generate",
     "grow",
     "import_checkpoint",
     "load",

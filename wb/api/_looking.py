@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wb.data.preparation import Preparation
     from wb.jobs.calls.given import Given
     from wb.jobs.diff.compare import Compared
+    from wb.jobs.generate.generating import Generated
     from wb.jobs.verbs.classifier import Picture
     from wb.jobs.verbs.measuring import Measured
     from wb.jobs.verbs.predicting import Predictions
@@ -58,6 +59,16 @@ def predict(
 
     with shown(quiet=quiet) as progress:
         return Predicting(top, background, images, run_limit)(path_of(model) or Path(), apart(pictures), progress)
+
+
+def generate(model: Given, prompt: str, *, quiet: bool = False, **options: Any) -> Generated:
+    """As `wb generate`: options are the fields of `wb.jobs.generate.config.GenerateConfig`. Raises as that does."""
+    from wb.jobs.frame.output import config_of
+    from wb.jobs.generate.generating import Generating
+
+    how = config_of(Generating, "generate", {"prompt": prompt, **options})
+    with shown(quiet=quiet) as progress:
+        return how(path_of(model) or Path(), progress)
 
 
 def diff(

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from wb.core.checks import (
     MAX_STAGES,
+    check_causal,
     check_layouts,
     check_norms,
     check_preparation,
@@ -33,6 +34,7 @@ from wb.core.records import (
     Stem,
     dims,
 )
+from wb.core.records.base import is_false
 from wb.core.stage import Block as Block
 from wb.core.stage import Stage as Stage
 from wb.core.upgrade import upgraded
@@ -53,8 +55,8 @@ class Architecture(Frozen):
     """A whole network. Its axes are named after its fields: `s0.embed`, `s0.b3.heads`, `s0.b3.mlp` (`wb.models.axes`).
 
     `norm` is that of every block that names none, `first` stands behind the positions (None: there is no such norm), `last`
-    in front of the head. `prefix` counts tokens in front of those that the stem makes: class tokens. JSON of format 1 is
-    read as well (`wb.core.upgrade`).
+    in front of the head. `prefix` counts tokens in front of those that the stem makes: class tokens. In a `causal` network a
+    token of a text sees itself and those before it. JSON of format 1 is read as well (`wb.core.upgrade`).
     """
 
     version: Literal[2] = 2
@@ -67,6 +69,7 @@ class Architecture(Frozen):
     prefix: Annotated[int, Field(ge=0, le=MAX_PREFIX)] = 0
     first: Norm | None = None
     last: Norm | None = LayerNorm()
+    causal: Annotated[bool, Field(exclude_if=is_false)] = False
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +84,8 @@ class Architecture(Frozen):
     @property
     def layout(self) -> Layout:
         """How the tokens of the first stage lie."""
-        return self.stem.layout(self.input, self.prefix)._replace(plane=self.stages[0].plane)
+        found = self.stem.layout(self.input, self.prefix)
+        return found._replace(plane=self.stages[0].plane, causal=self.causal)
 
     @property
     def image(self) -> ImageInput:
@@ -136,14 +140,12 @@ class Architecture(Frozen):
         return self.model_copy(update={"stages": tuple(stages), **ends})
 
     def with_labels(self, labels: Sequence[str]) -> Architecture:
-        """The same network with other names of its classes, or with none."""
-        return self.model_copy(update={"head": self.head.model_copy(update={"labels": tuple(labels)})})
+        """The same network with other names of its classes, or with none; as it is where the head has no classes."""
+        return self.model_copy(update={"head": self.head.named(labels)})
 
     def with_classes(self, labels: Sequence[str]) -> Architecture:
-        """The same network with a head for other classes, which are called so."""
-        return self.model_copy(
-            update={"head": self.head.model_copy(update={"classes": len(labels), "labels": tuple(labels)})}
-        )
+        """The same network with a head for other classes, which are called so; as it is where the head has no classes."""
+        return self.model_copy(update={"head": self.head.answering(labels)})
 
     def stage_parts(self, stage: int) -> Iterator[tuple[str, Part]]:
         """The parts of one stage."""
@@ -214,6 +216,7 @@ class Architecture(Frozen):
     def _consistent(self) -> Architecture:
         check_stages(self)
         check_tokens(self)
+        check_causal(self)
         check_layouts(self)
         check_norms(self)
         check_preparation(self)

@@ -42,6 +42,21 @@ def check_stages(architecture: Architecture) -> None:
         )
 
 
+def check_causal(architecture: Architecture) -> None:
+    """Raises `ValueError` where what looks back is no line of text, or what foresees the next token could see it."""
+    a = architecture
+    if a.causal and a.input.usual_tokens is None:
+        raise ValueError(f"causal=True is for texts, and stem {a.stem.kind!r} reads images; leave it out")
+    if a.causal and (a.prefix or len(a.stages) > 1):
+        raise ValueError(
+            f"a causal network has one stage and no prefix; given {len(a.stages)} stages and prefix={a.prefix}; give prefix=0"
+        )
+    if a.head.foresees and not a.causal:
+        raise ValueError(
+            f"head {a.head.kind!r} foresees tokens that a network sees which looks ahead; give causal=True"
+        )
+
+
 def check_tokens(architecture: Architecture) -> None:
     """Raises `ValueError` for more blocks or tokens than a network may have."""
     blocks = sum(len(stage.blocks) for stage in architecture.stages)

@@ -21,7 +21,8 @@ class Supports(NamedTuple):
     planes: tuple[Plane, ...] = ("tokens",)  # how its input may be stored
 
 
-RAGGED = Supports(padded=True, dynamic=True)  # of what leaves padding out, or computes for each token by itself
+RAGGED = Supports(padded=True, dynamic=True)  # of what leaves padding out
+CAUSAL = RAGGED._replace(causal="yes")  # of what can look back only too, or computes for each token by itself
 
 
 class Layout(NamedTuple):

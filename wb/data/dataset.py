@@ -37,6 +37,7 @@ _FLAT = 1e-6  # a channel with a smaller standard deviation is constant
 class Dataset:
     """A data set with three splits: `train` to fit, `validation` to choose, `test` to report.
 
+    Passages of a text, whose labels are the tokens that follow, have no `classes`.
     `spec`, `image_size` and `limit` are the arguments of `load`. `fingerprint` is `fingerprint_of` the content: two loads with
     the same fingerprint hold the same numbers in the same order. `notes` are sentences on images that were left out or changed
     when the data were read; `sources` says of each split where its images come from. `repeated` grey images have their one
@@ -69,15 +70,23 @@ class Dataset:
                     f"the {name} {split.noun} of {self.spec} are {split.described} and the training {split.noun} "
                     f"{self.train.described}; make them the same"
                 )
-            _check_labels(split.labels, len(self.classes), f"the {name} split of {self.spec}")
-        if len(np.unique(self.train.labels)) < 2:
+            if self.task == "classes":
+                _check_labels(split.labels, len(self.classes), f"the {name} split of {self.spec}")
+        if self.task == "classes" and len(np.unique(self.train.labels)) < 2:
             raise BadData(f"the training {self.train.noun} of {self.spec} have one class only; at least two are needed")
         if self.train.alike():
+            look = "look at the files"
+            if self.task == "classes":
+                look += ", and if they are drawn in one colour on a transparent ground, choose another --background"
             raise BadData(
                 f"all {len(self.train):,} training {self.train.noun} of {self.spec} are alike, so that nothing can be learned "
-                "from them; look at the files, and if they are drawn in one colour on a transparent ground, choose another "
-                "--background"
+                f"from them; {look}"
             )
+
+    @property
+    def task(self) -> str:
+        """What labels are: the name of a task (`wb.tasks`)."""
+        return self.train.task
 
     @property
     def channels(self) -> int:

@@ -16,7 +16,7 @@ from wb.data.dataset import Dataset, Progress, blank, fingerprint_of
 from wb.data.readers import cifar10, digits, hub, idx, imagefolder, npz
 from wb.data.readers.parts import Parts
 from wb.data.resize import resized
-from wb.data.spec import ARRAYS, CSV, EMBEDDED, FEATURES, FOLDERS, JSONL, LISTOPS, TABLES, Spec
+from wb.data.spec import ARRAYS, CSV, EMBEDDED, FEATURES, FOLDERS, JSONL, LISTOPS, LM, TABLES, Spec
 from wb.data.split import Images
 from wb.data.stratify import choose
 
@@ -41,11 +41,12 @@ READERS: dict[str, Callable[[_Request], Parts]] = {
     "npz": lambda request: npz.read(request.place, features=request.spec.features),
     **dict.fromkeys(TABLES, lambda request: _tables(request)),
     LISTOPS: lambda request: _listops(),
+    LM: lambda request: _prose(request),
     "hf": lambda request: hub.read(request.spec, image_size=request.image_size, progress=request.progress),
 }
 _log = logging.getLogger(__name__)
 _SHOWN = 5
-FORMS = "digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE, hf:PLACE, csv:FILES, jsonl:FILES or listops"
+FORMS = "digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE, hf:PLACE, csv:FILES, jsonl:FILES, listops, lm:FILES or lm"
 
 
 def load(
@@ -68,7 +69,7 @@ def load(
     """
     asked, place = _parse(spec)
     _check_sizes(image_size, limit)
-    if image_size is not None and (asked.features or asked.form in (*TABLES, LISTOPS)):
+    if image_size is not None and (asked.features or asked.form in (*TABLES, LISTOPS, LM)):
         what = f"says that its values are {FEATURES}" if asked.features else "has texts"
         raise BadOption(f"image_size={image_size} is for images, and {spec} {what}; leave one out")
     try:
@@ -90,7 +91,13 @@ def load(
         )
     classes, train, validation, test, _, sources = parts
     fingerprint = fingerprint_of(classes, train, validation, test)
-    name = place.name if asked.on_the_hub else asked.form if asked.form in EMBEDDED else absolute(place).name
+    name = (
+        place.name
+        if asked.on_the_hub
+        else asked.form
+        if asked.form in EMBEDDED or not asked.place
+        else absolute(place).name
+    )
     notes = (*parts.notes, *_missing(parts), *_blank(parts))
     for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)
@@ -110,9 +117,18 @@ def _listops() -> Parts:
     return listops.read()
 
 
+def _prose(request: _Request) -> Parts:
+    from wb.data.texts import prose  # imports a library that only texts need
+
+    given = request.spec.places if request.spec.place else ()
+    return prose.read(request.spec, [Path(one) if not one.startswith("~") else absolute(one) for one in given])
+
+
 def _missing(parts: Parts) -> list[str]:
     """Notes on classes that have no image in a split."""
-    notes = []
+    notes: list[str] = []
+    if not parts.classes:
+        return notes
     for name, split in (("training", parts.train), ("validation", parts.validation), ("test", parts.test)):
         counts = np.bincount(split.labels, minlength=len(parts.classes))
         absent = [label for label, count in zip(parts.classes, counts, strict=True) if not count]
@@ -139,12 +155,14 @@ def _parse(text: str) -> tuple[Spec, Path]:
             whence = "come with scikit-learn" if spec.form == "digits" else "are generated"
             raise BadOption(f"data {text!r}: the {spec.form} {whence} and have no path; write {spec.form}")
         return spec, Path()
+    if spec.form == LM and not spec.place:
+        return spec, Path()
     if not spec.place:
         kinds = {ARRAYS: "file that holds the arrays", **dict.fromkeys(TABLES, "file, or files, of texts and labels")}
         what = kinds.get(spec.form, "folder that holds the files")
         raise BadOption(f"data {text!r} has no path; write {spec.form}:PATH with the {what}")
     path = Path(spec.place) if not spec.place.startswith("~") else absolute(spec.place)
-    if spec.form in TABLES:
+    if spec.form in (*TABLES, LM):
         return spec, Path(spec.places[0])
     if spec.form == ARRAYS:
         npz.check(path)
@@ -161,6 +179,8 @@ def _hint(text: str) -> str:
     ending = Path(text.partition(",")[0]).suffix
     if ending in (".csv", ".tsv", ".jsonl"):
         return f"; for a table of texts write {JSONL if ending == '.jsonl' else CSV}:{text}"
+    if ending == ".txt":
+        return f"; for a text write {LM}:{text}"
     return f"; for an archive of arrays write npz:{text}" if Path(text).suffix == ".npz" else ""
 
 
@@ -172,6 +192,8 @@ def _check_sizes(image_size: int | None, limit: int | None) -> None:
 
 
 def _limited(parts: Parts, limit: int, spec: str) -> Parts:
+    if not parts.classes:
+        return parts._replace(train=parts.train.take(slice(limit))) if limit < len(parts.train) else parts
     known = len(set(parts.train.labels.tolist()))
     if limit < known:
         raise BadOption(f"limit={limit} is below the {known} classes of {spec}; choose at least {known}")

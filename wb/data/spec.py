@@ -1,7 +1,8 @@
 """Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`,
 `imagefolder,colours=grey:PATH`, `idx:PATH`, `cifar10:PATH`,
 `npz:FILE`, `npz,values=features:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`, `csv:train.csv,test.csv`,
-`csv,text=text,label=category,tokenizer=words:train.csv`, `jsonl:FILES`, `listops`."""
+`csv,text=text,label=category,tokenizer=words:train.csv`, `jsonl:FILES`, `listops`, `lm`, `lm:FILE`,
+`lm,tokenizer=bpe,length=256:train.txt,test.txt`."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ HUB = "hf"  # a data set of Hugging Face's library: a folder, or a name on its h
 COLOURS, GREY = "colours", "grey"  # the option, and what colours may be turned into
 CSV, JSONL = "csv", "jsonl"  # tables of texts with labels
 LISTOPS = "listops"  # texts that are generated
+LM = "lm"  # plain text, whose tokens are to be foreseen; embedded where no file is named
 EMBEDDED = ("digits", LISTOPS)  # data that need no files
 TABLES = (CSV, JSONL)
 OPTIONS = {
@@ -30,10 +32,11 @@ OPTIONS = {
     ARRAYS: (COLOURS, "values"),
     HUB: ("background", COLOURS, "config", "image", "label"),
     **dict.fromkeys(TABLES, ("text", "label", "tokenizer", "length")),
+    LM: ("tokenizer", "length"),
 }  # images of others are never transparent
 WHITE = "white"
 FEATURES = "features"  # what values of arrays may be said to be, if they are no images
-TRAINED = ("bpe", "words")  # tokenizers that are trained on the texts
+TRAINED = ("bpe", "words", "characters", "bytes")  # tokenizers that are made of the texts
 COLUMNS = {"text_column": "text", "label_column": "label", "tokenizer": "tokenizer"}  # fields of configurations
 _NAMED = {"#ffffff": WHITE, "#000000": "black"}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -69,8 +72,8 @@ class Spec:
                 raise BadOption(
                     f"data {text!r}: {option!r} is no option of {form!r}; {FOLDERS},background=COLOUR:PATH, "
                     f"{FOLDERS},{COLOURS}={GREY}:PATH, {ARRAYS},values={FEATURES}:FILE, "
-                    f"{HUB},config=…,image=COLUMN,label=COLUMN:PLACE and "
-                    f"{CSV},text=COLUMN,label=COLUMN,tokenizer=…:FILES have some"
+                    f"{HUB},config=…,image=COLUMN,label=COLUMN:PLACE, "
+                    f"{CSV},text=COLUMN,label=COLUMN,tokenizer=…:FILES and {LM},tokenizer=…,length=…:FILES have some"
                 )
             if name == COLOURS and (value != GREY or "values" in found):
                 raise BadOption(
@@ -98,8 +101,8 @@ class Spec:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The places of its files: of tables several, with commas between them."""
-        return tuple(self.place.split(",")) if self.form in TABLES else (self.place,)
+        """The places of its files: of texts several, with commas between them."""
+        return tuple(self.place.split(",")) if self.form in (*TABLES, LM) else (self.place,)
 
     @property
     def grey(self) -> bool:
@@ -159,9 +162,9 @@ def resolved(data: str) -> str:
         BadOption: a path that cannot be made absolute, or a background that is no colour.
     """
     spec = Spec.parse(data)
-    if not spec.place or spec.on_the_hub:
+    if not (spec.place or spec.choices) or spec.on_the_hub:
         return data
-    places = ",".join(str(absolute(place)) for place in spec.places)
+    places = ",".join(str(absolute(place)) for place in spec.places if place)
     choices = tuple((n, str(absolute(v)) if n == "tokenizer" and v not in TRAINED else v) for n, v in spec.choices)
     return replace(spec, place=places, choices=choices).text()
 
@@ -178,9 +181,11 @@ def with_columns(given: Mapping[str, Any]) -> dict[str, Any]:
         return rest
     data = given.get("data")
     spec = None if data is None else Spec.parse(str(data))
-    if spec is None or spec.form not in TABLES:
+    if spec is None or not asked.keys() <= set(OPTIONS.get(spec.form, ())) or spec.form not in (*TABLES, LM):
         option = next(f"--{field.replace('_', '-')}" for field in COLUMNS if given.get(field) is not None)
-        raise BadOption(f"{option} is for tables of texts; give it with --data {CSV}:train.csv,test.csv")
+        raise BadOption(
+            f"{option} is for tables of texts; give it with --data {CSV}:train.csv,test.csv, or --tokenizer with {LM}:FILE"
+        )
     for name, value in asked.items():
         if any(sign in str(value) for sign in ",:="):
             raise BadOption(

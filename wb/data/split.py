@@ -31,11 +31,14 @@ _SHOWN = (0.05, 0.95)  # shares of the values; the first of the features of soun
 
 
 class Split(ABC):
-    """Examples and their labels (n,), int64. Final subclasses hold images or texts.
+    """Examples and their labels (n,), or (n, length) where each of their tokens has one, int64.
+
+    Final subclasses hold images or texts.
 
     What only images have raises `Unsupported` for others, so that whatever is made for images says so.
     """
 
+    task: ClassVar[str] = "classes"  # what labels are (`wb.tasks`)
     preparation: Preparation | None = None
     features: bool = False
 
@@ -113,6 +116,10 @@ class Split(ABC):
         """The same examples otherwise written, if there are other ways to write them: for one epoch of training."""
         del share, seed
         return self
+
+    def shortened(self, by: int) -> Split:
+        """Passages of a text, each as `by` passages. Raises `Unsupported` for examples that are not parts of a longer one."""
+        raise Unsupported(f"{self.noun} cannot be cut into {by}; leave out --resolution")
 
     def written_by(self, vocabulary: Vocabulary) -> Split:
         """Texts written with that vocabulary; others as they are."""

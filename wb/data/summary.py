@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from wb.core.commands.progress import Progress
+from wb.core.errors import Unsupported
 from wb.core.records import Frozen
 from wb.data.copies import Settled, digests, near, repeated
 from wb.data.dataset import Dataset, Split, blank, moments
@@ -89,6 +90,11 @@ class Summary(Frozen):
 
 def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -> Summary:
     """Counts, compares and measures the images of all splits. Everything is counted on the pixels as networks get them."""
+    if not data.classes:
+        raise Unsupported(
+            f"data {data.spec!r} are {data.train.noun} of one text, without classes to count; `wb train --data {data.spec} "
+            "--dry-run` says how many there are, and what would be learned"
+        )
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     keys = {}
     done, total = 0, sum(map(len, splits.values())) + sum(len(splits[of]) for of, _ in _PAIRS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
-from wb.core.specs import IDS, TOKENS
+from wb.core.specs import IDS, PAST, TOKENS, TOTAL
 from wb.hardware.remote.runner import fields_of, load, processor
 
 if TYPE_CHECKING:
@@ -224,6 +224,15 @@ TOKENS_KEY = "wb.tokens"  # metadata of a graph for texts: how many tokens it is
 MOST_TOKENS = 1 << 15
 
 
+def run_note(inputs: Mapping[str, NDArray[Any]]) -> str | None:
+    """A note for a reading of one run on such inputs, as `of_run`; of one that continues a text, what it continues."""
+    (name, first), *others = inputs.items() if inputs else [("", np.empty(()))]
+    before = others[0][1].shape[1] - first.shape[1] if name == IDS and others else 0
+    if before > 0 and first.shape[0] == 1:
+        return f"of one more token behind {before}" if first.shape[1] == 1 else f"of {first.shape[1]} behind {before}"
+    return of_run(first.shape, name) if inputs else None
+
+
 def of_run(shape: Sequence[int], name: str = "") -> str | None:
     """A note for a reading of one run whose first input has `shape`: how many examples it takes; None for a single one."""
     if name == IDS and shape[0] == 1:
@@ -239,22 +248,32 @@ def usual_tokens(loaded: Takes) -> int | None:
     return int(found) if found.isdecimal() and 0 < int(found) <= MOST_TOKENS else None
 
 
-def example_inputs(loaded: Takes, batch: int = 1, seed: int = 0, tokens: int | None = None) -> dict[str, NDArray[Any]]:
+def example_inputs(
+    loaded: Takes, batch: int = 1, seed: int = 0, tokens: int | None = None, *, behind: bool = False
+) -> dict[str, NDArray[Any]]:
     """Random inputs that fit the graph: name of the input -> array.
 
     Floats are uniform in [0, 1). Integers are 1 for masks, else 0 or 1 (ids that are valid in any vocabulary). A dynamic
-    first axis becomes `batch`, and one called "tokens" as many as are given, or as the graph names.
+    first axis becomes `batch`, and one called "tokens" as many as are given, or as the graph names. A graph that continues
+    texts gets them at the beginning of one or, `behind`, the last of them alone, with a past of the others.
 
     Raises:
         Unsupported: another axis is dynamic, an input is not a dense tensor, or the graph has a fixed batch other than `batch`.
     """
+    axes = {axis for spec in loaded.get_inputs() for axis in spec.shape}
+    if behind and TOTAL not in axes:
+        raise Unsupported(
+            "the graph takes no past, so that no single token can be timed; export it again from a decoder"
+        )
     rng = np.random.default_rng(seed)
     made: dict[str, NDArray[Any]] = {}
     for spec in loaded.get_inputs():
         if spec.type not in DTYPES:
             raise Unsupported(f"input {spec.name!r} is {spec.type}; inputs can be made for {', '.join(DTYPES)}")
         known = tokens or usual_tokens(loaded)
-        declared = [known if known is not None and axis == TOKENS and n else axis for n, axis in enumerate(spec.shape)]
+        now = 1 if behind else known
+        named = {} if known is None or now is None else {TOKENS: now, TOTAL: known, PAST: known - now}
+        declared = [named.get(str(axis), axis) if n else axis for n, axis in enumerate(spec.shape)]
         shape = _shape(spec.name, declared, batch)
         dtype = DTYPES[spec.type]
         if np.issubdtype(dtype, np.floating):

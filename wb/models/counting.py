@@ -97,7 +97,8 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
         if at.join is not None and (joining := _join_macs(at.join.record, embed, at.operator.layout)):
             found[f"{at.name}.join"] = Operations(views * joining)
     weights = sum(network.get_parameter(name).numel() for name in groups["head"])
-    return found | {"head": Operations(float(weights), kept["head"])}
+    rows = architecture.layout.tokens if architecture.head.foresees else 1  # it answers for every token, or once
+    return found | {"head": Operations(float(weights * rows), kept["head"])}
 
 
 @lru_cache(maxsize=4096)

@@ -70,8 +70,8 @@ class PositionModule(End[Position]):
     def settle(self, network: Any) -> None:
         """Computes what does not depend on images once and for all: a graph of the network has the result."""
 
-    def placed(self, network: Any, x: Tensor) -> Tensor:
-        """The tokens with their places: (B, N, D) -> (B, N, D)."""
+    def placed(self, network: Any, x: Tensor, places: Tensor | None = None) -> Tensor:
+        """The tokens with their places: (B, N, D) -> (B, N, D). `places` (B, N) are those in a text; None: from 0 on."""
         raise NotImplementedError
 
 

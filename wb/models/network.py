@@ -38,7 +38,8 @@ class Network(nn.Module):
     """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
 
     Texts are ids (B, N), negative at padding; or any ids there, with a mask (B, N) that is not zero at tokens that count, which
-    is how graphs have it. `dropout` is for training, and not of the architecture.
+    is how graphs have it; a head that foresees tokens gives (B, N, vocabulary). `dropout` is for training, and not of the
+    architecture.
 
     `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
     norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the
@@ -140,7 +141,11 @@ class Network(nn.Module):
             return Context(dropout=dropout) if dropout else NOTHING
         if self.architecture.prefix:
             counts = torch.cat([torch.ones_like(counts[:, :1]).expand(-1, self.architecture.prefix), counts], dim=1)
-        return Context(counts, counts[:, None, None, :], dropout)
+        visible = counts[:, None, None, :]
+        if self.architecture.causal:
+            order = torch.arange(counts.shape[1], device=counts.device)
+            visible = visible & (order[None, :] <= order[:, None])
+        return Context(counts, visible, dropout)
 
     def enter(self, state: State, stage: int) -> State:
         """The state at the start of `stage`, from a state in that stage or an earlier one; merges between them are run."""
@@ -186,15 +191,15 @@ class Network(nn.Module):
         normalised: Tensor = (inputs - self.mean.to(inputs)) / self.std.to(inputs)
         return normalised
 
-    def tokens(self, inputs: Tensor) -> Tensor:
+    def tokens(self, inputs: Tensor, places: Tensor | None = None) -> Tensor:
         """The input of the first block: (B, channels, height, width) -> (B, N, D), or a map (B, D, rows, columns).
 
-        Of ids (B, N), which are all of the vocabulary, it is (B, N, D).
+        Of ids (B, N), which are all of the vocabulary, it is (B, N, D); `places` (B, N) are theirs in the text, None: from 0 on.
         """
         x = laid(self.stem(self.normalised(inputs)), self.layouts[0])
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.shape[0], self.architecture.prefix, -1), x], dim=1)
-        x = self.positions.placed(self, x)
+        x = self.positions.placed(self, x, places)
         x = x if self.first is None else cast(Tensor, self.first(x))
         return F.dropout(x, self.dropout.embedding) if self.training and self.dropout.embedding else x
 

@@ -20,7 +20,7 @@ from wb.core.statistics.scores import near, score
 from wb.data import Dataset
 from wb.data.preparation import CHECK
 from wb.tasks.base import Grades
-from wb.tasks.names import another_head, check_names
+from wb.tasks.names import another_head, check_names, check_task
 
 # A network that sees nothing in its images gives one answer more often than the largest class occurs, by this factor.
 TRAIN = "train the network longer, or check that these are the data that it was trained for"
@@ -143,6 +143,7 @@ class Classes:
 
         `wb.tasks.names.matched` puts the classes of data into a model's order.
         """
+        check_task(architecture, data)
         if len(data.classes) != architecture.head.classes:
             raise BadData(
                 f"data {data.spec!r} have {len(data.classes)} classes, and the model has {architecture.head.classes}; name other "

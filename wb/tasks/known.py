@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from wb.core.architecture import Architecture
 from wb.tasks.base import Task
 from wb.tasks.classes import CLASSES
+from wb.tasks.next import NEXT
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES,)}
+TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSES, NEXT)}
 
 
 def task_of(architecture: Architecture | None) -> Task:

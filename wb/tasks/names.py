@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wb.core.architecture import Architecture
 from wb.core.errors import BadData
 from wb.data import Dataset, Split
 
@@ -37,6 +38,20 @@ def matched(
     if labels and not by_index:
         return _by_name(data, tuple(labels), model, offer)
     return _by_index(data, tuple(labels), classes, model, offer, insisted=by_index)
+
+
+def check_task(architecture: Architecture, data: Dataset) -> None:
+    """Raises `BadData` unless the labels of `data` are what a network like `architecture` answers."""
+    if architecture.head.task == data.task:
+        return
+    if data.task == "classes":
+        raise BadData(
+            f"data {data.spec!r} have classes, and the network foresees the next token; name a text with --data lm:FILE"
+        )
+    raise BadData(
+        f"data {data.spec!r} are {data.train.noun} without classes, and the network answers with classes; name data that have "
+        "some with --data"
+    )
 
 
 def check_names(labels: Sequence[str], data: Dataset) -> None:

@@ -26,8 +26,9 @@ def data_stage(data: Dataset, seconds: float) -> Planned:
     counts = " + ".join(f"{len(split):,}" for split in (data.train, data.validation, data.test))
     size = ", ".join(spec.text for spec in data.specs())
     shown = ", ".join(data.classes[:10]) + (", …" if len(data.classes) > 10 else "")
-    text = f"{data.spec}: {counts} {data.train.noun} for training, validation, test, of {size} in {len(data.classes)} classes"
-    return Planned("data", f"{text} ({shown})", seconds)
+    classes = f" in {len(data.classes)} classes" if data.classes else ""
+    text = f"{data.spec}: {counts} {data.train.noun} for training, validation, test, of {size}{classes}"
+    return Planned("data", f"{text} ({shown})" if shown else text, seconds)
 
 
 def network_stage(architecture: Architecture, name: str) -> Planned:

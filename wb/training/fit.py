@@ -22,7 +22,7 @@ from wb.training.checkpoint import State
 from wb.training.optimizer import Optimizer
 from wb.training.recipes.mirrored import Mirrored, notice
 from wb.training.recipes.recipe import Recipe as Recipe
-from wb.training.recipes.schedule import rates, side
+from wb.training.recipes.schedule import pieces, rates, side
 
 _log = logging.getLogger(__name__)
 _APART = 1 << 40  # between the seeds of dropout and those of images
@@ -152,11 +152,16 @@ def _epoch(
     device = next(iter(weights.values())).device
     steps, optimizer = recipe.steps(len(split)), state.optimizer
     generator = torch.Generator().manual_seed(seed * 100_003 + state.epoch)
-    size = side(recipe, state.epoch, min(split.images.shape[2:])) if recipe.resolution else 0
+    by_size = recipe.resolution and split.task == "classes"
+    size = side(recipe, state.epoch, min(split.images.shape[2:])) if by_size else 0
     split = split.varied(recipe.merge_dropout, seed * 100_003 + state.epoch)
+    parts = 1 if by_size else pieces(recipe, state.epoch)
+    split = split if parts == 1 else split.shortened(parts)
     losses: list[float] = []
     first = state.epoch * (steps // recipe.epochs)
-    for step, (images, labels) in enumerate(batches(split, recipe.batch, shuffle=True, generator=generator), first):
+    for step, (images, labels) in enumerate(
+        batches(split, recipe.batch * parts, shuffle=True, generator=generator), first
+    ):
         images, mixed = augmented(images, labels, recipe, generator, flips=flips, side=size)
         optimizer.zero_grad()
         there = None if mixed is None else mixed.to(device)

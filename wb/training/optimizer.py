@@ -25,7 +25,7 @@ class Optimizer:
     their output channels.
 
     Source: Jordan et al., "Muon", 2024, https://kellerjordan.github.io/posts/muon/; Liu et al., "Muon is Scalable for LLM
-    Training", 2025, for steps as large as AdamW's, so that both have one learning rate.
+    Training", 2025, for steps as large as AdamW's, so that both have one learning rate, or `Recipe.matrices` times it.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Optimizer:
         )
         self._flat = [(weight, _flat(weight, matrices[name])) for name, weight in orthogonal.items()]
         self._muon = _muon([flat for _, flat in self._flat], recipe) if self._flat else None
+        self._faster = recipe.matrices
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
@@ -60,7 +61,7 @@ class Optimizer:
         for weight, flat in self._flat:
             flat.grad = None if weight.grad is None else weight.grad.reshape(flat.shape)
         if self._muon is not None:
-            self._muon.param_groups[0]["lr"] = rates.learning_rate
+            self._muon.param_groups[0]["lr"] = self._faster * rates.learning_rate
             self._muon.step()
 
     def state_dict(self) -> dict[str, Any]:

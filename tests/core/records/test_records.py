@@ -31,7 +31,7 @@ from wb.core.records.norms import BatchNorm
 
 PARTS: tuple[type[Part], ...] = (*MIXERS, *FFNS, *STEMS)
 every = pytest.mark.parametrize("kind", PARTS, ids=kind_of)
-mixers = pytest.mark.parametrize("kind", MIXERS, ids=kind_of)
+mixers = pytest.mark.parametrize("kind", [kind for kind in MIXERS if kind.supports.grid], ids=kind_of)
 
 
 def network(image: ImageInput, **changes: object) -> Architecture:

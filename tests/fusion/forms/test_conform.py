@@ -54,7 +54,7 @@ def network(
 
 
 def catalogue() -> Iterator[tuple[str, Architecture]]:
-    for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes]:
+    for kind in [kind for kind in MIXERS if "tokens" in kind.supports.planes and kind.supports.grid]:
         record = kind.sample()
         record = record.model_copy(
             update={name: size for name, size in {"heads": 3, "v": 5}.items() if name in dims(kind)}

@@ -155,7 +155,9 @@ def test_other_mixers_are_those_that_the_tokens_allow_with_the_same_widths() -> 
 
     assert kinds(A, "auto") == [kind for kind in kinds(A, *OFFERED) if kind in kinds(A, "auto")] != []
     assert kinds(A, *OFFERED) == [
-        kind for kind, one in OFFERED.items() if issubclass(one, Attention) and one is not type(BLOCK.mixer)
+        kind
+        for kind, one in OFFERED.items()
+        if issubclass(one, Attention) and one.supports.grid and one is not type(BLOCK.mixer)
     ]
     assert kinds(TOKEN, *OFFERED) == [kind for kind in kinds(A, *OFFERED) if OFFERED[kind].supports.prefix]
     narrow = [one.model_dump(include={"heads", "qk", "v"}) for one in others(A, next(skeleton(A).walk()), ["auto"])]

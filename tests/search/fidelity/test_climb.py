@@ -122,7 +122,7 @@ def test_the_supernets_largest_network_teaches_who_needs_it(supernet: Supernet, 
     assert unreliable(supernet, stripes, [own - 0.1, own], 0.5, 10) is None
     better = unreliable(supernet, stripes, [own + 0.1], 20, 10)
     assert better is not None
-    assert f"alone, a candidate soon had {100 * (own + 0.1):.1f} %" in better
+    assert f"alone, a candidate soon had {100 * (own + 0.1):.2f} %" in better
     assert unreliable(supernet, stripes, [], 10, 10) is None
     assert unreliable(supernet, stripes, [], math.inf, 10) is None, "one that started from a trained model"
     brief = unreliable(supernet, stripes, [], 0.63, 9)

@@ -214,7 +214,12 @@ def _ffns(architecture: Architecture) -> list[Ffn]:
 
 
 @pytest.mark.parametrize(
-    "kind", [kind_of(mixer) for mixer in MIXERS if not mixer.untaught and "tokens" in mixer.supports.planes]
+    "kind",
+    [
+        kind_of(mixer)
+        for mixer in MIXERS
+        if not mixer.untaught and "tokens" in mixer.supports.planes and mixer.supports.grid
+    ],
 )
 def test_every_mixer_that_training_can_find_is_chosen_by_name(image: ImageInput, kind: str) -> None:
     space = Vit(options_with(TINY, {"mixer": [kind]}), image, 3)

@@ -33,6 +33,7 @@ class Metric:
 
 
 _JOULES = {"pj": 1.0, "nj": 1e3, "uj": 1e6, "µj": 1e6, "mj": 1e9}
+_TIMES = {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 ACCURACY = Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}, quality=True, best=1.0)
@@ -40,15 +41,19 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         ACCURACY,
-        Metric("latency", "minimize", "ms", "latency", {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}),
+        Metric("latency", "minimize", "ms", "latency", _TIMES),
         Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
         Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
         Metric("params", "minimize", "parameters", "parameters", _COUNTS),
         Metric("energy", "minimize", "pJ", "modelled energy", _JOULES),
+        Metric("ppl", "minimize", "ppl", "perplexity", {"": 1.0, "ppl": 1.0}, quality=True),
+        Metric("latency@prompt", "minimize", "ms", "latency of a prompt", _TIMES),
+        Metric("latency@token", "minimize", "ms", "latency of one more token", _TIMES),
     )
 }
 QUALITIES = tuple(name for name, metric in METRICS.items() if metric.quality)
-COSTS = tuple(name for name, metric in METRICS.items() if not metric.quality)
+CONTINUING = ("latency@prompt", "latency@token")  # costs of networks that continue texts alone
+COSTS = tuple(name for name, metric in METRICS.items() if not metric.quality and name not in CONTINUING)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Rules:
     What an error advises is always something that these rules allow.
     """
 
-    metrics: tuple[str, ...] = tuple(METRICS)
+    metrics: tuple[str, ...] = (ACCURACY.name, *COSTS)
     shares: bool = True
     changes: bool = False
 
@@ -140,7 +145,7 @@ def parse_budget(texts: Sequence[str], rules: Rules | None = None) -> tuple[Limi
 
 
 def _parse_limit(text: str, rules: Rules) -> Limit:
-    match = re.fullmatch(r"(\w+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
+    match = re.fullmatch(r"([\w@]+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
     if match is None:
         raise BadOption(f"{text!r} is no budget; write for example {rules.example()}")
     name, number, unit = match.groups()

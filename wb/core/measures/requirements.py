@@ -18,7 +18,7 @@ State = Literal["met", "within noise", "missed"]
 EXAMPLE = "latency<=1ms,acc>=0.7"
 LEAST_ERROR = 1e-4  # errors below count as this one, so that their logarithm exists
 LEAST_COST = 1e-12
-_FORM = re.compile(r"(\w+)\s*(<=|>=|≤|≥)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)")
+_FORM = re.compile(r"([\w@]+)\s*(<=|>=|≤|≥)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from wb.core.records.ffns import Ffn as Ffn
 from wb.core.records.ffns import Mlp as Mlp
 from wb.core.records.heads import Classify as Classify
 from wb.core.records.heads import Head as Head
+from wb.core.records.heads import Language as Language
 from wb.core.records.inputs import ImageInput as ImageInput
 from wb.core.records.inputs import Input as Input
 from wb.core.records.inputs import TextInput as TextInput

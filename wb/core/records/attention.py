@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from wb.core.layout import RAGGED, Supports
+from wb.core.layout import CAUSAL, Supports
 from wb.core.records.base import Biases, Dim, Part, Tile, Weighted, Width
 
 
@@ -53,13 +53,41 @@ class Softmax(Scored):
     """
 
     module = "wb.models.mixers.attention.softmax:SoftmaxAttention"
-    supports = RAGGED
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "softmax attention"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
     kind: Literal["softmax"] = "softmax"
     bias: Biases = True
     qkv_bias: Biases = True
+
+
+class Rotary(Scored):
+    """Softmax attention with rotary positions and grouped queries: each of the `heads` of keys and values has `queries` of them.
+
+    `qk` counts planes, pairs of channels that turn with the place of a token; the first turns by one radian a token, the last by
+    nearly 1 / `base`. With `rms` queries and keys are normalised head by head, before they turn. With `qkv_bias` queries, keys
+    and values have biases.
+    """
+
+    module = "wb.models.mixers.attention.rotary:RotaryAttention"
+    supports: ClassVar[Supports] = CAUSAL._replace(grid=False, prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "queries": 3, "qk": 4, "v": 6}
+    title = "rotary attention with grouped queries"
+    source = 'Su et al., "RoFormer", 2021; Ainslie et al., "GQA", 2023'
+    kind: Literal["rotary"] = "rotary"
+    queries: Annotated[Width, Dim("queries per key/value head", within="heads", aligned=False, late=1)] = 1
+    base: Annotated[float, Field(gt=1, le=1e12)] = 10_000.0
+    rms: bool = False
+    eps: Annotated[float, Field(gt=0, le=1)] = 1e-6
+    qkv_bias: bool = False
+
+    @property
+    def factor(self) -> float:
+        return (2 * self.qk) ** -0.5 if self.scale is None else self.scale
+
+    def sharpened(self, by: float) -> Self:
+        return self.model_copy(update={"rms": True, "scale": by * self.factor})
 
 
 class Relative(Scored):
@@ -125,7 +153,7 @@ class Sliding(Scored):
     """Softmax attention to the tokens that are at most `reach` places away in a line; of a picture in the order of its rows."""
 
     module = "wb.models.mixers.attention.sliding:SlidingAttention"
-    supports = RAGGED._replace(prefix=False, causal="yes")
+    supports = CAUSAL._replace(prefix=False)
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "reach": 2}
     title = "sliding window attention"
     source = 'Beltagy et al., "Longformer: The Long-Document Transformer", 2020'
@@ -155,7 +183,7 @@ class Linear(Attention):
     """Attention whose kernel is a product of what is positive in queries and keys, each row divided by its sum."""
 
     module = "wb.models.mixers.linear.linear:LinearAttention"
-    supports = RAGGED
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "ReLU linear attention"
     source = 'Cai et al., "EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction", 2023'
@@ -178,7 +206,7 @@ class Cosformer(Attention):
     """cosFormer: ReLU kernel re-weighted by the cosine of the distance."""
 
     module = "wb.models.mixers.linear.cosformer:CosformerAttention"
-    supports = RAGGED
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
     title = "cosFormer attention"
     source = 'Qin et al., "cosFormer: Rethinking Softmax in Attention", 2022'

@@ -156,6 +156,11 @@ class Operator(Part):
     normed: ClassVar[bool] = False
     untaught: ClassVar[bool] = False  # made from a trained network by a pass; training alone cannot find its constants
 
+    def sharpened(self, by: float) -> Self:
+        """The operator with norms on queries and keys, and scores `by` times as large; itself where it has no such norms."""
+        del by
+        return self
+
     def in_block(self, number: int) -> Self:
         """The operator of block `number` of a stage whose blocks are alike: itself, unless the operator alternates."""
         del number

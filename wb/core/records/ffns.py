@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from wb.core.layout import RAGGED, Supports
+from wb.core.layout import CAUSAL, Supports
 from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width, is_none
 from wb.core.records.norms import Eps
 
@@ -22,7 +22,7 @@ class Mlp(Weighted):
     """Two linear layers with an activation between them."""
 
     module = "wb.models.ffns.mlp:Mlp"
-    supports = RAGGED
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
     title = "two-layer perceptron"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
@@ -36,7 +36,7 @@ class Glu(Weighted):
     """Two linear layers side by side, one of which gates the other, and a third behind them."""
 
     module = "wb.models.ffns.glu:Glu"
-    supports = RAGGED
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
     title = "gated linear unit"
     source = 'Shazeer, "GLU Variants Improve Transformer", 2020'

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wb.core.records.base import HeadKept, Part
+from wb.core.records.base import Group, HeadKept, Part, is_fp32
 
 Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 
@@ -28,6 +28,7 @@ class Classify(Part):
     """
 
     task: ClassVar[Literal["classes"]] = "classes"  # what the outputs are for (`wb.tasks`)
+    foresees: ClassVar[bool] = False  # whether it answers what follows, which the network must not see
     module = "wb.models.heads.classify:Classify"
     example: ClassVar[Mapping[str, Any]] = {"classes": 3}
     title = "linear classifier"
@@ -43,6 +44,14 @@ class Classify(Part):
         """How tokens are pooled, in a few words."""
         return self.pool if self.normed == "tokens" else f"{self.pool}, then norm"
 
+    def named(self, labels: Sequence[str]) -> Self:
+        """The same head with other names of its classes, or with none."""
+        return self.model_copy(update={"labels": tuple(labels)})
+
+    def answering(self, labels: Sequence[str]) -> Self:
+        """A head like this for other classes, which are called so."""
+        return self.model_copy(update={"classes": len(labels), "labels": tuple(labels)})
+
     @model_validator(mode="after")
     def _named(self) -> Self:
         if self.labels and len(self.labels) != self.classes:
@@ -54,4 +63,37 @@ class Classify(Part):
         return self
 
 
-Head = Classify  # becomes a union like Mixer with the second head
+class Language(Part):
+    """A score of every token of the vocabulary, for each token of the text: which one follows.
+
+    What is `tied` reads the table of the stem and has no weights of its own.
+
+    Source: Press and Wolf, "Using the Output Embedding to Improve Language Models", 2017 (tied).
+    """
+
+    task: ClassVar[Literal["next"]] = "next"
+    foresees: ClassVar[bool] = True
+    module = "wb.models.heads.language:Language"
+    example: ClassVar[Mapping[str, Any]] = {"tied": False}
+    title = "scores of the next token"
+    classes: ClassVar[int] = 0  # the tokens of the vocabulary, which the input counts, are no classes with names
+    labels: ClassVar[tuple[str, ...]] = ()
+    pool: ClassVar[str] = "none"
+    normed: ClassVar[str] = "tokens"
+    pooling: ClassVar[str] = "no"
+    kind: Literal["language"] = "language"
+    tied: bool = True
+    precision: Annotated[Literal["fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"
+
+    def named(self, labels: Sequence[str]) -> Self:
+        """Itself: it has no classes that could be named."""
+        del labels
+        return self
+
+    def answering(self, labels: Sequence[str]) -> Self:
+        """Itself: it has no classes."""
+        del labels
+        return self
+
+
+Head = Annotated[Classify | Language, Field(discriminator="kind")]

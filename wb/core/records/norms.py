@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.layout import RAGGED, Supports
+from wb.core.layout import CAUSAL, Supports
 from wb.core.records.base import Part
 
 Eps = Annotated[float, Field(gt=0, le=1)]  # added to a variance
@@ -17,7 +17,7 @@ class LayerNorm(Part):
     """Mean zero and variance one over the channels of a token, then a gain and a shift per channel."""
 
     module = "wb.models.norms.layer:LayerNorm"
-    supports = RAGGED
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"eps": 1e-5}
     title = "layer norm"
     source = 'Ba et al., "Layer Normalization", 2016'
@@ -29,7 +29,7 @@ class RmsNorm(Part):
     """Mean square one over the channels of a token, then a gain per channel."""
 
     module = "wb.models.norms.rms:RmsNorm"
-    supports = RAGGED
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"eps": 1e-5}
     title = "RMS norm"
     source = 'Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019'
@@ -77,7 +77,7 @@ class Unnormed(Part):
     """No norm: what is read is the stream as it is."""
 
     module = "wb.models.norms.unnormed:Unnormed"
-    supports = RAGGED._replace(planes=("tokens", "map"))
+    supports = CAUSAL._replace(planes=("tokens", "map"))
     title = "no norm"
     kind: Literal["unnormed"] = "unnormed"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.layout import RAGGED, Supports
+from wb.core.layout import CAUSAL, Supports
 from wb.core.records.base import Part, Tile
 
 
@@ -15,7 +15,7 @@ class Learned(Part):
     """One vector per token, prefix tokens included, added behind the stem."""
 
     module = "wb.models.positions.learned:Learned"
-    supports = RAGGED
+    supports = CAUSAL
     title = "learned positions"
     source = 'Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2021'
     kind: Literal["learned"] = "learned"
@@ -25,7 +25,7 @@ class Sinusoid(Part):
     """Sines and cosines of the place among the stem's tokens, added behind the stem and never trained."""
 
     module = "wb.models.positions.sinusoid:Sinusoid"
-    supports = RAGGED
+    supports = CAUSAL
     title = "sinusoidal positions"
     source = 'Vaswani et al., "Attention Is All You Need", 2017'
     kind: Literal["sinusoid"] = "sinusoid"
@@ -52,7 +52,7 @@ class Nowhere(Part):
     """Nothing is added: tokens are told apart by what they hold, and by the mixers that know where they are."""
 
     module = "wb.models.positions.nowhere:Nowhere"
-    supports = RAGGED._replace(planes=("tokens", "map"))
+    supports = CAUSAL._replace(planes=("tokens", "map"))
     title = "no positions"
     kind: Literal["nowhere"] = "nowhere"
 

@@ -47,7 +47,7 @@ class Judgement(BaseModel):
         """
         if self.over <= 1e-9:
             return "met"
-        if self.metric != "latency" or self.reading.interval is None:
+        if not self.metric.startswith("latency") or self.reading.interval is None:
             return "missed"
         return "within noise" if self._excess(self.reading.interval[0]) <= 0 else "missed"
 
@@ -59,7 +59,7 @@ class Judgement(BaseModel):
         reading, unit = self.reading, self.reading.unit
         value = reading.plain() + (f" of {given}’s" if unit == "x" else "")
         details = []
-        if self.metric == "latency" and reading.interval is not None:
+        if self.metric.startswith("latency") and reading.interval is not None:
             low, high = (scaled(end, unit) for end in reading.interval)
             details.append(f"95 % interval {low} to {high}")
         if "points" in self.limit:
@@ -91,13 +91,19 @@ def worst(judgements: Iterable[Judgement]) -> Verdict:
 
 
 def loss(what: str, before: Reading, after: Reading) -> Remark | None:
-    """A remark if `what` ("fine-tuning") lowered an accuracy, else None; it warns if the two intervals do not overlap."""
-    lost = before.value - after.value
+    """A remark if `what` ("fine-tuning") lowered an accuracy or raised a perplexity, else None.
+
+    It warns if the two intervals do not overlap.
+    """
+    accuracy = before.unit == "fraction"
+    lost = before.value - after.value if accuracy else after.value - before.value
     if lost <= 0:
         return None
-    noise = ", less than its 95 % interval" if after.overlaps(before) else ""
-    images = f"{round(lost * after.n)} of {after.n} images"
-    return Remark(f"{what} made it worse: {before.plain()} before, {after.plain()} after ({images}{noise}).", not noise)
+    noise = "less than its 95 % interval" if after.overlaps(before) else ""
+    images = f"{round(lost * after.n)} of {after.n} images" if accuracy else ""
+    details = ", ".join(text for text in (images, noise) if text)
+    brackets = f" ({details})" if details else ""
+    return Remark(f"{what} made it worse: {before.plain()} before, {after.plain()} after{brackets}.", not noise)
 
 
 def undone(what: str, before: Reading, after: Reading) -> Remark:

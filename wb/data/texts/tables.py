@@ -69,7 +69,7 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
     known = {name: i for i, name in enumerate(classes)}
     for role, part in found.items():
         _check_labels(part, known, places[list(found).index(role)], names["train"])
-    length = _length(choices, spec)
+    length = length_of(choices, spec)
     splits: dict[str, tuple[str, Split]] = {
         role: (names[role], texts_of(part.texts, [known[label] for label in part.labels], _NONE_YET))
         for role, part in found.items()
@@ -104,7 +104,8 @@ def cut_notes(parts: Mapping[str, Texts], vocabulary: Vocabulary) -> list[str]:
     ]
 
 
-def _length(choices: Mapping[str, str], spec: Spec) -> int | None:
+def length_of(choices: Mapping[str, str], spec: Spec) -> int | None:
+    """The number of tokens that a specification gives, if any. Raises `BadOption` where it is none."""
     given = choices.get("length")
     if given is None:
         return None
@@ -183,7 +184,7 @@ def _columns(there: Sequence[str], choices: Mapping[str, str], path: Path) -> tu
 
 def _csv_rows(path: Path) -> Iterator[_Row]:
     delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(read_utf8(path), newline=""), delimiter=delimiter, strict=True)
     try:
         header = next((row for row in reader if row), [])
         if len(set(header)) < len(header):
@@ -204,7 +205,7 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
 
 
 def _json_rows(path: Path) -> Iterator[_Row]:
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_utf8(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -216,12 +217,13 @@ def _json_rows(path: Path) -> Iterator[_Row]:
         yield _Row(number, content)
 
 
-def _text(path: Path) -> str:
+def read_utf8(path: Path, what: str = "a table with texts and labels") -> str:
+    """The text in a file, `what` it is for messages. Raises `BadData` where it is no file, too large, or not UTF-8."""
     why = irregular(path)
     if why is not None:
-        raise BadData(f"{path} {why}; give the file of a table with texts and labels")
+        raise BadData(f"{path} {why}; give the file of {what}")
     if path.stat().st_size > _MOST_BYTES:
-        raise BadData(f"{path} has more than {_MOST_BYTES >> 30} GB, and all of it is held in memory; give fewer rows")
+        raise BadData(f"{path} has more than {_MOST_BYTES >> 30} GB, and all of it is held in memory; give less")
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
 from wb.core.system.files import read_text
 from wb.data.texts.merges import Merges
 
 BPE, WORDS = "bpe", "words"
+CHARACTERS, BYTES = "characters", "bytes"  # of prose, where words need no labels
 SIZE = 3_000  # of a vocabulary that is trained
 RARE = 2  # a word, or a pair, that is rarer is no entry
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
@@ -112,9 +113,17 @@ class Vocabulary:
         """How many of the texts are longer than `length`. Raises as `encoded`."""
         return sum(len(ids) > self.length for ids in self._whole(texts))
 
-    def _whole(self, texts: Sequence[str]) -> list[list[int]]:
+    def whole(self, text: str) -> npt.NDArray[np.int64]:
+        """The ids of one text, not cut and without tokens that only mark its ends. Raises as `encoded`."""
+        return np.array(self._whole([text], special=False)[0], np.int64)
+
+    def read(self, ids: Sequence[int]) -> str:
+        """The text that ids stand for."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def _whole(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         try:
-            found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=True)
+            found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
         except BadArtefact:
             raise
         except Exception as error:  # the library raises bare exceptions
@@ -125,15 +134,21 @@ class Vocabulary:
         return [one.ids for one in found]
 
 
-def vocabulary_of(texts: Sequence[str], kind: str = BPE, length: int | None = None) -> Vocabulary:
+def vocabulary_of(
+    texts: Sequence[str], kind: str = BPE, length: int | None = None, *, prose: bool = False
+) -> Vocabulary:
     """A vocabulary for `texts`: trained on them, `bpe` or `words`, or read from the file or folder `kind`.
 
-    Without a `length` it is that of the longest of them, a multiple of 8, and at most `MOST_TOKENS`.
+    Without a `length` it is that of the longest of them, a multiple of 8, and at most `MOST_TOKENS`. That of `prose`, `bpe`,
+    `characters` or `bytes`, gives a text back as it was written; it needs a `length`, which is the usual one too.
 
     Raises:
         BadArtefact: there is no such file, or it is no tokenizer.
         BadData: the texts have no tokens.
     """
+    if prose and length is not None:
+        known = kind in (BPE, CHARACTERS, BYTES)
+        return Vocabulary(_faithful(texts, kind) if known else _read(Path(kind), prose=True), length, length)
     text = _trained(texts, kind) if kind in (BPE, WORDS) else _read(Path(kind))
     whole = Vocabulary(text, 1 << 30, 1)
     counts = whole.encoded(texts).counts
@@ -173,10 +188,40 @@ def _trained(texts: Sequence[str], kind: str) -> str:
     return str(pieces.to_str())
 
 
-def _read(place: Path) -> str:
+def alphabet_of(text: str) -> frozenset[str]:
+    """The characters of a text."""
+    return frozenset(text)
+
+
+def _faithful(texts: Sequence[str], kind: str) -> str:
+    """A tokenizer that gives texts back: of the characters in them, of bytes, or of pieces of bytes."""
+    if kind == CHARACTERS:
+        entries = [UNKNOWN, *sorted(frozenset().union(*map(alphabet_of, texts)))]
+        single = Tokenizer(models.BPE(vocab=_numbered(entries), merges=[], unk_token=UNKNOWN))
+        single.decoder = decoders.Fuse()
+        return str(single.to_str())
+    bytes_ = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merged = kind == BPE
+    pieces = Tokenizer(models.BPE() if merged else models.BPE(vocab=_numbered(bytes_), merges=[]))
+    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=merged)
+    pieces.decoder = decoders.ByteLevel()
+    if merged:
+        pieces.train_from_iterator(
+            texts,
+            trainers.BpeTrainer(vocab_size=SIZE, min_frequency=RARE, initial_alphabet=bytes_, show_progress=False),
+        )
+    return str(pieces.to_str())
+
+
+def _numbered(entries: Sequence[str]) -> dict[str, int]:
+    return {entry: i for i, entry in enumerate(entries)}
+
+
+def _read(place: Path, *, prose: bool = False) -> str:
     file = place / FILE if place.is_dir() else place
     if not file.exists():
-        raise BadOption(f"there is no tokenizer at {place}; give {BPE}, {WORDS}, a {FILE}, or a folder that has one")
+        named = f"{CHARACTERS}, {BYTES}, {BPE}" if prose else f"{BPE}, {WORDS}"
+        raise BadOption(f"there is no tokenizer at {place}; give {named}, a {FILE}, or a folder that has one")
     if file.stat().st_size > _MOST_BYTES:
         raise BadArtefact(f"{file} has more than {_MOST_BYTES >> 20} MB and is no tokenizer; expected a {FILE}")
     text = read_text(file, f"a {FILE} of the library tokenizers")

@@ -32,7 +32,7 @@ from wb.jobs.bundle.config import BundleConfig
 from wb.jobs.bundle.place import CARD, check_place, publish, write_sums
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
-from wb.jobs.inputs import Say, about, choose, read_data
+from wb.jobs.inputs import Say, about, choose, read_data, refuse_decoder
 from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.verbs.measuring import Measuring
 from wb.models.feeds import made_up
@@ -95,6 +95,7 @@ class Bundling(BundleConfig):
         architecture, history = about(file)
         if architecture is None:
             raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
+        refuse_decoder(architecture, str(file))
         if [spec.name for spec in architecture.input.specs()] != [PIXELS]:
             raise Unsupported(
                 f"{file} takes no images, and wb bundle packs networks of images only; wb export writes its graph, with the "

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from wb.data import Dataset
 
 SCRATCH, FINETUNE = 60, 20  # epochs of a network from scratch, and of a trained one
-OF_TEXTS, TUNED_TEXTS = 16, 8  # the same on texts, of which a network soon knows all
+# The same on texts, of which a network soon knows all, and on passages, each of which has many tokens to learn from.
+PASSES: Mapping[str, tuple[int, int]] = {"texts": (16, 8), "passages": (4, 2)}
 SAMPLES = "--samples"  # the option for a number of images; `--calibration` says which, where they can be chosen
 _DATA = Field(
     description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE; texts: csv:FILES, "
-    "jsonl:FILES or listops."
+    "jsonl:FILES or listops; to foresee: lm:FILES, or lm (Python's documentation)."
 )
 _SIDE = Field(description="Resize the images of a folder to this side.")
 _LIMIT = Field(description="Use at most this many training images.")
@@ -61,10 +62,10 @@ class Columns(Frozen):
         str | None,
         Field(
             description="Of csv: and jsonl: data: bpe or words, trained on the training texts; or a tokenizer.json, or a folder "
-            "that has one.",
+            "that has one. Of lm: characters, bytes or bpe.",
             exclude=True,
         ),
-        Cli(default="bpe; with a model its own"),
+        Cli(default="bpe; of lm characters, where there are few; with a model its own"),
     ] = None
 
     @model_validator(mode="before")
@@ -140,7 +141,10 @@ class TrainConfig(DataConfig):
     epochs: Annotated[
         Annotated[int, Field(ge=1)] | None,
         Field(description="Passes over the training images."),
-        Cli(default=f"{SCRATCH}; with --from {FINETUNE}; on texts {OF_TEXTS} and {TUNED_TEXTS}"),
+        Cli(
+            default=f"{SCRATCH}; with --from {FINETUNE}; on "
+            + "; on ".join(f"{noun} {scratch} and {tuned}" for noun, (scratch, tuned) in PASSES.items())
+        ),
     ] = None
     learning_rate: Annotated[
         Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
@@ -161,7 +165,7 @@ class TrainConfig(DataConfig):
 
     def passes(self, data: Dataset) -> int:
         """The epochs, as given or as usual for such data."""
-        scratch, finetune = (SCRATCH, FINETUNE) if data.train.vocabulary is None else (OF_TEXTS, TUNED_TEXTS)
+        scratch, finetune = PASSES.get(data.train.noun, (SCRATCH, FINETUNE))
         return self.epochs or (scratch if self.model is None else finetune)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from pathlib import Path
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption
+from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.system.durations import parse_duration
 from wb.core.system.files import scratch
@@ -21,7 +22,7 @@ from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import export, read_architecture
 from wb.export.score import examined
 from wb.export.timing.footprint import Footprint, footprint
-from wb.export.timing.measure import measure_latency
+from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.export.timing.sustained import sustained_latency
 from wb.foreign.reading import load
 from wb.hardware.device import Device, of_run, parse_device
@@ -30,7 +31,8 @@ from wb.jobs.frame.config import MeasureConfig
 from wb.jobs.inputs import Choice, Say, choose, read_data
 from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
-from wb.tasks.classes import CLASSES
+from wb.tasks.base import Task
+from wb.tasks.known import task_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,12 +90,20 @@ class Measuring(MeasureConfig):
                 graph, architecture, device, self.batch, self.seed, self.run_limit, foreign=foreign
             )
             progress("timing", 0, 0)
-            timed = measure_latency(
-                {file.name: graph}, device, batch=self.batch, cap_s=self.cap, seed=self.seed, tokens=self.tokens
+            continues = architecture is not None and architecture.causal
+            timed = measure_runs(
+                {file.name: graph},
+                device,
+                continues=continues,
+                batch=self.batch,
+                cap_s=self.cap,
+                seed=self.seed,
+                tokens=self.tokens,
             )
-            latency = timed[file.name]
-            readings |= {"latency": latency.reading, "latency / reference": latency.ratio}
-            readings |= _throughput(latency.reading, self.batch)
+            found = {metric: one for metric, one in timed[file.name].items() if metric != LATENCY or not continues}
+            readings |= readings_of(found)
+            readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
+            readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
             readings |= self._sustained(graph, device, progress)
             progress("loading it in other processes", 0, 0)
             try:
@@ -104,8 +114,11 @@ class Measuring(MeasureConfig):
             missing = {**missing, **taken.missing}
             if choice.spec is not None:
                 progress("scoring", 0, 0)
-                name = f"accuracy ({dataset.name}, {self.split})"
-                readings[name] = _accuracy(graph, dataset, self.split, device, notes, own=architecture is not None)
+                title = METRICS[task_of(architecture).metric].title
+                name = f"{title} ({dataset.name}, {self.split})"
+                readings[name] = _quality(
+                    graph, dataset, self.split, device, notes, task_of(architecture), own=architecture is not None
+                )
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
 
     def _sustained(self, graph: Path, device: Device, progress: Progress) -> dict[str, Reading]:
@@ -198,9 +211,11 @@ def _of_run(readings: Mapping[str, Reading], batch: int) -> dict[str, Reading]:
     return found
 
 
-def _accuracy(graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str], *, own: bool) -> Reading:
-    """Accuracy on one split; its note gives the preparation of images, the matching of classes, and a warning if near chance."""
+def _quality(
+    graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str], task: Task, *, own: bool
+) -> Reading:
+    """The task's metric on one split; its note has the preparation of images, the matching of classes, and any doubt."""
     images = dataset.validation if split == "validation" else dataset.test
-    reading, doubt = examined(graph, images, CLASSES, device, own=own)
-    note = "; ".join((*notes, *([doubt] if doubt else [])))
+    reading, doubt = examined(graph, images, task, device, own=own)
+    note = "; ".join(text for text in (reading.note, *notes, doubt) if text)
     return reading.model_copy(update={"note": note or None})

@@ -17,6 +17,7 @@ from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, read_architecture, read_classes
 from wb.export.run import Runner
 from wb.hardware.device import Device
+from wb.jobs.inputs import refuse_decoder
 from wb.tasks.classes import CLASSES
 
 AT_ONCE = 64  # texts in a run
@@ -32,6 +33,7 @@ class Reader:
 
     Raises:
         BadArtefact: it is no such graph, or its metadata are damaged.
+        Unsupported: the network continues texts, and names no classes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,6 +42,7 @@ class Reader:
         architecture, tokenizer = read_architecture(path), read_metadata(path).get(TOKENIZER_KEY)
         if architecture is None or tokenizer is None or architecture.input.usual_tokens is None:
             raise BadArtefact(f"{path} is no graph of `wb` for texts, or lacks its tokenizer; export it again")
+        refuse_decoder(architecture, str(path))
         self.vocabulary = Vocabulary(tokenizer, int(architecture.layout.shape[0]), architecture.input.usual_tokens)
 
     @cached_property

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wb.core.commands.option import option_of
+from wb.core.errors import BadOption
 from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.statistics.scores import near
@@ -17,7 +19,7 @@ from wb.jobs.inputs import Say, load_sized
 from wb.jobs.inputs import taken as as_taken
 from wb.models.model import Model
 from wb.tasks.known import task_of
-from wb.tasks.names import listed
+from wb.tasks.names import check_task, listed
 from wb.training.fit import pick_device
 from wb.training.train import fitted, score, suited
 
@@ -53,7 +55,10 @@ def read_start(config: TrainConfig, say: Say) -> Start:
     given, told = suited(given, model.architecture, name)
     for note in told:
         say(note)
+    check_task(model.architecture, given)
     head = model.architecture.head
+    if head.foresees:
+        return _foreseeing(config, model, given)
     had = f"it had {head.classes}{f' ({listed(head.labels)})' if head.labels else ''}"
     other = set(head.labels) != set(given.classes) if head.labels else head.classes != len(given.classes)
     if config.by_index or not (other or config.new_head):
@@ -72,3 +77,15 @@ def read_start(config: TrainConfig, say: Say) -> Start:
         had = f"its own, whose classes have no names, has {text}, which is near chance; --by-index keeps it"
     say(f"{name} gets a new head for the {len(given.classes)} classes of {given.spec} ({listed(given.classes)}); {had}")
     return Start(model, given, None)
+
+
+def _foreseeing(config: TrainConfig, model: Model, data: Dataset) -> Start:
+    """A model of the next token, which has no classes and keeps its head."""
+    wrong = [name for name in ("new_head", "freeze", "by_index") if getattr(config, name)]
+    if wrong:
+        raise BadOption(
+            f"{option_of(TrainConfig, wrong[0])} is of heads for classes, and {config.model} foresees the next token; leave it "
+            "out"
+        )
+    found = score(model.network(pick_device()), data.validation, task_of(model.architecture), pick_device())
+    return Start(model, data, found)

@@ -30,6 +30,7 @@ from wb.models.model import Model, Step, save
 from wb.models.network import Network
 from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
+from wb.tasks.names import check_task
 from wb.training.fit import Recipe, Report, pick_device
 from wb.training.head import MUON, NewHead
 from wb.training.recipes.choose import gentle, recipe_for
@@ -96,6 +97,7 @@ class Training:
         data = load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
         given = read_architecture(self.config.architecture) if self.config.architecture else None
         chosen = given or space_for(data, preset=self.config.preset).usual()
+        check_task(chosen, data)
         if chosen.head.classes != len(data.classes):  # no weights are taken, so that the head may be any
             own = f"{self.config.architecture} has {chosen.head.classes} classes"
             say(f"{own}, and {data.spec} {len(data.classes)}: those are learned")

@@ -10,7 +10,6 @@ Limits: the published block has no other operator, so that a network of it mixes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ class Activator(OperatorModule):
     """`down(LN(activation(gate(x))) * LN(up(x)))`, its linear maps shaped and called as those of the gated linear unit."""
 
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
-    averaged: ClassVar[tuple[str, ...]] = ("mlp",)
+    averaged: tuple[str, ...] = ("mlp",)
     record: Record
     inner_gain: nn.Parameter
     inner_shift: nn.Parameter

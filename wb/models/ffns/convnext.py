@@ -26,7 +26,7 @@ class ConvNext(OperatorModule):
 
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
     stream: ClassVar[Symmetry] = "permutation"
-    averaged: ClassVar[tuple[str, ...]] = ("embed",)
+    averaged: tuple[str, ...] = ("embed",)
     plain: ClassVar[bool] = False
     record: Record
     filters: nn.Parameter

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ class Pattention(OperatorModule):
     """`f(keys x) values`, keys (M, D) and values (D, M) shaped as the two layers of a perceptron without biases."""
 
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
-    averaged: ClassVar[tuple[str, ...]] = ("mlp",)
+    averaged: tuple[str, ...] = ("mlp",)
     record: Record
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:

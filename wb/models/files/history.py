@@ -14,8 +14,8 @@ from wb.models.files.header import ORIGIN, TOKENIZER
 from wb.models.model import Step
 
 # A data set by its form, or an absolute path: at the beginning, or after a space, a colon or a bracket.
-_DATA = re.compile(r"((?:imagefolder|idx|cifar10|npz|hf|csv|jsonl)(?:,[^:\s]*)?:)(.+)", re.DOTALL)
-_EMBEDDED, _TABLES = ("digits", "listops"), ("csv", "jsonl")
+_DATA = re.compile(r"((?:imagefolder|idx|cifar10|npz|hf|csv|jsonl|lm)(?:,[^:\s]*)?:)(.+)", re.DOTALL)
+_EMBEDDED, _TABLES = ("digits", "listops", "lm"), ("csv", "jsonl", "lm")
 _TOKENIZER = re.compile(r"(,tokenizer=)([^,:]+)")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")  # a name on the hub is no place here
 _PLACE = re.compile(r"(?:(?<=[\s:=('\"])|^)(?:~?/|~[\w.-]+/|[A-Za-z]:[\\/]|\\\\)(?=\S).*", re.DOTALL)
@@ -35,7 +35,7 @@ class Known:
         """Whether the data still exist: digits always do, a folder or an archive if it is there; of the hub it is not asked."""
         form, colon, place = self.spec.partition(":")
         if not colon:
-            return form in _EMBEDDED
+            return form.partition(",")[0] in _EMBEDDED
         kind = form.partition(",")[0]
         try:
             if kind in _TABLES:

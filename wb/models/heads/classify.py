@@ -86,5 +86,5 @@ class Classify(HeadModule):
             parameter.copy_(low_bit(parameter, self.record.precision, 1))
         self.record = self.record.model_copy(update={"precision": "fp32"})
 
-    def describe(self, network: Any) -> records.Classify:
+    def describe(self, network: Any) -> records.Head:
         return self.record.model_copy(update={"classes": network.head.shape[0]})

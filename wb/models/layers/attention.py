@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -73,6 +73,54 @@ class AttentionModule(OperatorModule):
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         """(B, H, N, K), (B, H, N, K), (B, H, N, V) -> (B, H, N, V)."""
         raise NotImplementedError
+
+
+class Summed(AttentionModule):
+    """Attention whose weights are products of features of queries and keys, each row divided by its sum.
+
+    In causal layouts it keeps sums over the tokens before, as many numbers for any number of them: keys times values, and keys.
+
+    Source: Katharopoulos et al., "Transformers are RNNs: Fast Autoregressive Transformers with Linear Attention", 2020, section
+    3.3, https://arxiv.org/abs/2006.16236.
+    Differs: further tokens are computed at once, by their products among themselves and with the sums.
+    """
+
+    features: ClassVar[int] = 1
+    """How many features there are for each channel of a key."""
+
+    @property
+    def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
+        """One sum: the last of its columns is that of the keys."""
+        heads, queries, values = self.channels
+        return {"sum": (heads, self.features * queries, values + 1)}
+
+    def featured(self, y: Tensor, context: Context) -> Tensor:
+        """The features of queries or of keys: (B, H, N, K) -> (B, H, N, features · K)."""
+        raise NotImplementedError
+
+    def divided(self, y: Tensor, norm: Tensor) -> Tensor:
+        """(B, H, N, V) by the sums of the rows, (B, H, N, 1)."""
+        raise NotImplementedError
+
+    def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The sums of the past are added to, without the tokens of padding."""
+        q, k, v = (self.projected(x, name) for name in ("wq", "wk", "wv"))
+        y, total = self.looking_back(q, k, v, context, past[0])
+        return self.written(join_heads(y, self.tokens(x))), (total,)
+
+    def looking_back(
+        self, q: Tensor, k: Tensor, v: Tensor, context: Context, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What tokens see of those before them, behind sums of a `past` if there is one; and the sums behind them."""
+        q, k = self.featured(q, context), self.featured(k, context)
+        k = k if context.keys is None else k * context.keys
+        v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # (B, H, N, V + 1)
+        places = torch.arange(self.tokens(q.transpose(1, 2)), device=q.device)
+        seen = (places[None, :] <= places[:, None]).to(q)
+        y, total = ((q @ k.transpose(-1, -2)) * seen) @ v, k.transpose(-1, -2) @ v
+        if past is not None:
+            y, total = y + q @ past, total + past
+        return self.divided(y[..., :-1], y[..., -1:]), total
 
 
 class ScoredAttention(AttentionModule):

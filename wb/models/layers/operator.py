@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -28,6 +28,8 @@ class Context(NamedTuple):
     """(B or 1, 1, N or 1, N), true where the row's token may attend to the column's; None: everywhere."""
     dropout: float = 0.0
     """The share of what a sub-layer contributes that is dropped, in training."""
+    places: Tensor | None = None
+    """(B, N), the place of each token in its text, where others were seen before; None: from 0 on."""
 
     @property
     def keys(self) -> Tensor | None:
@@ -48,7 +50,7 @@ class PartModule(nn.Module):
     symmetries: Mapping[str, Symmetry] = {}
     stream: ClassVar[Symmetry] = "rotation"
     """By what the residual streams that the part lies on may be transformed, once the norm in front of it is folded."""
-    averaged: ClassVar[tuple[str, ...]] = ()
+    averaged: tuple[str, ...] = ()
     """Axes over whose entries it takes statistics: dropping some of them then changes what becomes of the others."""
     axes: dict[str, Axes]
     looked_up: ClassVar[tuple[str, ...]] = ()
@@ -233,6 +235,14 @@ class OperatorModule(PartModule):
         return 0
 
     @property
+    def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
+        """What it keeps of the tokens before (`continued`), in causal layouts: name -> shape for one example.
+
+        A dimension called `wb.core.specs.PAST` has as many as there were tokens. Without any, each token is computed by itself.
+        """
+        return {}
+
+    @property
     def convex(self) -> bool:
         """Whether the weights by which values are averaged sum to one (softmax rows), so that value biases may move behind."""
         return False
@@ -275,3 +285,11 @@ class OperatorModule(PartModule):
     def forward(self, x: Tensor, context: Context = NOTHING) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
         return self.written(self.hidden(x, context))
+
+    def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What it gives for further tokens (B, N, D) behind a `past` (of the shapes in `recalls`), and the past behind them.
+
+        In `context`, `visible` has a column for each token of the past too. One token after the other gives what all together
+        give.
+        """
+        return self(x, context), ()

@@ -26,7 +26,7 @@ class NormedMerge(MergeModule):
     """`W LayerNorm([x at the four places])`, with gain and shift for each channel at each of the four, and no bias."""
 
     stream: ClassVar[Symmetry] = "permutation"
-    averaged: ClassVar[tuple[str, ...]] = (PREVIOUS,)
+    averaged: tuple[str, ...] = (PREVIOUS,)
     outputs: Mapping[str, int] = {"merge": 1}
     record: Record
     gain: nn.Parameter

@@ -24,7 +24,7 @@ class NormedConv(MergeModule):
     """A layer norm of each token, and a 2x2 convolution with stride 2."""
 
     stream: ClassVar[Symmetry] = "permutation"
-    averaged: ClassVar[tuple[str, ...]] = (PREVIOUS,)
+    averaged: tuple[str, ...] = (PREVIOUS,)
     fitted = ("merge", "merge_bias")
     record: Record
     gain: nn.Parameter

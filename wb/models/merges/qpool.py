@@ -32,7 +32,7 @@ class QPool(MergeModule):
     stream: ClassVar[Symmetry] = "permutation"
     # Values could be rotated as well; queries not, as the largest is taken channel by channel.
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "permutation"}
-    averaged: ClassVar[tuple[str, ...]] = (PREVIOUS,)
+    averaged: tuple[str, ...] = (PREVIOUS,)
     outputs: Mapping[str, int] = {"wq": 2, "wk": 2, "wv": 2, "wo": 1, "skip": 1}
     record: Record
     gain: nn.Parameter

@@ -21,7 +21,7 @@ class GroupNorm(NormModule):
     """`(x - mean) / sqrt(variance + eps) * gain + shift`, with one mean and one variance for each example."""
 
     stream: ClassVar[Symmetry] = "permutation"
-    averaged: ClassVar[tuple[str, ...]] = ("embed",)
+    averaged: tuple[str, ...] = ("embed",)
     centred: ClassVar[bool] = False  # a number added to all channels of one token moves the mean of all
     foldable: ClassVar[bool] = True
     local: ClassVar[bool] = False

@@ -18,7 +18,7 @@ from wb.models.norms.base import NormModule
 class LayerNorm(NormModule):
     """`(x - mean) / sqrt(variance + eps) * gain + shift` over the channels of a token."""
 
-    averaged: ClassVar[tuple[str, ...]] = ("embed",)
+    averaged: tuple[str, ...] = ("embed",)
     centred: ClassVar[bool] = True
     foldable: ClassVar[bool] = True
     shift: nn.Parameter

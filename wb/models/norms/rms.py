@@ -18,7 +18,7 @@ from wb.models.norms.base import NormModule
 class RmsNorm(NormModule):
     """`x / sqrt(mean of squares + eps) * gain` over the channels of a token."""
 
-    averaged: ClassVar[tuple[str, ...]] = ("embed",)
+    averaged: tuple[str, ...] = ("embed",)
     centred: ClassVar[bool] = False
     foldable: ClassVar[bool] = True
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wb.core import records
 from wb.core.layout import Layout
@@ -36,6 +37,8 @@ class Learned(PositionModule):
     def moved(self, network: Any, by: Tensor) -> None:
         network.position.add_(by)
 
-    def placed(self, network: Any, x: Tensor) -> Tensor:
+    def placed(self, network: Any, x: Tensor, places: Tensor | None = None) -> Tensor:
+        if places is not None:
+            return x + F.embedding(places, network.position)
         placed: Tensor = x + (network.position[: x.shape[1]] if self.dynamic else network.position)
         return placed

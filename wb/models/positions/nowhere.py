@@ -18,5 +18,5 @@ class Nowhere(PositionModule):
     def reset(self, network: Any) -> None:
         """There is nothing to fill."""
 
-    def placed(self, network: Any, x: Tensor) -> Tensor:
+    def placed(self, network: Any, x: Tensor, places: Tensor | None = None) -> Tensor:
         return x

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wb.core import records
 from wb.core.layout import Layout
@@ -42,8 +43,10 @@ class Sinusoid(PositionModule):
             network.position.zero_()
             network.position[self.prefix :] = sinusoids(len(network.position) - self.prefix, network.position.shape[1])
 
-    def placed(self, network: Any, x: Tensor) -> Tensor:
+    def placed(self, network: Any, x: Tensor, places: Tensor | None = None) -> Tensor:
         position = network.position.detach()
+        if places is not None:
+            return x + F.embedding(places, position)
         placed: Tensor = x + (position[: x.shape[1]] if self.dynamic else position)
         return placed
 

@@ -47,7 +47,7 @@ class Tiled(PositionModule):
         squares = by[self.prefix :].unflatten(0, (rows // self.side, self.side, columns // self.side, self.side))
         network.window.add_(squares.mean(dim=(0, 2)).permute(2, 0, 1).to(network.window))
 
-    def placed(self, network: Any, x: Tensor) -> Tensor:
+    def placed(self, network: Any, x: Tensor, places: Tensor | None = None) -> Tensor:
         placed: Tensor = x + (network.position if self.settled else self._whole(network))
         return placed
 

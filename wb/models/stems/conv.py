@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ class ConvStem(StemModule):
     """3x3 convolutions with GroupNorm (one group) and GELU that stride down to half the patch, then 2x2 with stride 2."""
 
     symmetries: Mapping[str, Symmetry] = {WIDTH: "permutation"}
-    averaged: ClassVar[tuple[str, ...]] = (WIDTH,)
+    averaged: tuple[str, ...] = (WIDTH,)
     fitted = ("last", "last_bias")
     last: nn.Parameter
     last_bias: nn.Parameter

@@ -14,7 +14,7 @@ Policy = Literal["none", "shift", "crop", "resize", "trivial"]
 Flip = Literal["off", "try", "on"]
 Share = Annotated[float, Field(ge=0, le=1)]
 OptimizerName = Literal["adamw", "muon"]
-RecipeName = Literal["auto", "plain", "light", "medium", "strong", "text"]
+RecipeName = Literal["auto", "plain", "light", "medium", "strong", "text", "prose"]
 
 AVERAGED = 2_000  # steps from which on the average of the weights is worth keeping
 _AS_THE_RECIPE = "as the recipe says"
@@ -43,8 +43,9 @@ class Recipe(Frozen):
     the epochs, and leaves it out where mirrored images turn out to be other ones. `colour` is the reach of a jitter. `erase`
     is the share of images that lose a rectangle; `mixup` and `cutmix` are shares of batches. `average` keeps a moving average
     of the weights, which is what is scored and exported. `resolution` trains half the epochs on small images and most of the
-    others on larger ones. `optimizer` "muon" is for matrices, AdamW trains the rest
-    (`wb.training.optimizer`). With `bf16` products and convolutions are computed in 16 bits (`wb.training.arithmetic`).
+    others on larger ones; of passages the first half of the epochs sees halves. `optimizer` "muon" is for matrices, with
+    `matrices` times the learning rate; AdamW trains the rest (`wb.training.optimizer`). With `bf16` products and convolutions
+    are computed in 16 bits (`wb.training.arithmetic`).
     `second` is the decay of Adam's second moment. Dropout is of the first block's input, of what sub-layers contribute, and of
     what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch. In the share `layered` of
     the steps layer norms give way to re-parameterized ones (`wb.training.recipes.layered`), where a network has such.
@@ -73,6 +74,7 @@ class Recipe(Frozen):
     resolution: bool = False
     bf16: bool = False
     optimizer: OptimizerName = "adamw"
+    matrices: Annotated[float, Field(gt=0)] = 1.0
     second: Annotated[float, Field(gt=0, lt=1)] = 0.999
     embedding_dropout: Share = 0.0
     dropout: Share = 0.0
@@ -105,7 +107,7 @@ class Recipe(Frozen):
     def text(self) -> str:
         """The recipe in words: `light (for 65,606 parameters …): crops with reflected borders, flips, …`."""
         parts = [
-            *(() if self.name == "text" else (_POLICIES[self.augment], _FLIPS[self.flip])),
+            *(() if self.name in ("text", "prose") else (_POLICIES[self.augment], _FLIPS[self.flip])),
             f"colours by {self.colour:g}" if self.colour else "",
             f"{self.erase:.0%} erased" if self.erase else "",
             f"mixup in {self.mixup:.0%} of the batches" if self.mixup else "",
@@ -116,7 +118,7 @@ class Recipe(Frozen):
             f"weight decay {self.weight_decay:g}",
             f"learning rate {self.learning_rate:.2g} ({'one cycle' if self.schedule == 'cycle' else 'cosine'}, "
             f"{self.warmup:.0%} rising), batches of {self.batch}",
-            "small images first" if self.resolution else "",
+            f"{'halves of passages' if self.name == 'prose' else 'small images'} first" if self.resolution else "",
             "the average of the weights is kept" if self.average else "",
             "Muon for matrices" if self.optimizer == "muon" else "",
             "computed in bf16" if self.bf16 else "",
@@ -133,7 +135,7 @@ class RecipeOptions(Frozen):
         RecipeName,
         Field(
             description="auto: by the size of network and data; plain: shifts alone; light, medium, strong: more and more "
-            "augmentation; text: that of texts."
+            "augmentation; text: that of texts; prose: that of passages whose next token is foreseen."
         ),
     ] = "auto"
     augment: Annotated[
@@ -185,8 +187,8 @@ class RecipeOptions(Frozen):
     ] = None
     resolution: Annotated[
         bool | None,
-        Field(description="Train on small images first; for networks that take other sizes."),
-        Cli(default="no"),
+        Field(description="Train on small images first, for networks that take other sizes; on halves of passages."),
+        Cli(default="no; yes for passages"),
     ] = None
     ema: Annotated[
         bool | None,
@@ -196,10 +198,10 @@ class RecipeOptions(Frozen):
     optimizer: Annotated[
         OptimizerName | None,
         Field(description="adamw, or muon for matrices and AdamW for the rest."),
-        Cli(default="muon for networks of convolutions"),
+        Cli(default="muon for networks of convolutions and for passages"),
     ] = None
     bf16: Annotated[
         bool | None,
         Field(description="Compute in 16 bits while training."),
-        Cli(default="networks of convolutions, where the processor has bf16"),
+        Cli(default="networks of convolutions and passages, where the processor has bf16"),
     ] = None

@@ -19,7 +19,7 @@ def check_sizes(network: Callable[[Tensor], Tensor], data: Dataset, recipe: Reci
     Raises:
         BadOption: it does not take one of them, or answers otherwise.
     """
-    if not recipe.resolution:
+    if not recipe.resolution or data.task != "classes":
         return
     height, width = data.height, data.width
     full = min(height, width)

@@ -62,6 +62,14 @@ def side(recipe: Recipe, epoch: int, full: int) -> int:
     return full if share == 1.0 else max(_EVEN, round(share * full / _EVEN) * _EVEN)
 
 
+def pieces(recipe: Recipe, epoch: int) -> int:
+    """Into how many a passage of text is cut in an epoch, from 0: shorter ones take less time, and are as many tokens a step.
+
+    Source: Press et al., "Shortformer: Better Language Modeling using Shorter Inputs", 2021, section 3.
+    """
+    return 2 if recipe.resolution and 2 * epoch < recipe.epochs - 1 else 1
+
+
 def _between(first: float, last: float, share: float) -> float:
     """From `first` to `last` by half a cosine, as `share` goes from 0 to 1."""
     return last + (first - last) / 2 * (1 + math.cos(math.pi * share))

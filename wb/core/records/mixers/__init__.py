@@ -16,6 +16,7 @@ from wb.core.records.attention import (
     Linear,
     MaskUnit,
     Relative,
+    Rotary,
     Scored,
     Sla,
     Sliding,
@@ -66,7 +67,8 @@ class Depthwise(Filtered):
 
 # From dear to cheap; spaces offer them in the opposite order, and report pages give them their colours in this one.
 Mixer = Annotated[
-    Relative
+    Rotary
+    | Relative
     | S6
     | Softmax
     | Combiner

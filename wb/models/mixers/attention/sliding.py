@@ -9,14 +9,18 @@ Limits: a third of the products of a block are of tokens out of reach and left o
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records.attention import Sliding as Record
+from wb.core.specs import PAST
 from wb.models.layers.attention import ScoredAttention
 from wb.models.layers.operator import Context
+from wb.models.layers.tensors import join_heads
 
 
 class SlidingAttention(ScoredAttention):
@@ -30,6 +34,24 @@ class SlidingAttention(ScoredAttention):
         apart = torch.arange(3 * self.length)[None, :] - self.length - torch.arange(self.length)[:, None]
         near = apart.abs() <= record.reach
         self.near = near & (apart <= 0) if layout.causal else near  # (S, 3S) of tokens and keys
+
+    @property
+    def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
+        """Keys and values, also of tokens that are out of reach by now."""
+        heads, queries, values = self.channels
+        return {"key": (heads, PAST, queries), "value": (heads, PAST, values)}
+
+    def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Keys and values are appended to those of the past; what is out of reach is left out."""
+        q, k, v = (self.projected(x, name) for name in ("wq", "wk", "wv"))
+        k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        places = torch.arange(k.shape[2], device=k.device)
+        apart = places[None, :] - places[k.shape[2] - q.shape[2] :, None]
+        visible = (apart <= 0) & (apart >= -self.record.reach)
+        if context.visible is not None:
+            visible = visible & context.visible
+        scores = self.scores(q, k).masked_fill(~visible, torch.finfo(q.dtype).min)
+        return self.written(join_heads(scores.softmax(dim=-1) @ v, self.tokens(x))), (k, v)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         there = torch.ones_like(q[:1, :1, :, :1]) if context.keys is None else context.keys.to(q.dtype)

@@ -6,13 +6,17 @@ Differs: queries and keys may have other channels per head than values, and head
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records import Softmax
+from wb.core.specs import PAST
 from wb.models.layers.attention import ScoredAttention
 from wb.models.layers.operator import Context
+from wb.models.layers.tensors import join_heads
 
 
 class SoftmaxAttention(ScoredAttention):
@@ -20,6 +24,18 @@ class SoftmaxAttention(ScoredAttention):
 
     def __init__(self, record: Softmax, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device, bias=record.bias, qkv_bias=record.qkv_bias)
+
+    @property
+    def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
+        """Keys and values."""
+        heads, queries, values = self.channels
+        return {"key": (heads, PAST, queries), "value": (heads, PAST, values)}
+
+    def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Keys and values are appended to those of the past."""
+        q, k, v = (self.projected(x, name) for name in ("wq", "wk", "wv"))
+        k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        return self.written(join_heads(self.mix(q, k, v, context), self.tokens(x))), (k, v)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         scores = self.scores(q, k)

@@ -10,16 +10,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from wb.models.layers.attention import AttentionModule, kernel_product
+from wb.models.layers.attention import Summed, kernel_product
 from wb.models.layers.operator import Context
 
 EPSILON = 1e-15  # of the published code: a row without any positive product is zero
 
 
-class LinearAttention(AttentionModule):
+class LinearAttention(Summed):
     """`ReLU(q) (ReLU(k)ᵀ v) / (ReLU(q) Σ ReLU(k) + ε)`."""
 
+    def featured(self, y: Tensor, context: Context) -> Tensor:
+        return y.relu()
+
+    def divided(self, y: Tensor, norm: Tensor) -> Tensor:
+        return y / (norm + EPSILON)
+
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        if self.layout.causal:
+            return self.looking_back(q, k, v, context)[0]
         q, k = q.relu(), k.relu()
         k = k if context.keys is None else k * context.keys
         _, queries, values = self.channels

@@ -1,0 +1,123 @@
+"""Plain texts: cut by position, written so that they can be read back, in passages with the tokens that follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from wb.core.errors import BadData, BadOption, Unsupported
+from wb.core.specs import IDS, MASK
+from wb.data import load
+from wb.data.texts.passages import Passages
+from wb.data.texts.vocabulary import UNKNOWN, Vocabulary, vocabulary_of
+
+TEXT = "".join(Random(0).choices("abc de\n", k=2000))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8", newline="")
+    return path
+
+
+def passages(split: object) -> Passages:
+    assert isinstance(split, Passages)
+    return split
+
+
+def test_a_text_is_cut_by_position_into_passages_with_what_follows(file: Path) -> None:
+    data = load(f"lm,length=16:{file}")
+    whole = "".join(passages(split).text for split in (data.train, data.validation, data.test))
+    assert whole == TEXT
+    assert (len(passages(data.validation).text), len(passages(data.test).text)) == (100, 200)
+    assert (data.classes, data.task, data.text.vocabulary, data.text.length) == ((), "next", 8, 16)
+    split = passages(data.train)
+    assert len(split) == (1700 - 1) // 16
+    read = split.written_with.read
+    for i in (0, 3, len(split) - 1):
+        assert split.line(i) == TEXT[16 * i : 16 * (i + 1)]
+        assert read(split.labels[i].tolist()) == TEXT[16 * i + 1 : 16 * (i + 1) + 1]
+    feed = split.feed(slice(0, 2))
+    assert feed[IDS].shape == feed[MASK].shape == (2, 16)
+    assert feed[MASK].all()
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes", "bpe"])
+@pytest.mark.parametrize(
+    "text", ["abc  de\n\n\tfé ☃ 7", "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")]
+)
+def test_every_tokenizer_of_prose_gives_its_text_back(kind: str, text: str) -> None:
+    vocabulary = vocabulary_of([text * 5], kind, 8, prose=True)
+    assert vocabulary.read(vocabulary.whole(text).tolist()) == text
+    assert vocabulary.size > int(vocabulary.whole(text).max())
+
+
+def test_epochs_begin_elsewhere_and_taken_passages_stay() -> None:
+    vocabulary = vocabulary_of([TEXT], "characters", 16, prose=True)
+    split = Passages.of(TEXT, vocabulary, "the text")
+    first, again, other = (split.varied(0.0, seed) for seed in (1, 1, 2))
+    assert len(first) == len(split)
+    np.testing.assert_array_equal(first.starts, again.starts)
+    assert (first.starts != other.starts).any()
+    for one in (first, other, split.shortened(2), split.varied(0, 5).shortened(2)):
+        flat = split.ids
+        assert int(one.starts.max()) + one.length < len(flat)
+        np.testing.assert_array_equal(one.inputs()[:, 1:], one.labels[:, :-1])
+        np.testing.assert_array_equal(one.labels[:, -1], flat[one.starts + one.length])
+    halves = split.shortened(2)
+    np.testing.assert_array_equal(halves.inputs().reshape(len(split), 16), split.inputs())
+    taken = split.take(np.array([3, 1]))
+    assert taken.varied(0.0, 1) is taken
+    both = taken.joined(split.take(np.array([0])))
+    np.testing.assert_array_equal(both.inputs(), split.inputs(np.array([3, 1, 0])))
+    with pytest.raises(Unsupported, match="no others"):
+        split.labelled(split.labels)
+
+
+def test_another_vocabulary_writes_the_same_text() -> None:
+    split = Passages.of(TEXT, vocabulary_of([TEXT], "characters", 16, prose=True), "the text")
+    other = vocabulary_of([TEXT], "bytes", 8, prose=True)
+    assert other.read(split.written_by(other).inputs().ravel().tolist()) == TEXT[: 8 * ((len(TEXT) - 1) // 8)]
+    same = split.take(slice(1, 3)).written_by(Vocabulary(split.written_with.text, 16, 4))
+    assert (len(same), same.vocabulary.tokens) == (2, 4)
+
+
+def test_the_embedded_text_is_that_of_the_standard_library() -> None:
+    data = load("lm,length=32", limit=5)
+    assert (data.name, len(data.train), data.limit) == ("lm", 5, 5)
+    assert "assert" in passages(data.train).text
+
+
+def test_characters_that_training_lacks_are_told(tmp_path: Path) -> None:
+    for name, text in (("a", "abab" * 200), ("b", "abéé" * 20)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    data = load(f"lm,length=8:{tmp_path / 'a'},{tmp_path / 'b'}")
+    assert any("40 of 80 characters for test" in note for note in data.notes)
+    unknown = passages(data.test).written_with.tokenizer.token_to_id(UNKNOWN)
+    assert (passages(data.test).inputs() == unknown).mean() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("lm,length=0:FILE", "no number of tokens"),
+        ("lm,length=900:FILE", "give a longer text"),
+        ("lm,tokenizer=none:FILE", "give characters, bytes, bpe"),
+        ("lm:FILE,FILE,FILE,FILE", "name 4 files"),
+        ("lm:FILE.none", "give the file of a text"),
+        ("lm,label=x:FILE", "is no option of 'lm'"),
+    ],
+)
+def test_what_is_no_text_is_refused(file: Path, spec: str, why: str) -> None:
+    with pytest.raises((BadData, BadOption), match=why):
+        load(spec.replace("FILE", str(file)))
+
+
+def test_a_text_of_one_character_teaches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a" * 500)
+    with pytest.raises(BadData, match="are alike, so that nothing can be learned"):
+        load(f"lm,length=8:{tmp_path / 'a'}")

@@ -1,0 +1,137 @@
+"""A split of one long text: passages of one length, each with the token that follows every one of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from wb.core.errors import BadData, Unsupported
+from wb.core.specs import IDS, MASK, Spec, text_specs
+from wb.data.split import Feed, Index, Indices, Labels, Levels, Split
+from wb.data.texts.vocabulary import Vocabulary
+
+Ids = npt.NDArray[np.int64]
+_ALL = slice(None)
+
+
+@dataclass(frozen=True, eq=False)
+class Passages(Split):
+    """Passages of a text, whose tokens are `ids` (T,): passage i has `length` tokens from `starts[i]` on.
+
+    `labels` (n, length) are the tokens that follow. Passages that are `whole` are all of the text, one behind the other; they
+    begin elsewhere in each epoch of training.
+    """
+
+    task: ClassVar[str] = "next"
+    text: str
+    ids: Ids
+    starts: Indices
+    labels: Labels
+    written_with: Vocabulary
+    length: int
+    whole: bool = True
+
+    @staticmethod
+    def of(text: str, vocabulary: Vocabulary, what: str) -> Passages:
+        """All passages of `text`, as long as `vocabulary` says; `what` names it in messages. What is left at the end is cut.
+
+        Raises:
+            BadData: there is not one passage in it.
+        """
+        ids, length = vocabulary.whole(text), vocabulary.length
+        count = (len(ids) - 1) // length
+        if count < 1:
+            raise BadData(
+                f"{what} has {len(ids):,} tokens, and a passage has {length} and the one that follows; give a longer text, or "
+                "shorter passages with lm,length=…"
+            )
+        starts = np.arange(count) * length
+        return Passages(text, ids, starts, _following(ids, starts, length), vocabulary, length)
+
+    @property
+    def noun(self) -> str:
+        return "passages"
+
+    @property
+    def described(self) -> str:
+        return f"passages of {self.length} tokens, of {self.written_with.size} that are known"
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.written_with
+
+    @property
+    def images(self) -> Levels:
+        raise self.refused()
+
+    def specs(self) -> tuple[Spec, ...]:
+        return text_specs(self.written_with.size)
+
+    def inputs(self, index: Index = _ALL) -> Ids:
+        """Ids (b, length)."""
+        return self.ids[_places(self.starts[index], self.length)]
+
+    def feed(self, index: Index = _ALL) -> Feed:
+        ids = self.inputs(index)
+        return {IDS: ids, MASK: np.ones_like(ids)}
+
+    def take(self, index: Index) -> Passages:
+        return replace(self, starts=self.starts[index], labels=self.labels[index], whole=False)
+
+    def labelled(self, labels: Labels) -> Passages:
+        raise Unsupported("the labels of passages are the tokens that follow, and no others; name data with classes")
+
+    def joined(self, other: Passages) -> Passages:
+        text, ids = self.text + other.text, np.concatenate([self.ids, other.ids])
+        starts = np.concatenate([self.starts, other.starts + len(self.ids)])
+        labels = np.concatenate([self.labels, other.labels])
+        return replace(self, text=text, ids=ids, starts=starts, labels=labels, whole=False)
+
+    def arrays(self) -> Sequence[npt.NDArray[Any]]:
+        return self.inputs(), self.labels
+
+    def line(self, index: int) -> str:
+        return self.written_with.read(self.inputs(slice(index, index + 1))[0].tolist())
+
+    def contents(self) -> Iterator[bytes]:
+        return (row.tobytes() for row in self.inputs())
+
+    def alike(self) -> bool:
+        return bool((self.ids == self.ids[0]).all())
+
+    def together(self, size: int) -> Iterator[Index]:
+        """Some at a time, because there are scores for each token."""
+        return (np.arange(start, min(start + size, len(self))) for start in range(0, len(self), size))
+
+    def varied(self, share: float, seed: int) -> Passages:
+        """The same number of passages, which begin up to a passage later; taken passages stay as they are."""
+        del share
+        if not self.whole:
+            return self
+        late = int(np.random.default_rng(seed).integers(self.length))
+        starts = np.minimum(self.starts + late, len(self.ids) - 1 - self.length)
+        return replace(self, starts=starts, labels=_following(self.ids, starts, self.length))
+
+    def shortened(self, by: int) -> Passages:
+        """Each passage as `by` passages; tokens that are left over at its end are cut."""
+        length = self.length // by
+        starts = (self.starts[:, None] + np.arange(by) * length).ravel()
+        return replace(self, starts=starts, labels=_following(self.ids, starts, length), length=length)
+
+    def written_by(self, vocabulary: Vocabulary) -> Passages:
+        """All passages of the text, written with another vocabulary."""
+        if vocabulary.text == self.written_with.text and vocabulary.length == self.length:
+            return replace(self, written_with=vocabulary)
+        return Passages.of(self.text, vocabulary, "the text")
+
+
+def _places(starts: Indices, length: int) -> Indices:
+    return starts[:, None] + np.arange(length)
+
+
+def _following(ids: Ids, starts: Indices, length: int) -> Labels:
+    return ids[_places(starts, length) + 1]

@@ -1,0 +1,86 @@
+"""The reader of plain text: files, or the documentation of Python's standard library, in passages.
+
+One file is cut by position: the last tenth is for the test, the twentieth before it for validation. Of two files the first is
+for training and the second for the test; of three the second is for validation. Files are UTF-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wb.core.errors import BadData, BadOption, Unsupported
+from wb.data.readers.parts import Parts
+from wb.data.spec import Spec
+from wb.data.texts.passages import Passages
+from wb.data.texts.tables import ROLES, length_of, read_utf8
+from wb.data.texts.vocabulary import BPE, CHARACTERS, Vocabulary, alphabet_of, vocabulary_of
+
+VALIDATION, TEST = 0.05, 0.1  # shares of one text
+LENGTH = 128  # tokens of a passage, where nothing else is said
+FEW = 200  # characters of an alphabet that are tokens themselves, where nothing else is said
+EMBEDDED = "Python's own documentation"
+
+
+def read(spec: Spec, places: Sequence[Path]) -> Parts:
+    """Reads the texts at `places`, or the embedded one without any, with the tokenizer and the length of `spec.choices`.
+
+    Raises:
+        BadOption: too many files, or a length that is none.
+        BadArtefact: the tokenizer cannot be read.
+        BadData: a file is no text, or too short.
+    """
+    choices = dict(spec.choices)
+    if len(places) > len(ROLES):
+        raise BadOption(f"data {spec.text()!r} name {len(places)} files; give one, training and test, or all three")
+    if places:
+        named = zip(ROLES[len(places)], places, strict=True)
+        texts = {role: (path.name, read_utf8(path, "a text")) for role, path in named}
+    else:
+        texts = {"train": (EMBEDDED, _documentation())}
+    texts = _divided(texts)
+    vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH)
+    found = {
+        role: Passages.of(text, vocabulary, f"the text for {role}, {name},") for role, (name, text) in texts.items()
+    }
+    sources = (texts["train"][0], texts["validation"][0], texts["test"][0])
+    notes = tuple(_unknown(role, found[role], texts["train"][1]) for role in ("validation", "test"))
+    return Parts((), found["train"], found["validation"], found["test"], tuple(note for note in notes if note), sources)
+
+
+def _documentation() -> str:
+    """The topics that `help()` explains, in the order of their names."""
+    try:
+        from pydoc_data.topics import topics  # only data that are asked for are loaded
+    except ImportError as error:
+        raise Unsupported(
+            "this Python has no documentation of its own (the module pydoc_data); give a text with --data lm:FILE"
+        ) from error
+    return "\n".join(topics[name] for name in sorted(topics))
+
+
+def _divided(texts: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Texts for all three splits, those that are missing cut from the end of the training text."""
+    found, (name, rest) = dict(texts), texts["train"]
+    whole = len(rest)
+    for role, share in (("test", TEST), ("validation", VALIDATION)):
+        if role not in found:
+            at = len(rest) - round(share * whole)
+            found[role], rest = (f"the end of {name}", rest[at:]), rest[:at]
+    return found | {"train": (name, rest)}
+
+
+def _vocabulary(text: str, choices: Mapping[str, str], length: int) -> Vocabulary:
+    if not text:
+        raise BadData("the text for training is empty; give a file with some")
+    kind = choices.get("tokenizer") or (CHARACTERS if len(alphabet_of(text)) <= FEW else BPE)
+    return vocabulary_of([text], kind, length, prose=True)
+
+
+def _unknown(role: str, part: Passages, train: str) -> str | None:
+    """A sentence where a text has characters that the vocabulary does not write."""
+    strange = sorted(alphabet_of(part.text) - alphabet_of(train))
+    if not strange or part.written_with.read(part.written_with.whole("".join(strange)).tolist()) == "".join(strange):
+        return None
+    count = sum(part.text.count(one) for one in strange)
+    return f"{count:,} of {len(part.text):,} characters for {role} are not in the training text and count as unknown"

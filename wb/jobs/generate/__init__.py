@@ -1,0 +1,1 @@
+"""What a network that foresees tokens says, token by token."""

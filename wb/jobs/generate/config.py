@@ -1,0 +1,27 @@
+"""How `wb generate` continues a text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from wb.core.commands.option import Cli
+from wb.core.records import Frozen
+
+
+class GenerateConfig(Frozen):
+    """The prompt, how many tokens follow it, and how they are drawn."""
+
+    prompt: Annotated[str, Field(description="The text to continue.")]
+    tokens: Annotated[int, Field(ge=1, le=1 << 20, description="How many tokens to add.")] = 200
+    temperature: Annotated[
+        float,
+        Field(ge=0, le=100, description="What scores are divided by: 0 always takes the most probable token."),
+    ] = 0.8
+    top_k: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Draw among so many of the most probable tokens."),
+        Cli(default="all"),
+    ] = None
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of the draws.")] = 0

@@ -1,0 +1,138 @@
+"""`wb generate`: the continuation of a text, one token at a time, each drawn from what the network foresees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wb.core.commands.progress import Progress
+from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
+from wb.core.system.files import scratch
+from wb.data.texts.vocabulary import UNKNOWN, Vocabulary
+from wb.export.decoder import Continuing
+from wb.export.foreign.opening import read_metadata
+from wb.export.graph import TOKENIZER_KEY, export, read_architecture
+from wb.foreign.reading import load
+from wb.hardware.device import Device
+from wb.jobs.calls.shown import Shown, Table
+from wb.jobs.generate.config import GenerateConfig
+from wb.jobs.inputs import about
+from wb.jobs.kinds import GRAPH, MODELS, need
+
+_CUT = "\ufffd"  # what a decoder gives for a character whose bytes are not all there
+
+
+@dataclass(frozen=True, repr=False)
+class Generated(Shown):
+    """What the network in `file` said behind `prompt`, in so many tokens."""
+
+    file: Path
+    prompt: str
+    text: str
+    tokens: int
+
+    def table(self) -> Table:
+        """The text."""
+        return Table(str(self.file), ("prompt", "text"), [(self.prompt, self.text)], [f"{self.tokens} tokens"])
+
+    def content(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {"model": str(self.file), "prompt": self.prompt, "text": self.text, "tokens": self.tokens}
+
+
+class Generating(GenerateConfig):
+    """How a text is continued. Where a text becomes longer than the network reads, its last half is read anew."""
+
+    def __call__(self, file: Path, progress: Progress) -> Generated:
+        """The whole text. Raises as `pieces`."""
+        text = "".join(self.pieces(file, progress))
+        return Generated(file, self.prompt, text, self.tokens)
+
+    def pieces(self, file: Path, progress: Progress) -> Iterator[str]:
+        """The text behind the prompt, as it comes.
+
+        Raises:
+            BadArtefact: the file is no model and no graph, or has no tokenizer.
+            BadOption: the prompt is empty, or has characters that the model does not know.
+            Unsupported: the model does not foresee tokens.
+        """
+        kind = need(file, *MODELS, "onnx", expected=GRAPH)
+        architecture, _ = about(file)
+        if architecture is None or not architecture.causal or architecture.head.task != "next":
+            raise Unsupported(
+                f"{file} does not foresee the next token, so that it continues no text; `wb train --data lm:FILE` makes one that "
+                "does, and `wb predict` names the classes of pictures and texts"
+            )
+        with scratch() as folder:
+            graph = file
+            if kind != "onnx":
+                progress("exporting", 0, 0)
+                graph = folder / "model.onnx"
+                export(load(file), graph)
+            progress("generating", 0, self.tokens)
+            yield from self._continued(graph, progress)
+
+    def _continued(self, graph: Path, progress: Progress) -> Iterator[str]:
+        vocabulary = _vocabulary(graph)
+        ids = _written(self.prompt, vocabulary)
+        random, before = np.random.default_rng(self.seed), len(ids)
+        run = Continuing(graph, Device())
+        given = _read(run, ids, vocabulary.length)
+        said = ""
+        for number in range(self.tokens):
+            ids.append(self._drawn(given[0, -1], random))
+            text = vocabulary.read(ids[before:])
+            if not text.endswith(_CUT) or number == self.tokens - 1:
+                yield text[len(said) :]
+                said = text
+            progress("generating", number + 1, self.tokens)
+            if number < self.tokens - 1 and run.before < vocabulary.length:
+                given = run(np.array([ids[-1:]], np.int64))
+            elif number < self.tokens - 1:
+                given = _read(run, ids, max(1, vocabulary.length // 2))
+
+    def _drawn(self, scores: NDArray[np.float32], random: np.random.Generator) -> int:
+        """A token, by its scores (vocabulary,)."""
+        order = np.argsort(-scores, kind="stable")[: self.top_k]
+        if not self.temperature:
+            return int(order[0])
+        exact = scores[order].astype(np.float64) / self.temperature
+        chances = np.exp(exact - exact.max())
+        return int(random.choice(order, p=chances / chances.sum()))
+
+
+def _vocabulary(graph: Path) -> Vocabulary:
+    """How the network of a graph of ours reads texts."""
+    tokenizer, architecture = read_metadata(graph).get(TOKENIZER_KEY), read_architecture(graph)
+    if tokenizer is None or architecture is None:
+        raise BadArtefact(
+            f"{graph} has no tokenizer, so that its tokens are no text; export it again from its model file"
+        )
+    length = architecture.layout.tokens
+    return Vocabulary(tokenizer, length, length)
+
+
+def _written(prompt: str, vocabulary: Vocabulary) -> list[int]:
+    """The ids of a prompt."""
+    ids: list[int] = vocabulary.whole(prompt).tolist()
+    if not ids:
+        raise BadOption(f"--prompt {prompt!r} has no token; give a text to continue")
+    unknown = vocabulary.tokenizer.token_to_id(UNKNOWN)
+    if unknown is not None and unknown in ids:
+        strange = sorted({one for one in prompt if unknown in vocabulary.whole(one).tolist()})
+        raise BadOption(
+            f"--prompt has {', '.join(repr(printable(one)) for one in strange) or 'words'} that the model has never seen; leave "
+            "that out"
+        )
+    return ids
+
+
+def _read(run: Continuing, ids: list[int], most: int) -> NDArray[np.float32]:
+    """The scores of a run that has read the last tokens, and no others."""
+    run.begin(1)
+    return run(np.array([ids[-most:]], np.int64))
