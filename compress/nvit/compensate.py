@@ -49,7 +49,7 @@ def compensated(
     `kept` has, for every residual stream that lost channels (`s0.embed`), the channels of the dense model that are left.
     """
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:REFITTED_ON]
-    images = torch.from_numpy(data.train.pixels(order.numpy()))
+    images = torch.from_numpy(data.train.inputs(order.numpy()))
     lane = lane_of(dense, model, kept)
     fitted = Correction(model, [lane], images, "writers", ridge=RIDGE, seed=seed, report=report)()
     weights = dict(fitted.weights)

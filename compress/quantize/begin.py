@@ -198,6 +198,8 @@ def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
     """Raises `BadData` for images beyond [0, 1] if the graph is the workbench's, which normalises images itself."""
     ours = subject.model is not None or any(entry.key == "wb.architecture" for entry in subject.graph.metadata_props)
     for name, values in inputs.items():
+        if values.dtype.kind != "f":  # ids of tokens, or their mask
+            continue
         low, high = float(values.min()), float(values.max())
         if ours and (low < 0 or high > 1):
             raise BadData(

@@ -35,6 +35,7 @@ from wb.models.model import Model, Step, load, save
 from wb.models.passes.base import apply
 from wb.search.ending.front import Ranked
 from wb.search.ending.twins import twins
+from wb.search.ending.words import words_alone
 from wb.search.fidelity.choice import closest
 from wb.search.fidelity.teacher import TEACHERS, Teacher, largest_quality, together
 from wb.search.judgement.choice import left
@@ -221,6 +222,8 @@ class Finish:
                 grade = graded(path, self.data.validation, self._task, self.device)
                 test = score(path, self.data.test, self._task, self.device)
                 found.append(Baseline(name=name, values=self._readings(model, path, timed[name], grade), test=test))
+            if self.data.train.vocabulary is not None:
+                found += filter(None, [words_alone(self.data, self._task, self.seed)])
             write_baselines(self.run.baselines_path, found)
         return readings, {number: grade.each for number, grade in grades.items()}
 

@@ -243,7 +243,8 @@ def example_inputs(loaded: Takes, batch: int = 1, seed: int = 0, tokens: int | N
     """Random inputs that fit the graph: name of the input -> array.
 
     Floats are uniform in [0, 1). Integers are 1 for masks, else 0 or 1 (ids that are valid in any vocabulary). A dynamic
-    first axis becomes `batch`, and one called "tokens" as many as are given, or as the graph names.
+    first axis becomes `batch`, and one called "tokens" as many as are given, or as the graph names. Where they are given, so
+    does every other dynamic axis.
 
     Raises:
         Unsupported: another axis is dynamic, an input is not a dense tensor, or the graph has a fixed batch other than `batch`.
@@ -254,7 +255,9 @@ def example_inputs(loaded: Takes, batch: int = 1, seed: int = 0, tokens: int | N
         if spec.type not in DTYPES:
             raise Unsupported(f"input {spec.name!r} is {spec.type}; inputs can be made for {', '.join(DTYPES)}")
         known = tokens or usual_tokens(loaded)
-        declared = [known if known is not None and axis == TOKENS and n else axis for n, axis in enumerate(spec.shape)]
+        dynamic = {TOKENS} if tokens is None else {n for n in spec.shape[1:] if not isinstance(n, int) or n < 0}
+        dynamic -= {spec.shape[0]} if spec.shape and spec.shape[0] is not None else set()
+        declared = [known if known is not None and axis in dynamic and n else axis for n, axis in enumerate(spec.shape)]
         shape = _shape(spec.name, declared, batch)
         dtype = DTYPES[spec.type]
         if np.issubdtype(dtype, np.floating):

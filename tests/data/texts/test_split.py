@@ -50,6 +50,15 @@ def test_an_epoch_has_every_text_once_in_batches_of_about_one_length(split: Text
     assert len(found) <= BEFORE
 
 
+def test_the_typical_batch_is_about_as_long_as_batches_are(split: Texts) -> None:
+    """Not as the first texts are, of which the longest stands for all."""
+    batch = split.typical(4)
+    longest = [ids.shape[1] for ids, _ in batches(split, 4, shuffle=True, generator=torch.Generator().manual_seed(0))]
+    assert len(batch) == 4
+    assert abs(split.ragged.counts[batch].max() - np.mean(longest)) <= 1
+    assert sorted(split.typical(100).tolist()) == list(range(60))
+
+
 def test_scoring_sees_every_text_once_by_length(split: Texts) -> None:
     order = np.concatenate([np.arange(60)[index] for index in split.together(7)])
     assert sorted(order.tolist()) == list(range(60))

@@ -109,6 +109,13 @@ class Texts(Split):
             found += [part[i : i + size] for i in range(0, len(part), size)]
         return (found[i] for i in shuffled(len(found)))
 
+    def typical(self, size: int) -> Indices:
+        """Of the batches of an epoch, that whose longest text is nearest to the mean of theirs."""
+        random = np.random.default_rng(0)
+        found = [one for one in self.drawn(random.permutation(len(self)), size, np.arange) if len(one) == size]
+        longest = np.array([self.ragged.counts[one].max() for one in found or [np.arange(len(self))]])
+        return (found or [np.arange(len(self))])[int(np.abs(longest - longest.mean()).argmin())]
+
     def together(self, size: int) -> Iterator[Index]:
         """Sorted by length, so that there is little padding."""
         order = np.argsort(self.ragged.counts, kind="stable")

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from wb.core.errors import BadArtefact, BadData
 from wb.core.specs import IDS, MASK
 from wb.core.system.files import read_text
-from wb.data.texts.vocabulary import Vocabulary
 from wb.export.foreign.opening import read_metadata
-from wb.export.graph import TOKENIZER_KEY, read_architecture, read_classes
+from wb.export.graph import TOKENIZER_KEY, read_classes
 from wb.export.run import Runner
+from wb.export.texts import read_vocabulary
 from wb.hardware.device import Device
 from wb.tasks.classes import CLASSES
 
@@ -37,10 +37,10 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.labels, _ = read_classes(path)
-        architecture, tokenizer = read_architecture(path), read_metadata(path).get(TOKENIZER_KEY)
-        if architecture is None or tokenizer is None or architecture.input.usual_tokens is None:
+        vocabulary = read_vocabulary(path)
+        if vocabulary is None:
             raise BadArtefact(f"{path} is no graph of `wb` for texts, or lacks its tokenizer; export it again")
-        self.vocabulary = Vocabulary(tokenizer, int(architecture.layout.shape[0]), architecture.input.usual_tokens)
+        self.vocabulary = vocabulary
 
     @cached_property
     def _runner(self) -> Runner:

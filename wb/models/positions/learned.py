@@ -34,7 +34,7 @@ class Learned(PositionModule):
         nn.init.trunc_normal_(network.position, std=0.02)
 
     def moved(self, network: Any, by: Tensor) -> None:
-        network.position.add_(by)
+        network.position[: len(by)].add_(by)
 
     def placed(self, network: Any, x: Tensor) -> Tensor:
         placed: Tensor = x + (network.position[: x.shape[1]] if self.dynamic else network.position)
