@@ -99,7 +99,11 @@ def test_latency_and_work_are_of_a_length_that_is_said(model: Path, graph: Path)
 
 def named(model: Path) -> dict[str, str]:
     """What a model or a graph calls some texts."""
-    texts = ["my card is lost and due", "which rate is low or old", "the loan was paid late"]
+    return named_texts(model, "my card is lost and due", "which rate is low or old", "the loan was paid late")
+
+
+def named_texts(model: Path, *texts: str) -> dict[str, str]:
+    """What a model or a graph calls these."""
     found = json.loads(succeeded("predict", model, *texts, "--json").stdout)["texts"]
     return {one["text"]: one["class"] for one in found}
 
@@ -134,6 +138,18 @@ def test_quantized_models_name_texts_still(
         assert readings["accuracy (train.csv, test)"]["value"] > 0.9
         assert "images" not in (readings["accuracy (train.csv, test)"]["note"] or "")
         assert readings["latency"]["note"].startswith("of one text of ")
+
+
+def test_models_of_one_tokenizer_are_fused(model: Path, table: Path, tmp_path: Path) -> None:
+    for name, seed, more in (("own", 0, ()), ("other", 1, ()), ("words", 0, ("--tokenizer", "words"))):
+        how = ("--seed", seed, "--epochs", 8 if name == "other" else 1, *more)
+        succeeded("train", "--data", f"csv:{table}", *COLUMNS, *how, "-o", tmp_path / f"{name}.pt")
+    out, other = tmp_path / "f.safetensors", tmp_path / "other.pt"
+    found = json.loads(succeeded("fuse", model, other, "-o", out, "--json").stdout)
+    assert found["images"] > 0
+    assert named(out) == named(model)
+    assert tokenizer_of(load(out).history) == tokenizer_of(load(model).history)
+    assert "write texts with other tokenizers" in refused("fuse", model, tmp_path / "words.pt", "-o", tmp_path / "x.pt")
 
 
 def test_a_bundle_reads_texts_without_wb(model: Path, tmp_path: Path) -> None:
@@ -176,7 +192,6 @@ def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: 
     commands = (
         ("analyze", "depth", model),
         ("binarize", model, "-o", tmp_path / "b.pt"),
-        ("fuse", model, model, "-o", tmp_path / "f.pt"),
         ("diff", model, graph),
         ("export", model, "--to", "torch", tmp_path / "plain"),
         ("export", model, "--to", "hf", tmp_path / "hf"),
@@ -192,6 +207,19 @@ def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: 
     assert "space 'vit' is not for texts, which the data are; say --space text" in refused(
         "search", "--space", "vit", "--data", "listops", "--dry-run"
     )
+
+
+def test_options_that_would_do_nothing_are_refused(model: Path, table: Path, tmp_path: Path) -> None:
+    data, out = ("--data", f"csv:{table}", *COLUMNS), ("-o", tmp_path / "x.safetensors")
+    for command in (("train", "--from", model), ("prune", "nvit", model, "--budget", "macs=0.5x"), ("quantize", model)):
+        said = refused(*command, *data, "--tokenizer", "words", *out)
+        assert "a network writes texts with its own; leave it out" in said
+    how = (*data, "--tokenizer", "words", "--epochs", 1, *out)
+    assert "this tokenizer has no merges; leave it out" in refused("train", *how, "--merge-dropout", 0.1)
+    plan = json.loads(succeeded("train", *how, "--dry-run", "--json").stdout)
+    assert "merges" not in json.dumps(plan)
+    assert "there is no file nowhere.txt" in refused("predict", model, "nowhere.txt")
+    assert list(named_texts(model, "a note on nowhere.txt")) == ["a note on nowhere.txt"]
 
 
 def test_data_are_described_as_texts(table: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from wb.core.errors import Unsupported
 from wb.core.specs import IDS, MASK
 from wb.data.batches import batches
+from wb.data.dataset import fingerprint_of
 from wb.data.texts.split import BEFORE, Texts
 from wb.data.texts.tables import texts_of
 from wb.data.texts.vocabulary import BPE, WORDS, vocabulary_of
@@ -72,6 +73,15 @@ def test_an_epoch_may_write_the_same_texts_otherwise() -> None:
     assert len(other.ragged.ids) > len(split.ragged.ids)
     assert split.varied(0.0, 3) is split
     assert other.ragged.counts.max() <= split.vocabulary.length
+
+
+def test_a_fingerprint_is_of_the_tokenizer_and_the_longest_text_too(split: Texts) -> None:
+    labels = ("a", "b", "c")
+    other = split.written_by(vocabulary_of(LINES, BPE))
+    shorter = split.written_by(vocabulary_of(LINES, WORDS, 3))
+    found = {fingerprint_of(labels, one) for one in (split, other, shorter)}
+    assert len(found) == 3
+    assert fingerprint_of(labels, split.written_by(vocabulary_of(LINES, WORDS))) in found
 
 
 def test_what_is_made_for_images_says_so(split: Texts) -> None:

@@ -85,7 +85,8 @@ class Texts(Split):
 
     def arrays(self) -> Sequence[npt.NDArray[Any]]:
         flat = "\0".join(self.lines.tolist()).encode("utf-8", "surrogatepass")
-        return np.frombuffer(flat, np.uint8), self.labels
+        tokenizer = np.frombuffer(self.written_with.text.encode(), np.uint8)
+        return np.frombuffer(flat, np.uint8), self.labels, tokenizer, np.array(self.written_with.length)
 
     def line(self, index: int) -> str:
         return str(self.lines[index])

@@ -72,6 +72,13 @@ class Columns(Frozen):
         return with_columns(given) if isinstance(given, Mapping) else given
 
 
+def _without_tokenizer(given: Any, where: str) -> Any:
+    """Raises `BadOption` where a tokenizer is named for a network that has its own."""
+    if isinstance(given, Mapping) and given.get("tokenizer") is not None:
+        raise BadOption(f"--tokenizer is of no use with {where}: a network writes texts with its own; leave it out")
+    return given
+
+
 class DataConfig(Columns):
     """What every job is told, whatever it works on: its data; `data` is None for a job without data."""
 
@@ -90,6 +97,11 @@ class JobConfig(DataConfig):
 
     takes_texts: ClassVar[bool] = False
     """Whether it works on networks that take texts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_model_reads(cls, given: Any) -> Any:
+        return _without_tokenizer(given, "a job on a trained model")
 
     data: ModelData | None = "digits"
     image_size: ModelSize = None
@@ -165,6 +177,12 @@ class TrainConfig(DataConfig):
         """The epochs, as given or as usual for such data."""
         scratch, finetune = (SCRATCH, FINETUNE) if data.train.vocabulary is None else (OF_TEXTS, TUNED_TEXTS)
         return self.epochs or (scratch if self.model is None else finetune)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_model_reads(cls, given: Any) -> Any:
+        tuned = isinstance(given, Mapping) and given.get("model") is not None
+        return _without_tokenizer(given, "--from") if tuned else given
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:

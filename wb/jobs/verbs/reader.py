@@ -70,13 +70,18 @@ def texts_of(given: Sequence[object]) -> list[str]:
     """Texts as they are; the path of a file that ends in .txt stands for its lines.
 
     Raises:
-        BadData: something else than texts, or none.
+        BadData: something else than texts, or none; or a file that is not there.
     """
     found: list[str] = []
     for one in given:
         if not isinstance(one, str | Path):
             raise BadData(f"a {type(one).__name__} is no text; the network reads texts")
         path = Path(one)
+        file = path.suffix == ".txt" and not any(sign.isspace() for sign in str(one))
+        if file and not path.exists():
+            raise BadData(
+                f"there is no file {path}; give one with a text a line, or a text that is not named like a file"
+            )
         if path.suffix == ".txt" and path.is_file():
             found += [line for line in read_text(path, "texts, one a line").splitlines() if line.strip()]
         else:

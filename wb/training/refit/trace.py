@@ -26,6 +26,15 @@ def cut(inputs: Tensor, size: int = BATCH) -> Iterator[Tensor]:
         yield part if part.is_floating_point() else part[:, : max(1, int((part >= 0).sum(1).max()))]
 
 
+def whole(inputs: Tensor, network: Network) -> Iterator[Tensor]:
+    """Inputs as the network's weights have them, in batches where every token counts: texts one by one."""
+    weight = next(network.parameters())
+    if inputs.is_floating_point():
+        yield from cut(inputs.to(weight))
+    else:
+        yield from cut(inputs.to(weight.device), 1)
+
+
 def read_by_head(network: Network, state: State) -> Tensor:
     """What the head reads of a network that ends with `state`: (B, D), of a pair (B, 2, D)."""
     state = network.enter(state, len(network.stages) - 1)
