@@ -218,7 +218,8 @@ def _described(config: QuantizeConfig, source: Source) -> dict[str, JsonValue] |
             digest.update(np.ascontiguousarray(array).data)
     kept_out = {} if source.fresh is None else {"kept_out": number_of(source.fresh)}
     return {
-        "from": config.calibration or f"training images of {config.data}",
+        "from": config.calibration
+        or f"training {'images' if source.data is None else source.data.train.noun} of {config.data}",
         "inputs": number_of(source.inputs),
         **kept_out,
         "fingerprint": digest.hexdigest()[:16],
