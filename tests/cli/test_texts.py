@@ -152,6 +152,14 @@ def test_models_of_one_tokenizer_are_fused(model: Path, table: Path, tmp_path: P
     assert "write texts with other tokenizers" in refused("fuse", model, tmp_path / "words.pt", "-o", tmp_path / "x.pt")
 
 
+def test_depth_is_analyzed_without_padding(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "d.html"
+    said = " ".join(succeeded("analyze", "depth", model, "-o", out, "--limit", 20).stdout.split())
+    assert "measured on 20 texts of validation" in said
+    assert "20 texts" in out.read_text()
+    assert "images" not in out.read_text().split("<body")[1].split("<script")[0]
+
+
 def test_a_bundle_reads_texts_without_wb(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "texts"
     succeeded("bundle", model, "-o", out, "--cap", 0.1)
@@ -190,7 +198,6 @@ def test_a_model_is_tuned_further_with_its_own_vocabulary(model: Path, table: Pa
 
 def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: Path) -> None:
     commands = (
-        ("analyze", "depth", model),
         ("binarize", model, "-o", tmp_path / "b.pt"),
         ("diff", model, graph),
         ("export", model, "--to", "torch", tmp_path / "plain"),
