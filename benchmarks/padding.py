@@ -34,8 +34,8 @@ from wb.training.recipes.recipe import RecipeOptions
 from wb.training.train import distilled, dropout_of
 
 LONGEST, RANDOM, BUCKETS = "longest", "random", "buckets"
-SCORED_AT, TRAINED_AT = 128, 64  # texts in a batch
-RUN = 12  # batches of each way that are timed
+SCORED_AT, TRAINED_AT = 64, 64  # texts in a batch, as wb scores and trains them
+RUN = 50  # batches of each way that are timed, at most; fewer would give the few long texts too much weight
 SCORING, TRAINING = 9.0, 6.0  # targets: times faster than the longest
 CLOSE = 1e-5  # largest difference of logits, relative to the largest
 Rows = NDArray[np.integer]
@@ -85,9 +85,10 @@ def inputs(split: Texts, rows: Rows, *, whole: bool) -> Tensor:
 
 
 def seconds(split: Texts, way: Way, run: Callable[[Tensor, Rows], object]) -> float:
-    """CPU seconds of all batches, from `RUN` of them."""
+    """CPU seconds of all batches, from at most `RUN` of them."""
     by_length = sorted(way.batches, key=lambda rows: int(split.ragged.counts[rows].max()))
-    some = [by_length[i] for i in np.linspace(0, len(by_length) - 1, min(RUN, len(by_length))).round().astype(int)]
+    count = min(RUN, len(by_length))
+    some = [by_length[int((i + 0.5) * len(by_length) / count)] for i in range(count)]  # the middle of each share
     run(inputs(split, some[0], whole=way.whole), some[0])
     start = time.process_time()
     for rows in some:
@@ -176,7 +177,7 @@ def told_of(data: Dataset, rows: Sequence[tuple[str, str, dict[str, float], floa
     out.table(table)
     out.say(
         f"Tokens of a training text: mean {counts.mean():.0f}, median {np.median(counts):.0f}, 95 % "
-        f"{np.quantile(counts, 0.95):.0f}, longest {counts.max()}. Measured on {RUN} batches each, and scaled to all."
+        f"{np.quantile(counts, 0.95):.0f}, longest {counts.max()}. Measured on at most {RUN} batches each, and scaled to all."
     )
     first = rows[0][0]
     gains = {what.split()[0]: found[LONGEST] / found[BUCKETS] for name, what, found, _ in rows if name == first}
