@@ -118,9 +118,9 @@ def _revit(
 
 
 # Encoders of short texts. The usual network is the one that reached most of banking77 in a minute (docs/results.md); twice its
-# width, or four blocks, were no better there.
+# width, or four blocks, were no better there, and a mean of 32 channels is 7 points worse than one of 128 for 0.7 of its latency.
 ENCODER = VitOptions(
-    embed=(32, 64, 96, 128, 160),
+    embed=(64, 96, 128, 160),
     depth=(0, 1, 2),
     stem=("lookup",),
     stem_width=(16,),
