@@ -36,6 +36,7 @@ from wb.models.model import Model
 from wb.models.network import Network
 
 IMAGES = "wb.images"  # metadata of a foreign network: the preparation of its images
+LENGTH_KEY = "wb.length"  # and its longest text, in tokens
 TOKENIZER_KEY = "wb.tokenizer"  # metadata of a graph for texts: the tokenizer as JSON
 Exporter = Literal["torchscript", "dynamo"]
 LOGITS = "logits"  # the output of the workbench's graphs
@@ -81,7 +82,7 @@ def export(
         "wb.history": json.dumps(public(model.history)),
     }
     if (tokens := a.input.usual_tokens) is not None:
-        metadata[TOKENS_KEY] = str(tokens)
+        metadata |= {TOKENS_KEY: str(tokens), LENGTH_KEY: str(a.layout.shape[0])}
     if (tokenizer := tokenizer_of(model.history)) is not None:
         metadata[TOKENIZER_KEY] = tokenizer
     with replacing(path, force=force) as temporary:

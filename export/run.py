@@ -3,11 +3,13 @@
 All runs have the same batch size (the last is padded with copies of one example, whose outputs are dropped), because kernels
 sum in another order at another batch size. So the same file and examples give exactly the same numbers. A graph that
 quantizes activations dynamically uses one range for a whole batch, so that examples would change each other's outputs: it is
-run example by example, as it is timed.
+run example by example, as it is timed. Texts are run without the padding that none of a batch needs: it costs time, and would be
+in such a range.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
-from wb.core.specs import IDS
+from wb.core.specs import IDS, MASK
 from wb.data import Feed
 from wb.export.pasts import empty_pasts
 from wb.hardware.device import DTYPES, Device, said, session
@@ -38,6 +40,10 @@ class Runner:
         self._graph = graph
         self.what = str(graph) if isinstance(graph, Path) else "the graph"
         self._loaded = session(graph if isinstance(graph, Path) else graph.SerializeToString(), device)
+        # Inputs whose second axis may have any size, which is that of tokens where there is a mask.
+        self._stretching = {
+            one.name for one in self._loaded.get_inputs() if len(one.shape) > 1 and not isinstance(one.shape[1], int)
+        }
         names = [output.name for output in self._loaded.get_outputs()]
         self.output = "logits" if "logits" in names else names[0]
 
@@ -61,6 +67,7 @@ class Runner:
         with Watch(self._loaded, self.what, RUN_S * max(1, size / TOGETHER)) as watch:
             for start in range(0, count, size):
                 part = {name: _filled(values[start : start + size], size) for name, values in feed.items()}
+                part = _unpadded(part, self._stretching) if MASK in part else part
                 try:
                     (given,) = watch.run([self.output], part)
                 except BadArtefact:
@@ -124,6 +131,17 @@ class Runner:
         graph = open_graph(self._graph) if isinstance(self._graph, Path) else self._graph
         nodes = (node for scope in scopes(graph) for node in scope.nodes)
         return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
+
+
+def _unpadded(part: Mapping[str, NDArray[Any]], stretching: Collection[str]) -> dict[str, NDArray[Any]]:
+    """A batch of texts without the columns behind the last token that counts; one column stays."""
+    mask = part[MASK]
+    shared = {name for name in stretching & part.keys() if part[name].shape[:2] == mask.shape}
+    if mask.ndim != 2 or MASK not in shared:
+        return dict(part)
+    used = np.flatnonzero(mask.any(axis=0))
+    end = int(used[-1]) + 1 if len(used) else 1
+    return {name: values[:, :end] if name in shared else values for name, values in part.items()}
 
 
 def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:

@@ -29,7 +29,7 @@ from wb.data import Dataset, Split
 from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
 from wb.models.named import axes_of, sides
-from wb.models.network import build, skeleton
+from wb.models.network import NO_DROPOUT, Dropout, build, skeleton
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
@@ -37,7 +37,7 @@ from wb.training.linear import decayed, matrices
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
 from wb.training.statistics import with_statistics
-from wb.training.train import probing, taught, written_with
+from wb.training.train import dropout_of, probing, taught, written_with
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
@@ -111,9 +111,10 @@ class Supernet:
         maps |= {name: Centre(size) for name, size in sides(network).items()}
         return remap(self.weights, axes, maps)
 
-    def run(self, architecture: Architecture, images: Tensor) -> Tensor:
+    def run(self, architecture: Architecture, images: Tensor, dropout: Dropout = NO_DROPOUT) -> Tensor:
         """Logits (B, classes) of one sub-network; gradients flow to the shared weights."""
-        logits: Tensor = functional_call(skeleton(architecture, training=True), self.views(architecture), images)
+        network = skeleton(architecture, training=True, dropout=dropout)
+        logits: Tensor = functional_call(network, self.views(architecture), images)
         return logits
 
     def extract(self, architecture: Architecture, split: Split) -> Model:
@@ -173,7 +174,7 @@ def train_supernet(
     """Trains a supernet for `space` with the sandwich rule and in-place distillation.
 
     Source: Yu et al., "BigNAS", 2020: in every step the largest network learns from the labels; the smallest and some random
-    networks learn from the largest one's output.
+    networks learn from the largest one's output. Only the largest has dropout.
     Differs: the largest network trains alone for the first 30 % of the steps. With several kinds of mixer, the largest network
     of each step has one kind, drawn at random, so that each kind is trained at full width. One that starts from a trained model,
     `start`, which is its largest network, trains all of them from the first step; the largest then learns half from what
@@ -223,13 +224,13 @@ def sandwich(
     space = supernet.space
     largest, task = space.tops(), task_of(space.largest())
 
-    def run(architecture: Architecture, batch: Batch) -> Tensor:
-        return computed(partial(supernet.run, architecture), batch.inputs, recipe)
+    def run(architecture: Architecture, batch: Batch, dropout: Dropout = NO_DROPOUT) -> Tensor:
+        return computed(partial(supernet.run, architecture, dropout=dropout), batch.inputs, recipe)
 
     def backward(batch: Batch) -> float:
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
-        outputs = run(rng.choice(largest), batch)
+        outputs = run(rng.choice(largest), batch, dropout_of(recipe))
         loss = taught(outputs, batch, teacher, recipe, task)
         loss.backward()
         if batch.step >= alone * batch.steps:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,7 +31,10 @@ from wb.core.records.merges import Dw3
 from wb.core.records.mixers import Depthwise
 from wb.core.records.stems import MobileStem
 from wb.core.specs import IDS, MASK, PIXELS
-from wb.data import load
+from wb.data import Dataset, Split, load
+from wb.data.split import Images
+from wb.data.texts.tables import texts_of
+from wb.data.texts.vocabulary import RARE, WORDS, vocabulary_of
 from wb.models.axes import nested
 from wb.models.feeds import made_up
 from wb.models.model import Model, from_network
@@ -155,3 +160,22 @@ def of_channels(channels: int) -> ImageInput:
 def axes_within(architecture: Architecture) -> dict[str, str]:
     """The axes whose entries may be chosen for every entry of another, with that one: channels of heads, by head."""
     return nested(axes_of(skeleton(architecture)), axis_dims(architecture))
+
+
+def noise(architecture: Architecture, count: int = 24) -> Dataset:
+    """Examples and labels of three classes without a meaning, as the network takes them; texts end at different places."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(3, size=count)
+    specs = architecture.input.specs()
+    split: Split
+    if specs[0].name == PIXELS:
+        shape = (count, *map(int, specs[0].example))
+        split = Images(rng.random(shape, dtype=np.float32), labels)
+    else:
+        longest, known = int(architecture.layout.shape[0]), specs[0].below or 0
+        words = [f"w{i}" for i in range(known - 2)]  # two more stand for padding and for what is unknown
+        vocabulary = vocabulary_of([" ".join(words)] * RARE, WORDS, longest)
+        lines = [" ".join(rng.choice(words, 1 + i % longest)) for i in range(count)]
+        split = texts_of(lines, labels.tolist(), replace(vocabulary, tokens=architecture.input.usual_tokens or longest))
+        assert split.specs() == specs
+    return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")

@@ -63,7 +63,7 @@ def depth(
     torch.set_num_threads(config.threads)
     with output.progress() as progress:
         told = running.telling(progress, "reading the data")
-        chosen, dataset = read(model, choice, seed, told, say=output.say, by_index=config.by_index)
+        chosen, dataset = read(model, choice, seed, told, say=output.say, by_index=config.by_index, texts=True)
         analysis = _analyze(chosen, dataset, split, config.limit, told)
     about = About(
         model=model.name if model else f"the stock model, seed {seed}",
@@ -100,7 +100,7 @@ def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
 
     from wb.compress.depth.report import result
 
-    accuracy = f"accuracy {analysis.accuracy.text()}, measured on {analysis.images} images of {split}"
+    accuracy = f"accuracy {analysis.accuracy.text()}, measured on {analysis.images} {analysis.noun} of {split}"
     note = f"; {analysis.accuracy.note}" if analysis.accuracy.note else ""
     output.data.print(Text(f"{name}: {accuracy}{note}"), soft_wrap=True)
     table = Table()

@@ -48,7 +48,9 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
     return from_network(stock.architecture, network), [trained._replace(what=f"{trained.what}, once, and kept")]
 
 
-def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tuple[Model, Dataset, list[Planned]]:
+def read(
+    file: Path | None, choice: Choice, seed: int, *, by_index: bool, texts: bool
+) -> tuple[Model, Dataset, list[Planned]]:
     """As `wb.jobs.inputs.read`, but without training a stock model; and the stages of reading and training.
 
     Raises:
@@ -57,7 +59,7 @@ def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tup
     import time
 
     from wb.data import load as load_data
-    from wb.jobs.inputs import STOCK
+    from wb.jobs.inputs import STOCK, check_images, refuse_decoder, taken
     from wb.training.estimate import data_stage
     from wb.training.train import fitted
 
@@ -65,7 +67,9 @@ def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tup
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
     first = data_stage(data, time.perf_counter() - start)
     model, trained = model_of(file, data, seed)
-    data, notes = fitted(data, model.architecture, str(file or "the stock model"), by_index=by_index)
+    name = str(file or "the stock model")
+    (refuse_decoder if texts else check_images)(model.architecture, name)
+    data, notes = fitted(taken(data, model.architecture, model.history), model.architecture, name, by_index=by_index)
     for note in notes:
         output.say(note)
     return model, data, [first, *trained]

@@ -93,9 +93,10 @@ def _plan(training: Training) -> list[Planned]:
         )
         each = image_seconds(chosen, data)
         images = len(data.validation) + len(data.test)
-        scoring = Planned("scoring", f"{images:,} images of validation and test", images * each)
+        noun = data.train.noun
+        scoring = Planned("scoring", f"{images:,} {noun} of validation and test", images * each)
         looked = min(len(data.train), IMAGES) + min(len(data.validation), IMAGES)
-        fitting = Planned("head", f"fitted to what the model makes of {looked:,} images", looked * each)
+        fitting = Planned("head", f"fitted to what the model makes of {looked:,} {noun}", looked * each)
     given = training.config.model or training.config.architecture
     name = str(given) if given else f"usual network of preset {training.config.preset}"
     return [read, network_stage(chosen, name), *([fitting] if begun.new_head else []), steps, scoring]

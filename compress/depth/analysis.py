@@ -111,6 +111,7 @@ class DepthAnalysis(Frozen):
     """
 
     images: int
+    noun: str = "images"
     classes: int
     accuracy: Reading
     sublayers: tuple[SublayerRow, ...]
@@ -134,6 +135,8 @@ def analyze_depth(
 ) -> DepthAnalysis:
     """Runs `model` on at most `limit` images of `split`, evenly spaced: once whole, and once without each sub-layer.
 
+    Texts are run one by one, so that no mean is over padding.
+
     Only one batch of contributions is in memory at a time. The cost is about one forward pass per sub-layer;
     `report(done, total)` is called after every batch.
 
@@ -142,6 +145,7 @@ def analyze_depth(
         BadArtefact: the weights do not fit the architecture.
     """
     some = chosen(split, limit)
+    batch = batch if some.vocabulary is None else min(batch, 1)
     chain = Chain(model.network(device))
     tally, task, grades = Tally(), task_of(model.architecture), []
     total = -(-len(some) // batch) if batch > 0 else 0
@@ -153,7 +157,7 @@ def analyze_depth(
             if report is not None:
                 report(done, total)
     accuracy = task.reading(Grades(np.concatenate(grades), some.labels), f"torch {device}")
-    return _gather(chain, tally, len(some), accuracy)
+    return _gather(chain, tally, some, accuracy)
 
 
 def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
@@ -201,10 +205,11 @@ def _blocks(chain: Chain) -> Iterator[tuple[str, list[int]]]:
     yield from inside.items()
 
 
-def _gather(chain: Chain, tally: Tally, images: int, accuracy: Reading) -> DepthAnalysis:
+def _gather(chain: Chain, tally: Tally, seen: Split, accuracy: Reading) -> DepthAnalysis:
     rows = tuple(_row(chain, tally, s) for s in range(len(chain.sublayers)))
     return DepthAnalysis(
-        images=images,
+        images=len(seen),
+        noun=seen.noun,
         classes=chain.network.architecture.head.classes,
         accuracy=accuracy,
         sublayers=rows,

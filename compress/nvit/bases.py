@@ -33,7 +33,7 @@ from torch import Tensor
 from wb.core.precision import TRAINED
 from wb.models.axes import Axes, CoupleWithin, remap
 from wb.models.layers.attention import AttentionModule, ScoredAttention
-from wb.models.layers.operator import NOTHING, OperatorModule
+from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import skeleton
@@ -45,7 +45,7 @@ STILL = 1e-24  # moments of a smaller mean are none: of a head that always gives
 
 
 def rebased(model: Model, images: Iterable[Tensor], keep: Collection[str] = ()) -> Model:
-    """The same function, its heads in the bases that `images` (batches in [0, 1]) give them; itself if it has no such heads.
+    """The same function, its heads in the bases that `images` (batches of inputs) give them; itself if it has no such heads.
 
     Channels of a kind in `keep` (`qk`, `v`) stay as they are.
     """
@@ -93,9 +93,10 @@ class _Moments:
     def __init__(self) -> None:
         self.sums: dict[str, tuple[int, Tensor, Tensor]] = {}
 
-    def add(self, name: str, x: Tensor) -> None:
-        """Adds (B, H, N, C)."""
-        flat = x.double().transpose(0, 1).flatten(1, 2)  # (H, rows, C)
+    def add(self, name: str, x: Tensor, mask: Tensor | None) -> None:
+        """Adds (B, H, N, C), of it the tokens that count by the mask (B, N)."""
+        rows = x.double().transpose(0, 1)  # (H, B, N, C)
+        flat = rows.flatten(1, 2) if mask is None else rows[:, mask.cpu()]  # (H, rows, C)
         count, total, squares = self.sums.get(name, (0, torch.zeros(()), torch.zeros(())))
         self.sums[name] = count + flat.shape[1], total + flat.sum(1), squares + flat.transpose(1, 2) @ flat
 
@@ -124,12 +125,12 @@ def _observed(model: Model, images: Iterable[Tensor], names: Collection[str]) ->
         operator = at.operator
         if at.name not in found or not isinstance(operator, AttentionModule):
             return at(state)
-        x, moments = at.read(state), found[at.name]
-        hidden = operator.hidden(x, NOTHING)
-        moments.add("outputs", hidden.unflatten(2, (operator.wv.shape[0], -1)).transpose(1, 2).cpu())
+        x, moments, mask = at.read(state), found[at.name], state.context.mask
+        hidden = operator.hidden(x, state.context)
+        moments.add("outputs", hidden.unflatten(2, (operator.wv.shape[0], -1)).transpose(1, 2).cpu(), mask)
         if isinstance(operator, ScoredAttention):
-            moments.add("queries", operator.projected(x, "wq").cpu())
-            moments.add("keys", operator.projected(x, "wk").cpu())
+            moments.add("queries", operator.projected(x, "wq").cpu(), mask)
+            moments.add("keys", operator.projected(x, "wk").cpu(), mask)
         return at.add(state, at.joined(operator.written(hidden), state))
 
     with torch.inference_mode():

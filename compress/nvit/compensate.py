@@ -84,7 +84,7 @@ def compensated(
 
     `kept` has, for every residual stream that lost channels (`s0.embed`), the channels of the dense model that are left.
     """
-    some = torch.from_numpy(data.train.pixels(_order(data, seed)[:images].numpy()))
+    some = torch.from_numpy(data.train.inputs(_order(data, seed)[:images].numpy()))
     lane = lane_of(dense, model, kept)
     fitted = Correction(model, [lane], some, "writers", ridge=RIDGE, seed=seed, report=report)()
     weights = dict(fitted.weights)

@@ -191,13 +191,15 @@ class NViT:
         return replace(state, model=replace(tuned, history=state.model.history))
 
     def _recovery(self, architecture: Architecture) -> Recipe:
-        """How recovery steps are trained: networks of convolutions as they are fine-tuned, others by recipe `plain`."""
+        """How recovery steps are trained: networks of convolutions or texts as they are fine-tuned, others by recipe `plain`."""
         rate = self.settings.learning_rate
-        if not architecture.has_maps:
+        texts, maps = self.data.train.vocabulary is not None, architecture.has_maps
+        if not (texts or maps):
             return Recipe(learning_rate=rate)
         parameters = count_parameters(architecture).value
-        options = RecipeOptions(flip=False)  # whether mirrored images help takes longer to find than these steps
-        return recipe_for(options, parameters, self.data, 1, finetune=True, learning_rate=rate, convolutions=True)
+        # Whether mirrored images help takes longer to find than these steps.
+        options = RecipeOptions() if texts else RecipeOptions(flip=False)
+        return recipe_for(options, parameters, self.data, 1, finetune=True, learning_rate=rate, convolutions=maps)
 
     def finished(self, state: Pruned, model: Model) -> Model:
         """The pruned model, with the history of `model` and one step for the pruning."""

@@ -47,6 +47,8 @@ def parse_shares(text: str) -> tuple[float, ...]:
 class PruneConfig(JobConfig):
     """Everything that determines a pruning, apart from the model and the machine."""
 
+    takes_texts = True
+
     method: Cut = "nvit"
     data: ModelData = "digits"
     budget: Annotated[

@@ -81,15 +81,22 @@ def first(inputs: Inputs, count: int) -> Inputs:
 
 
 def of_images(graph: onnx.ModelProto, split: Split, count: int, seed: int) -> Inputs:
-    """At most `count` images of `split`, drawn at random without repetition; labels are not used.
+    """At most `count` images, or texts, of `split`, drawn at random without repetition; labels are not used.
 
     Raises:
-        BadData: the images do not fit the graph's input.
-        Unsupported: the graph has several inputs.
+        BadData: they do not fit the graph's inputs.
+        Unsupported: the graph takes more than they are.
     """
-    entry = _only(graph)
-    drawn = np.random.default_rng(seed).permutation(len(split))[:count]
-    return {entry.name: _fitted(split.pixels(drawn), entry, "the images", batch_of(graph))}
+    feed = split.feed(np.random.default_rng(seed).permutation(len(split))[:count])
+    wanted = [_only(graph)] if len(feed) == 1 else entries(graph)
+    if len(feed) == 1:
+        feed = {wanted[0].name: next(iter(feed.values()))}
+    if feed.keys() != {entry.name for entry in wanted}:
+        raise Unsupported(
+            f"the graph takes {'; '.join(entry.text for entry in wanted)}, and the data are {', '.join(feed)}; give a .npz file "
+            "with an array for each"
+        )
+    return {entry.name: _fitted(feed[entry.name], entry, f"the {split.noun}", batch_of(graph)) for entry in wanted}
 
 
 def made_up(graph: onnx.ModelProto, count: int, seed: int) -> Inputs:

@@ -103,7 +103,10 @@ def of_model(model: Model) -> Subject:
         path = folder / "float.onnx"
         export(plain, path)
         graph = folded(path)
-    groups, able = groups_of(network), allowed(plain.architecture)
+    groups = {
+        group: names for group, names in groups_of(network).items() if names
+    }  # a table of tokens is no linear map
+    able = allowed(plain.architecture)
     nodes = nodes_of(graph, network, [name for names in groups.values() for name in names])
     return Subject(
         graph,

@@ -198,6 +198,8 @@ def _check_range(inputs: Inputs, subject: Subject, what: str) -> None:
     """Raises `BadData` for images beyond [0, 1] if the graph is the workbench's, which normalises images itself."""
     ours = subject.model is not None or any(entry.key == "wb.architecture" for entry in subject.graph.metadata_props)
     for name, values in inputs.items():
+        if values.dtype.kind != "f":  # ids of tokens, or their mask
+            continue
         low, high = float(values.min()), float(values.max())
         if ours and (low < 0 or high > 1):
             raise BadData(
@@ -216,7 +218,8 @@ def _described(config: QuantizeConfig, source: Source) -> dict[str, JsonValue] |
             digest.update(np.ascontiguousarray(array).data)
     kept_out = {} if source.fresh is None else {"kept_out": number_of(source.fresh)}
     return {
-        "from": config.calibration or f"training images of {config.data}",
+        "from": config.calibration
+        or f"training {'images' if source.data is None else source.data.train.noun} of {config.data}",
         "inputs": number_of(source.inputs),
         **kept_out,
         "fingerprint": digest.hexdigest()[:16],

@@ -25,6 +25,8 @@ class QuantizeConfig(JobConfig):
     what transparent images of `calibration` are laid on; that of the data stands in their name.
     """
 
+    takes_texts = True
+
     policy: Annotated[
         PolicyName,
         Field(

@@ -18,7 +18,7 @@ from wb.data.spec import WHITE, colour
 from wb.export.foreign.trial import LIMIT_S
 from wb.export.graph import read_architecture
 from wb.jobs.frame.output import config_of
-from wb.jobs.inputs import Choice, check_images, read_data
+from wb.jobs.inputs import Choice, read_data, refuse_decoder
 from wb.jobs.kinds import need
 from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
 
@@ -80,8 +80,8 @@ def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Prep
 
 def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
     """An ONNX file with notes on the preparation of its images, and the data to score it on."""
+    refuse_decoder(read_architecture(file), str(file))
     data, notes = None, list[str]()
-    check_images(read_architecture(file), str(file))
     if config.data is not None:
         data, notes = read_data(file, Choice.of(config), config.images, by_index=config.by_index)
     elif config.calibration is not None and Path(config.calibration).is_dir() and read_architecture(file) is None:

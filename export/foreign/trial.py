@@ -38,7 +38,9 @@ class Trial(BaseModel):
     missing: dict[str, str]
 
 
-def try_out(path: Path, device: Device, batch: int = 1, seed: int = 0, limit_s: float = LIMIT_S) -> Trial:
+def try_out(
+    path: Path, device: Device, batch: int = 1, seed: int = 0, limit_s: float = LIMIT_S, tokens: int | None = None
+) -> Trial:
     """Loads the graph, counts it, and runs it once on inputs of `wb.hardware.device.example_inputs`, in another process.
 
     Raises:
@@ -54,6 +56,7 @@ def try_out(path: Path, device: Device, batch: int = 1, seed: int = 0, limit_s: 
         "device": device.model_dump(mode="json"),
         "batch": batch,
         "seed": seed,
+        "tokens": tokens,
         "memory": memory,
     }
     answer = _ask(json.dumps(order), limit_s, path, memory)
@@ -178,7 +181,7 @@ def _tried(order: dict[str, Any]) -> dict[str, Any]:
 
     path, device = Path(order["path"]), Device.model_validate(order["device"])
     loaded = session(path, device)
-    inputs = example_inputs(loaded, order["batch"], order["seed"])
+    inputs = example_inputs(loaded, order["batch"], order["seed"], order["tokens"])
     try:
         loaded.run(None, inputs)
     except Exception as error:  # the runtime's exceptions have no common base class

@@ -11,13 +11,13 @@ from wb.models.axes import nested
 from wb.models.layers.planes import as_tokens
 from wb.models.model import Model
 from wb.models.walk import Sublayer
-from wb.training.refit.trace import cut, network_of
+from wb.training.refit.trace import network_of, whole
 
 ROWS = 16_384  # at each place at most so many tokens are compared
 
 
 def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> Statistics:
-    """Activations of both networks on `images` (n, channels, height, width), compared on at most `ROWS` tokens.
+    """Activations of both networks on `images` (n, channels, height, width), or texts, compared on at most `ROWS` tokens.
 
     Streams are compared before every sub-layer and at the end of each stage, with every token scaled to the same size. Other
     axes are compared on the outputs of the weights that read the stream.
@@ -26,9 +26,8 @@ def observe(source: Placed, reference: Model, images: Tensor, seed: int = 0) -> 
     a, b = network_of(source.model), network_of(reference)
     starts, groups = runs(source, reference)
     within = nested(source.axes, source.dims)
-    dtype = next(b.parameters()).dtype
     generator = torch.Generator().manual_seed(seed)
-    for part in cut(images.to(dtype)):
+    for part in whole(images, b):
         x, y = a.begin(part), b.begin(part)
         for stage in range(len(b.stages)):
             x, y = a.enter(x, stage), b.enter(y, stage)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import ImageInput, kind_of
+from wb.core.records import ImageInput, Input, kind_of
 from wb.models.axes import Select, remap
 from wb.models.model import Model
 from wb.models.named import axes_of
@@ -63,24 +63,26 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
     Raises:
         BadData: there are none, or the networks read other images.
     """
-    (spec,) = architecture.input.specs()
-    if images.shape[1:] != spec.example or not len(images):
+    spec, *mask = architecture.input.specs()
+    what = "texts" if mask else "images"
+    wrong = images.is_floating_point() or images.dim() != 2 if mask else images.shape[1:] != spec.example
+    if wrong or not len(images):
         raise BadData(
-            f"the calibration set is {'x'.join(map(str, images.shape))}; the models read images of "
+            f"the calibration set is {'x'.join(map(str, images.shape))}; the models read {what} of "
             f"{spec.text}: name other data with --data"
         )
     widest, size = max(axis_sizes(architecture).items(), key=lambda item: item[1])
-    tokens = len(images) * math.prod(architecture.layout.shape)
+    tokens = int((images >= 0).sum()) if mask else len(images) * math.prod(architecture.layout.shape)
     last = architecture.stages[-1].embed
     notes = []
     if tokens < size:
         notes.append(
-            f"{len(images)} images have {tokens} tokens, fewer than the {size} entries of {widest}: what they say of it is "
+            f"{len(images)} {what} have {tokens} tokens, fewer than the {size} entries of {widest}: what they say of it is "
             "arbitrary in part; give more with --samples"
         )
     elif len(images) < last:
         notes.append(
-            f"{len(images)} images are fewer than the {last} channels that the head reads: they do not determine it; give "
+            f"{len(images)} {what} are fewer than the {last} channels that the head reads: they do not determine it; give "
             "more with --samples"
         )
     return notes
@@ -93,8 +95,8 @@ def adapted(model: Model, to: Architecture) -> Model:
         Unsupported: another normalisation in front of a convolution with padding, which cannot absorb it.
     """
     model = _classes_ordered(model, to)
-    if _close(model.architecture.image, to.image):
-        return _with_input(model, to.image)
+    if to.input.usual_tokens is not None or _close(model.architecture.image, to.image):
+        return _with_input(model, to.input)
     own, new = model.architecture.image, to.image
     old_mean, old_std, mean, std = (torch.tensor(v).double() for v in (own.mean, own.std, new.mean, new.std))
     stem = skeleton(model.architecture).stem
@@ -110,11 +112,16 @@ def adapted(model: Model, to: Architecture) -> Model:
 
 
 def _facts(one: Architecture, other: Architecture) -> list[tuple[str, object, object]]:
-    def image(a: Architecture) -> str:
-        return ", ".join(spec.text for spec in a.input.specs()) + (", also mirrored" if a.image.mirrored else "")
+    def read(a: Architecture) -> str:
+        longest = "" if a.input.usual_tokens is None else f" and at most {a.layout.shape[0]} of them"
+        return (
+            ", ".join(spec.text for spec in a.input.specs())
+            + longest
+            + (", also mirrored" if a.input.views > 1 else "")
+        )
 
     return [
-        ("images of", image(one), image(other)),
+        ("images of" if one.input.usual_tokens is None else "texts of", read(one), read(other)),
         ("the stem", f"{one.stem.kind} of {one.stem.cut}", f"{other.stem.kind} of {other.stem.cut}"),
         ("tokens with", one.position.title, other.position.title),
         ("norms", wirings_of(one), wirings_of(other)),
@@ -193,5 +200,5 @@ def _close(one: ImageInput, other: ImageInput) -> bool:
     return all(abs(a - b) <= _CLOSE for a, b in pairs)
 
 
-def _with_input(model: Model, given: ImageInput) -> Model:
+def _with_input(model: Model, given: Input) -> Model:
     return replace(model, architecture=model.architecture.model_copy(update={"input": given}))

@@ -55,7 +55,7 @@ def conform(model: Model, target: Architecture, images: Tensor | None = None, or
         Unsupported: a block of the model would have to become one of another kind.
     """
     if images is not None:
-        check_images(model.architecture.image, images)
+        check_images(model.architecture.input, images)
     goal = with_unit_scales(target)
     check_goal(model.architecture, goal)
     model = arranged(model, goal, origins_of(model, goal, images) if origins is None else origins)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, Unsupported
 from wb.data import Dataset
 from wb.foreign.reading import load
 from wb.fusion.forms.compatible import check_together
@@ -22,6 +22,9 @@ from wb.jobs.frame.begin import described
 from wb.jobs.frame.output import MODELS, Output
 from wb.jobs.frame.record import origin
 from wb.jobs.frame.tune import recipes
+from wb.jobs.inputs import taken
+from wb.models.files.history import tokenizer_of
+from wb.models.model import Step
 from wb.tasks.known import task_of
 from wb.training.train import fitted
 
@@ -80,17 +83,20 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
     """Reads the models one by one. Raises as `begin` does."""
     _check_options(config, len(files))
     shares = shares_of(config.settings, len(files))
-    parents = []
+    parents, histories = [], list[tuple[Step, ...]]()
     for i, ((name, path), share) in enumerate(zip(files, shares, strict=True)):
         progress(f"reading {name}", i, len(files))
         model = load(path)
         parents.append(ParentRow(name=name, key=model.fingerprint(), architecture=model.architecture, share=share))
+        histories.append(model.history)
         del model  # before the next one is read
     architectures = [parent.architecture for parent in parents]
     anchor = anchor_of(config.settings, architectures)
+    _check_tokenizers(histories, [parent.name for parent in parents], anchor)
     check_together(architectures, [parent.name for parent in parents], anchor)
     notes: list[str] = []
     if data is not None:
+        data = taken(data, architectures[anchor], histories[anchor])
         data, notes = fitted(data, architectures[anchor], parents[anchor].name, by_index=config.by_index)
         if config.calib is not None and config.calib > len(data.train):
             notes.append(
@@ -103,6 +109,17 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
             f"{config.settings.method} of these models looks at no images; leave out --samples, or take --method regress"
         )
     return Checked(tuple(parents), anchor, data, tuple(notes))
+
+
+def _check_tokenizers(histories: Sequence[Sequence[Step]], names: Sequence[str], anchor: int) -> None:
+    """Raises `Unsupported` for networks that read texts by other tokenizers than the anchor: their tables say other things."""
+    wanted = tokenizer_of(histories[anchor])
+    for history, name in zip(histories, names, strict=True):
+        if None not in (own := tokenizer_of(history), wanted) and own != wanted:
+            raise Unsupported(
+                f"{name} and {names[anchor]} write texts with other tokenizers, so that the same id is another word to each; "
+                "train both with one --tokenizer FILE"
+            )
 
 
 def _check_options(config: FuseConfig, parents: int) -> None:

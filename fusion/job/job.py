@@ -203,12 +203,12 @@ def overflow_named() -> Iterator[None]:
 
 
 def calibration(config: FuseConfig, data: Dataset | None, parents: Sequence[Architecture]) -> Tensor | None:
-    """Random training images without labels for calibration: (n, channels, height, width); None if nothing uses images."""
+    """Random training images, or texts, without labels, for calibration, as networks take them; None if nothing uses them."""
     if data is None or not config.looks(parents):
         return None
     number = config.calib or CALIBRATION
     drawn = np.random.default_rng(config.settings.seed).permutation(len(data.train))[:number]
-    return torch.from_numpy(data.train.pixels(np.sort(drawn)))
+    return torch.from_numpy(data.train.inputs(np.sort(drawn)))
 
 
 def _described(parents: Sequence[ParentRow], fusion: Fused) -> tuple[ParentRow, ...]:

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import ImageInput, Operator, dims
+from wb.core.records import Input, Operator, dims
 from wb.models.layers.convolution import FIRST, BatchNormed
 from wb.models.layers.planes import as_tokens
 from wb.models.model import Model
 from wb.models.network import build
 from wb.models.walk import Sublayer
-from wb.training.refit.trace import cut, network_of
+from wb.training.refit.trace import network_of, whole
 
 Match = tuple[tuple[int | None, ...], ...]
 _SMALL = 0.02  # standard deviation of the random weights of a silent sub-layer (one whose writers are zero)
@@ -30,7 +30,7 @@ def switched_on(stage: Stage) -> list[int]:
 
 
 def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
-    """Yields the residual streams of `model` on `images` (n, channels, height, width), batch by batch.
+    """Yields the residual streams of `model` on `images`, as networks take them, batch by batch; texts one by one.
 
     A batch is a list over stages; each stage is a list of the stream before its first block and after each block, (b, N, D),
     in the dtype of the weights.
@@ -38,10 +38,10 @@ def streams(model: Model, images: Tensor) -> Iterator[list[list[Tensor]]]:
     Raises:
         BadOption: the images do not have the shape that the model reads.
     """
-    check_images(model.architecture.image, images)
+    check_images(model.architecture.input, images)
     network = network_of(model)
     with torch.inference_mode():
-        for part in cut(images.to(next(network.parameters()))):
+        for part in whole(images, network):
             state = network.begin(part)
             found: list[list[Tensor]] = []
             for i in range(len(network.stages)):
@@ -82,13 +82,19 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
     return replace(model, architecture=architecture, weights=weights)
 
 
-def check_images(expected: ImageInput, images: Tensor) -> None:
-    """Checks the shape of `images` (n, channels, height, width).
+def check_images(expected: Input, images: Tensor) -> None:
+    """Checks the shape of `images` (n, channels, height, width), or of ids (n, tokens).
 
     Raises:
-        BadOption: the images do not have the `expected` shape, or there are none.
+        BadOption: the images do not have the `expected` shape, or there are none; or ids beyond the vocabulary.
     """
-    (spec,) = expected.specs()
+    spec, *mask = expected.specs()
+    if mask:
+        if images.is_floating_point() or images.dim() != 2 or not len(images) or int(images.max()) >= (spec.below or 0):
+            raise BadOption(
+                f"{images.dtype} of shape {tuple(images.shape)} are not what the model reads; give {spec.text}"
+            )
+        return
     if images.shape[1:] != spec.example or not len(images):
         raise BadOption(
             f"images of shape {tuple(images.shape)} are not what the model reads; give some of shape (n, "
@@ -99,12 +105,16 @@ def check_images(expected: ImageInput, images: Tensor) -> None:
 def probes(architecture: Architecture, n: int = 64) -> Tensor:
     """Synthetic images (n, channels, height, width), float32, for comparing networks without data; equal in every call.
 
+    For networks of texts they are random ids (n, tokens), as many as a text usually has.
     They are Gaussian noise with the mean and standard deviation that the network normalises by. Each pixel is averaged with
     its neighbours, because neighbouring pixels of natural images are alike, and scaled back; values are clipped to [0, 1].
     Limits: a heuristic. The images show no objects, so activations on natural images may differ.
     """
+    spec, *mask = architecture.input.specs()
+    if mask:
+        size = spec.sized(n, architecture.input.usual_tokens or 1)
+        return torch.randint(0, spec.below or 1, size, generator=torch.Generator().manual_seed(_SEED))
     image = architecture.image
-    (spec,) = image.specs()
     noise = torch.randn(spec.sized(n, 0), generator=torch.Generator().manual_seed(_SEED))
     summed, count = (F.avg_pool2d(z, 3, stride=1, padding=1) * 9 for z in (noise, torch.ones_like(noise)))
     mean, std = (torch.tensor(values)[:, None, None] for values in (image.mean, image.std))

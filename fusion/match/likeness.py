@@ -32,7 +32,7 @@ from wb.models.named import axes_of
 from wb.models.network import Network, build
 from wb.models.similarity import cka
 from wb.models.walk import Sublayer
-from wb.training.refit.trace import cut, network_of
+from wb.training.refit.trace import network_of, whole
 
 ROWS = 2048  # tokens for CKA, at most
 _FLAT = 1e-12  # a relative variation below this is rounding
@@ -170,18 +170,23 @@ def _names(dimensions: Axes) -> list[str]:
 
 def _additions(model: Model, images: Tensor) -> dict[str, Tensor]:
     """Sub-layer -> its additions to the stream on a sample of tokens, (rows, channels); the same tokens for every network."""
-    check_images(model.architecture.image, images)
+    check_images(model.architecture.input, images)
     network = network_of(model)
     parts: dict[str, list[Tensor]] = {}
-    start = 0
+    before: dict[str, int] = {}  # tokens in the batches so far
+    every = (
+        0
+        if images.is_floating_point()
+        else sum(part.shape[1] + network.architecture.prefix for part in whole(images, network))
+    )
     with torch.inference_mode():
-        for batch in cut(images.to(next(network.parameters()))):
+        for batch in whole(images, network):
             for sublayer, addition in _walk(network, batch):
                 size, tokens = addition.shape[:2]
-                rows = _rows(len(images) * tokens)
-                here = rows[(rows >= start * tokens) & (rows < (start + size) * tokens)] - start * tokens
+                rows, start = _rows(every or len(images) * tokens), before.get(sublayer.name, 0)
+                here = rows[(rows >= start) & (rows < start + size * tokens)] - start
                 parts.setdefault(sublayer.name, []).append(addition.flatten(0, 1)[here])
-            start += len(batch)
+                before[sublayer.name] = start + size * tokens
     return {name: torch.cat(found) for name, found in parts.items()}
 
 

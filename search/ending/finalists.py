@@ -38,6 +38,7 @@ from wb.models.model import Model, Step, load, save
 from wb.models.passes.base import apply
 from wb.search.ending.front import Ranked
 from wb.search.ending.twins import Made, lowering, mirroring
+from wb.search.ending.words import words_alone
 from wb.search.fidelity.choice import closest
 from wb.search.fidelity.teacher import Teacher, largest_quality
 from wb.search.judgement.choice import left
@@ -256,6 +257,8 @@ class Finish:
                 found.append(
                     Baseline(name=name, values=self._readings(model.architecture, path, timed[name], grade), test=test)
                 )
+            if self.data.train.vocabulary is not None:
+                found += filter(None, [words_alone(self.data, self._task, self.seed)])
             write_baselines(self.run.baselines_path, found)
         return readings, {number: grade.each for number, grade in grades.items()}
 

@@ -35,6 +35,7 @@ from wb.search.page.traces import (
     chosen,
     cost,
     known,
+    level,
     points,
     readings,
     ringed,
@@ -184,7 +185,10 @@ def _plane(
         traces.append(ringed(beside.best, *(beside.best.readings[metric.name].value for metric in (x, y))))
     if beside.known:
         both = [c for c in beside.known if {x.name, y.name} <= c.readings.keys()]
-        traces.append(known(both, values(both, x), values(both, y), _middle(_known([*front, *others, *both], x))))
+        every = _known([*front, *others, *both], x)
+        traces.append(known(both, values(both, x), values(both, y), _middle(every)))
+        alone = [c for c in beside.known if c.readings.keys() == {y.name}] if every else []
+        traces.append(level(alone, (min(every), max(every)) if every else (0.0, 0.0), values(alone, y)))
     seen = [c for c in front if c.test is not None] if x.quality or y.quality else []
     return [*traces, tested(seen, *([_on_test(c, metric) for c in seen] for metric in (x, y)))]
 

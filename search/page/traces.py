@@ -94,6 +94,18 @@ def known(candidates: Sequence[Candidate], x: Sequence[float], y: Sequence[float
     return trace.update(mode="markers+text", text=names, textposition=sides, hovertext=trace.text)
 
 
+def level(candidates: Sequence[Candidate], across: tuple[float, float], y: Sequence[float]) -> go.Scatter:
+    """A trace of what has no costs: lines at its values, from left to right."""
+    x = [end for _ in candidates for end in (*across, None)]
+    text = [describe(candidate) for candidate in candidates for _ in range(3)]
+    trace = go.Scatter(
+        x=x, y=[end for value in y for end in (value, value, None)], mode="lines", text=text, hoverinfo="text"
+    )
+    style = {"color": COLOURS[2], "width": 1.5, "dash": "dot"}
+    trace.update(name="without a network", showlegend=bool(candidates), line=style)
+    return trace
+
+
 CROSS: Mapping[str, Any] = {"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": GREY}}
 
 

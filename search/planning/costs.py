@@ -17,7 +17,7 @@ from wb.core.measures.readings import Reading
 from wb.core.space import random_choices
 from wb.core.system.durations import parse_duration
 from wb.data import Dataset
-from wb.data.batches import batches
+from wb.data.batches import typical
 from wb.hardware.device import Device
 from wb.models.counting import count_macs
 from wb.search.beginning.config import SearchConfig
@@ -72,7 +72,7 @@ def probe(
     alone, whole = (_step(supernet, data, recipe, both, at, steps) for at in ([0], last))
     tuned = [_tuning(supernet, a, data, alone_recipe) for a in networks]
     regular = {a: _tuning(supernet, a, data, alone_recipe) for a in [*space.regular.values()][:REGULAR]}
-    images, _ = next(batches(data.train, alone_recipe.batch, shuffle=False))
+    images, _ = typical(data.train, alone_recipe.batch)
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
@@ -177,7 +177,7 @@ def _step(
     """
     weights = list(supernet.weights.values())
     optimizer = torch.optim.AdamW(weights, lr=1e-9)
-    images, labels = next(batches(data.train, recipe.batch, shuffle=False))
+    images, labels = typical(data.train, recipe.batch)
     generator = torch.Generator().manual_seed(0)
 
     turns = cycle(at)

@@ -1,4 +1,7 @@
-"""`baselines.json`: known networks that were trained beside a search, which its figure shows as points with their names."""
+"""`baselines.json`: known networks that were trained beside a search, which its figure shows as points with their names.
+
+Beside texts there is also what a linear classifier makes of their words, without a network, which is a line of the figure.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,15 @@ class Baseline(Frozen):
     name: Annotated[str, Field(min_length=1, max_length=80)]
     values: Mapping[str, Reading]
     test: Reading | None = None
+    network: bool = True  # or it is something else that answers, and has no costs
 
     def text(self) -> str:
         """Name and readings in a line."""
         order = [*QUALITIES, "latency", "size", "macs", "params"]
         told = [f"{METRICS[name].title} {self.values[name].text()}" for name in order if name in self.values]
         test = [] if self.test is None else [f"on the test split {self.test.text()}"]
-        return f"known network {self.name}: {', '.join([*test, *told])}"
+        what = "known network" if self.network else "no network, but"
+        return f"{what} {self.name}: {', '.join([*test, *told])}"
 
 
 _BASELINES = TypeAdapter(tuple[Baseline, ...])

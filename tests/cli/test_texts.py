@@ -8,17 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from tests.commands import succeeded, wb
 from wb.core.specs import IDS, MASK
 from wb.export.graph import read_architecture
+from wb.models.counting import count_macs
 from wb.models.files.history import tokenizer_of
 from wb.models.model import load
 from wb.search.page.usage import script
 
 FORMS = {"card": "my card is {} and {}", "loan": "the loan was {} {}", "rate": "which rate is {} or {}"}
+GRAPHS = ("model.onnx", "model_b1.onnx")
+COLUMNS = ("--text-column", "question", "--label-column", "kind")
 WORDS = ("late", "here", "lost", "low", "new", "old", "paid", "due")
 
 
@@ -35,8 +39,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(table: Path) -> Path:
     """A model that has learned them."""
     out = table.with_name("t.safetensors")
-    columns = ("--text-column", "question", "--label-column", "kind")
-    found = succeeded("train", "--data", f"csv:{table}", *columns, "--epochs", 8, "-o", out, "--json")
+    found = succeeded("train", "--data", f"csv:{table}", *COLUMNS, "--epochs", 8, "-o", out, "--json")
     assert json.loads(found.stdout)["test"]["value"] > 0.9
     return out
 
@@ -94,6 +97,96 @@ def test_latency_and_work_are_of_a_length_that_is_said(model: Path, graph: Path)
     assert "--tokens 9999 is longer than the network reads" in refused("measure", graph, "--tokens", 9999)
 
 
+def named(model: Path) -> dict[str, str]:
+    """What a model or a graph calls some texts."""
+    return named_texts(model, "my card is lost and due", "which rate is low or old", "the loan was paid late")
+
+
+def named_texts(model: Path, *texts: str) -> dict[str, str]:
+    """What a model or a graph calls these."""
+    found = json.loads(succeeded("predict", model, *texts, "--json").stdout)["texts"]
+    return {one["text"]: one["class"] for one in found}
+
+
+@pytest.mark.parametrize("method", ["nvit", "depth"])
+def test_pruned_models_name_texts_still(model: Path, tmp_path: Path, method: str) -> None:
+    out, small = tmp_path / "p.safetensors", ("--budget", "macs=0.6x", "--finetune", 1)
+    plan = json.loads(succeeded("prune", method, model, "-o", out, *small, "--dry-run", "--json").stdout)
+    assert "texts for training" in plan["stages"][0]["what"]
+    succeeded("prune", method, model, "-o", out, *small)
+    for path in (out, out.with_suffix(".onnx")):
+        assert named(path) == named(model)
+    pruned = load(out)
+    assert tokenizer_of(pruned.history) == tokenizer_of(load(model).history)
+    assert count_macs(pruned.architecture).value <= 0.6 * count_macs(load(model).architecture).value
+
+
+@pytest.mark.parametrize(("policy", "of"), [("int8-dynamic", "model"), ("int4-weights", "graph"), ("int8", "model")])
+def test_quantized_models_name_texts_still(
+    model: Path, graph: Path, table: Path, tmp_path: Path, policy: str, of: str
+) -> None:
+    given = model if of == "model" else graph
+    out = tmp_path / "q.onnx"
+    said = succeeded("quantize", given, "-o", out, "--policy", policy).stdout
+    assert "in fp32: stem" not in said, "a table is no linear map"
+    assert out.stat().st_size < 0.6 * graph.stat().st_size
+    assert named(out) == named(model)
+    if of == "graph":  # which no architecture describes any more
+        readings = json.loads(
+            succeeded("measure", out, "--cap", 0.1, "--data", f"csv:{table}", *COLUMNS, "--json").stdout
+        )
+        assert readings["accuracy (train.csv, test)"]["value"] > 0.9
+        assert "images" not in (readings["accuracy (train.csv, test)"]["note"] or "")
+        assert readings["latency"]["note"].startswith("of one text of ")
+
+
+def test_models_of_one_tokenizer_are_fused(model: Path, table: Path, tmp_path: Path) -> None:
+    for name, seed, more in (("own", 0, ()), ("other", 1, ()), ("words", 0, ("--tokenizer", "words"))):
+        how = ("--seed", seed, "--epochs", 8 if name == "other" else 1, *more)
+        succeeded("train", "--data", f"csv:{table}", *COLUMNS, *how, "-o", tmp_path / f"{name}.pt")
+    out, other = tmp_path / "f.safetensors", tmp_path / "other.pt"
+    found = json.loads(succeeded("fuse", model, other, "-o", out, "--json").stdout)
+    assert found["images"] > 0
+    assert named(out) == named(model)
+    assert tokenizer_of(load(out).history) == tokenizer_of(load(model).history)
+    assert "write texts with other tokenizers" in refused("fuse", model, tmp_path / "words.pt", "-o", tmp_path / "x.pt")
+
+
+def test_depth_is_analyzed_without_padding(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "d.html"
+    said = " ".join(succeeded("analyze", "depth", model, "-o", out, "--limit", 20).stdout.split())
+    assert "measured on 20 texts of validation" in said
+    assert "20 texts" in out.read_text()
+    assert "images" not in out.read_text().split("<body")[1].split("<script")[0]
+
+
+def test_a_bundle_reads_texts_without_wb(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "texts"
+    succeeded("bundle", model, "-o", out, "--cap", 0.1)
+    assert 'python infer.py "a text"' in (out / "README.md").read_text()
+    assert "for ONNX Runtime. Made by" in (out / "README.md").read_text()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "infer.py", *arguments], cwd=out, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout
+
+    assert run("--check") == (0, "".join(f"{name}: differs by 0 of the largest score, as it may\n" for name in GRAPHS))
+    code, said = run(*named(model))
+    assert code == 0
+    assert [line.partition(" (")[0] for line in said.splitlines()] == [f"{a}: {b}" for a, b in named(model).items()]
+    tokenizer = json.loads((out / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = None
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer))
+    stored = dict(np.load(out / "check.npz"))
+    stored["texts"] = np.array([text.upper() for text in stored["texts"]])
+    np.savez(out / "check.npz", **stored)
+    code, said = run("--check")
+    assert code == 1
+    assert said.startswith("tokenizer.json: other tokens than were stored for '")
+
+
 def test_a_model_is_tuned_further_with_its_own_vocabulary(model: Path, table: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("text,label\n" + "".join(f"my {word} zebra card,{name}\n" for word in WORDS for name in FORMS))
@@ -105,13 +198,7 @@ def test_a_model_is_tuned_further_with_its_own_vocabulary(model: Path, table: Pa
 
 def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: Path) -> None:
     commands = (
-        ("prune", "nvit", model, "--budget", "macs=0.5x", "-o", tmp_path / "p.pt"),
-        ("prune", "depth", model, "--budget", "macs=0.5x", "-o", tmp_path / "p.pt"),
-        ("analyze", "depth", model),
         ("binarize", model, "-o", tmp_path / "b.pt"),
-        ("quantize", model, "-o", tmp_path / "q.onnx"),
-        ("quantize", graph, "-o", tmp_path / "q.onnx"),
-        ("fuse", model, model, "-o", tmp_path / "f.pt"),
         ("diff", model, graph),
         ("export", model, "--to", "torch", tmp_path / "plain"),
         ("export", model, "--to", "hf", tmp_path / "hf"),
@@ -129,9 +216,21 @@ def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: 
     )
 
 
+def test_options_that_would_do_nothing_are_refused(model: Path, table: Path, tmp_path: Path) -> None:
+    data, out = ("--data", f"csv:{table}", *COLUMNS), ("-o", tmp_path / "x.safetensors")
+    for command in (("train", "--from", model), ("prune", "nvit", model, "--budget", "macs=0.5x"), ("quantize", model)):
+        said = refused(*command, *data, "--tokenizer", "words", *out)
+        assert "a network writes texts with its own; leave it out" in said
+    how = (*data, "--tokenizer", "words", "--epochs", 1, *out)
+    assert "this tokenizer has no merges; leave it out" in refused("train", *how, "--merge-dropout", 0.1)
+    plan = json.loads(succeeded("train", *how, "--dry-run", "--json").stdout)
+    assert "merges" not in json.dumps(plan)
+    assert "there is no file nowhere.txt" in refused("predict", model, "nowhere.txt")
+    assert list(named_texts(model, "a note on nowhere.txt")) == ["a note on nowhere.txt"]
+
+
 def test_data_are_described_as_texts(table: Path, tmp_path: Path) -> None:
-    columns = ("--text-column", "question", "--label-column", "kind")
-    said = succeeded("data", f"csv:{table}", *columns, "-o", tmp_path / "d.html").stdout
+    said = succeeded("data", f"csv:{table}", *COLUMNS, "-o", tmp_path / "d.html").stdout
     assert "tokens" in said
     assert "one colour" not in said
     assert "<q>" in (tmp_path / "d.html").read_text()

@@ -154,6 +154,18 @@ def test_inputs_fit_the_specification() -> None:
     assert all((again[name] == value).all() for name, value in made.items())
 
 
+def test_a_given_number_of_tokens_is_for_every_axis_without_a_size() -> None:
+    """Whatever it is called, but for that of the batch."""
+    source = graph(
+        ("input_ids", TensorProto.INT64, ["batch", "sequence"]), ("pairs", TensorProto.FLOAT, ["batch", 3, "sequence"])
+    )
+    loaded = session(source, parse_device())
+    made = example_inputs(loaded, batch=2, tokens=7)
+    assert {name: value.shape for name, value in made.items()} == {"input_ids": (2, 7), "pairs": (2, 3, 7)}
+    square = session(graph(("x", TensorProto.FLOAT, ["batch", "batch", None])), parse_device())
+    assert example_inputs(square, batch=4, tokens=7)["x"].shape == (4, 4, 7)
+
+
 @pytest.mark.parametrize(
     ("spec", "batch", "message"),
     [

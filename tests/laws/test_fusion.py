@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from tests.catalogue import Placed
-from tests.networks import images, random_model
+from tests.networks import exactly, images, random_model
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.records import dims
 from wb.fusion.forms.canonical import canonical, centred, foldable, restored, unit_gains
@@ -47,15 +47,15 @@ def model(any_of_images: Architecture) -> Model:
 
 
 @pytest.fixture
-def combined(any_combination_of_images: Architecture) -> Model:
+def combined(any_combination: Architecture) -> Model:
     """Each of few networks of many parts."""
-    return drawn(any_combination_of_images)
+    return drawn(any_combination)
 
 
 def run(model: Model) -> Tensor:
     with torch.no_grad():
         logits: Tensor = functional_call(
-            build(model.architecture).double().eval(), dict(model.weights), images(model.architecture, 4).double()
+            build(model.architecture).double().eval(), dict(model.weights), exactly(images(model.architecture, 4))
         )
     return logits
 

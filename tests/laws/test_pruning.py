@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.networks import axes_within, exactly, images, random_model
+from tests.networks import axes_within, exactly, fed, images, random_model
+from tests.networks import noise as meaningless
 from wb.compress.nvit.bases import rebased
 from wb.compress.nvit.compensate import compensated
 from wb.compress.nvit.costs import counted
@@ -24,7 +25,6 @@ from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.measures.metrics import METRICS, Limit
 from wb.core.measures.readings import Reading
 from wb.data import Dataset
-from wb.data.split import Images
 from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Map, Select, SelectWithin
@@ -45,18 +45,15 @@ def model(any_architecture: Architecture) -> Model:
 
 
 @pytest.fixture
-def combined(any_combination_of_images: Architecture) -> Model:
+def combined(any_combination: Architecture) -> Model:
     """Each of few networks of many parts with random weights."""
-    return random_model(any_combination_of_images)
+    return random_model(any_combination)
 
 
 @pytest.fixture
-def noise(any_combination_of_images: Architecture) -> Dataset:
-    """Images and labels without a meaning, in the shape that the network takes."""
-    rng, size = np.random.default_rng(0), any_combination_of_images.image
-    shape = (24, size.channels, size.height, size.width)
-    split = Images(rng.random(shape, dtype=np.float32), rng.integers(3, size=24))
-    return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
+def noise(any_combination: Architecture) -> Dataset:
+    """Examples and labels without a meaning, in the shape that the network takes."""
+    return meaningless(any_combination)
 
 
 def run(model: Model) -> Tensor:
@@ -211,7 +208,7 @@ def test_compensation_brings_a_cut_network_nearer(combined: Model, noise: Datase
     kept = {name: some(size, i) for i, (name, size) in enumerate(sizes.items())}
     cut = with_statistics(remap_model(whole, {name: Select(index) for name, index in kept.items()}), noise.train)
     streams = {name: index for name, index in kept.items() if name.endswith(".embed")}
-    x = torch.from_numpy(noise.train.images).double()
+    x = exactly(torch.from_numpy(noise.train.inputs()))
     with torch.no_grad():
         wanted, before, after = (
             one.network().double()(x) for one in (whole, cut, compensated(cut, whole, streams, noise))
@@ -225,8 +222,8 @@ def test_a_permuted_twin_has_permuted_saliencies(combined: Model, noise: Dataset
     outer = axes_within(combined.architecture)
 
     def scores_of(model: Model) -> Scores:
-        pixels, labels = torch.from_numpy(noise.train.images).double(), torch.from_numpy(noise.train.labels)
-        data = [(pixels[:5], labels[:5]), (pixels[5:8], labels[5:8])]
+        x, labels = exactly(torch.from_numpy(noise.train.inputs())), torch.from_numpy(noise.train.labels)
+        data = [(x[:5], labels[:5]), (x[5:8], labels[5:8])]
         return score(model.network().double(), data, method)
 
     order = {n: torch.randperm(s, generator=torch.Generator().manual_seed(i)) for i, (n, s) in enumerate(sizes.items())}
@@ -271,5 +268,5 @@ def test_a_pruned_network_counts_exports_and_computes(combined: Model, noise: Da
 
 
 def runtime(path: Path, x: Tensor) -> Sequence[np.ndarray]:
-    outputs: Sequence[np.ndarray] = session(path, Device()).run(None, {"pixel_values": x.numpy()})
+    outputs: Sequence[np.ndarray] = session(path, Device()).run(None, fed(x))
     return outputs

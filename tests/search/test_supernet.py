@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
+from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
 from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.data import Dataset
-from wb.search.supernet import Supernet, train_supernet
+from wb.models.network import NO_DROPOUT, Dropout
+from wb.search.supernet import Supernet, sandwich, train_supernet
 from wb.spaces.columnar.options import options_with
 from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit
-from wb.training.fit import Recipe
+from wb.training.fit import Batch, Recipe
 
 
 def named(name: str) -> Callable[[str], str]:
@@ -48,6 +51,25 @@ def test_an_extracted_network_computes_what_the_sub_network_does(space: Vit, str
     for _ in range(20):
         a = space.decode(random_choices(space, rng))
         torch.testing.assert_close(supernet.extract(a, stripes.train).network()(x), supernet.run(a, x))
+
+
+def test_only_the_largest_network_is_trained_with_dropout(space: Vit, stripes: Dataset) -> None:
+    supernet, seen = Supernet.fresh(space, 0), list[tuple[Architecture, float]]()
+    run = supernet.run
+
+    def watched(a: Architecture, images: Tensor, dropout: Dropout = NO_DROPOUT) -> Tensor:
+        seen.append((a, dropout.head))
+        return run(a, images, dropout)
+
+    supernet.run = watched  # type: ignore[method-assign, assignment]
+    x, labels = torch.from_numpy(stripes.train.pixels()[:4]), torch.from_numpy(stripes.train.labels[:4])
+    sandwich(supernet, Recipe(head_dropout=0.5), 0, 0.0)(Batch(x, labels, 0, 1))
+    assert [share for _, share in seen] == [0.5, *[0.0] * (len(seen) - 1)]
+    assert seen[0][0] in space.tops()
+    with torch.no_grad():
+        a = space.largest()
+        assert torch.equal(run(a, x), run(a, x))
+        assert not torch.equal(run(a, x), run(a, x, Dropout(head=0.5)))
 
 
 @pytest.mark.parametrize("changes", [{"stem": ["conv", "patch"]}, {"mixer": ["softmax", "pool"]}, {"mixer": ["none"]}])

@@ -32,6 +32,12 @@ def batches(
     return _batches(split, size, shuffle, generator)
 
 
+def typical(split: Split, size: int) -> tuple[Tensor, Tensor]:
+    """One batch as `batches` gives them, to be timed in place of all: what texts take follows from their length."""
+    index = split.typical(size)
+    return torch.from_numpy(split.inputs(index)), torch.from_numpy(split.labels[index])
+
+
 def _batches(
     split: Split, size: int, shuffle: bool, generator: torch.Generator | None
 ) -> Iterator[tuple[Tensor, Tensor]]:

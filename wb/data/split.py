@@ -107,6 +107,10 @@ class Split(ABC):
         del shuffled
         return (order[start : start + size] for start in range(0, len(order), size))
 
+    def typical(self, size: int) -> Indices:
+        """A batch of at most `size` that takes about the mean time of the batches of an epoch."""
+        return np.arange(min(size, len(self)))
+
     def together(self, size: int) -> Iterator[Index]:
         """All examples once, those that are best scored together; `size` is for examples that differ in theirs."""
         del size

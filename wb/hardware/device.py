@@ -254,8 +254,9 @@ def example_inputs(
     """Random inputs that fit the graph: name of the input -> array.
 
     Floats are uniform in [0, 1). Integers are 1 for masks, else 0 or 1 (ids that are valid in any vocabulary). A dynamic
-    first axis becomes `batch`, and one called "tokens" as many as are given, or as the graph names. A graph that continues
-    texts gets them at the beginning of one or, `behind`, the last of them alone, with a past of the others.
+    first axis becomes `batch`, and one called "tokens" as many as are given, or as the graph names. Where they are given, so
+    does every other dynamic axis. A graph that continues texts gets them at the beginning of one or, `behind`, the last of them
+    alone, with a past of the others.
 
     Raises:
         Unsupported: another axis is dynamic, an input is not a dense tensor, or the graph has a fixed batch other than `batch`.
@@ -273,6 +274,9 @@ def example_inputs(
         known = tokens or usual_tokens(loaded)
         now = 1 if behind else known
         named = {} if known is None or now is None else {TOKENS: now, TOTAL: known, PAST: known - now}
+        free = set() if tokens is None else {n for n in spec.shape[1:] if not isinstance(n, int) or n < 0}
+        free -= {spec.shape[0]} if spec.shape and spec.shape[0] is not None else set()
+        named |= {str(axis): known for axis in free if known is not None and str(axis) not in named}
         declared = [named.get(str(axis), axis) if n else axis for n, axis in enumerate(spec.shape)]
         shape = _shape(spec.name, declared, batch)
         dtype = DTYPES[spec.type]

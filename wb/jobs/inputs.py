@@ -24,6 +24,7 @@ from wb.data.spec import FOLDERS, HUB, Spec, resolved, with_background
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, read_classes, read_image
 from wb.export.graph import read_architecture as architecture_of_graph
+from wb.export.texts import read_vocabulary
 from wb.foreign.reading import load, read_header
 from wb.jobs.frame.config import DataConfig, JobConfig
 from wb.jobs.kinds import ARCHITECTURE, GRAPH, MODELS, need, need_model
@@ -128,20 +129,29 @@ def given_data(data: str | None, background: str | None) -> str | None:
 
 
 def read(
-    file: Path | None, choice: Choice, seed: int, progress: Progress, *, say: Say, by_index: bool
+    file: Path | None,
+    choice: Choice,
+    seed: int,
+    progress: Progress,
+    *,
+    say: Say,
+    by_index: bool,
+    texts: bool = False,
 ) -> tuple[Model, Dataset]:
     """The model in `file`, or the stock model, and its data with classes in the model's order; `say` gets notes on both.
 
+    With `texts` it may be a network that takes texts, which then are written with its own tokenizer.
+
     Raises:
         BadData: the data are damaged or do not fit the model, or have other classes.
-        Unsupported: the model takes texts.
+        Unsupported: the model takes texts, and not `texts`.
         WbError: as `read_model` and `wb.data.load` say.
     """
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
     model = read_model(file, data, seed, progress)
-    check_images(model.architecture, what=str(file or "the stock model"))
+    (refuse_decoder if texts else check_images)(model.architecture, str(file or "the stock model"))
     data, notes = fitted(
-        data,
+        taken(data, model.architecture, model.history),
         model.architecture,
         str(file or "the stock model"),
         by_index=by_index,
@@ -161,19 +171,19 @@ def refuse_decoder(architecture: Architecture | None, what: str) -> None:
 
 
 def check_images(architecture: Architecture | None, what: str) -> None:
-    """Raises `Unsupported` for a network that takes texts, which jobs on trained models do not work on yet."""
+    """Raises `Unsupported` for a network that takes texts, which some jobs on trained models do not work on yet."""
     refuse_decoder(architecture, what)
     if architecture is not None and architecture.input.usual_tokens is not None:
         raise Unsupported(
-            f"{what} takes texts, and this works on networks that take images; texts can be trained, searched, exported, "
-            "measured and predicted"
+            f"{what} takes texts, and this works on networks that take images; networks of texts can be trained, searched, "
+            "pruned, exported, measured and asked"
         )
 
 
 def read_for(config: JobConfig, file: Path | None, seed: int, progress: Progress, *, say: Say) -> tuple[Model, Dataset]:
     """The model and the data of a job, read on its threads. Raises as `read` does."""
     torch.set_num_threads(config.threads)
-    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index)
+    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index, texts=config.takes_texts)
 
 
 def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress) -> Model:
@@ -223,8 +233,13 @@ def read_data(
     if architecture is not None:
         data, notes = fitted(taken(data, architecture, history), architecture, str(file), by_index=by_index)
         return data, [*notes, *changed(history, data)]
+    vocabulary = read_vocabulary(file)
+    if vocabulary is not None and data.train.vocabulary is not None:
+        data = data.written_by(vocabulary)
     labels, classes = read_classes(file)
     data, notes = matched(data, labels, classes, str(file), by_index=by_index)
+    if data.train.vocabulary is not None and images is None:
+        return data, notes
     return data.prepared(images), [described(images), *notes]
 
 

@@ -34,6 +34,9 @@ class Dropout(NamedTuple):
     head: float = 0.0
 
 
+NO_DROPOUT = Dropout()
+
+
 class Network(nn.Module):
     """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
 
@@ -54,7 +57,7 @@ class Network(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         first, last = a.stages[0].embed, a.stages[-1].embed
-        self.dropout = Dropout()
+        self.dropout = NO_DROPOUT
         for name, values in a.input.moments.items():
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.mean: Tensor
@@ -245,13 +248,15 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
 
 
 @lru_cache(maxsize=8)
-def skeleton(architecture: Architecture, training: bool = False) -> Network:
-    """The network of `architecture` on the `meta` device, in training mode or not, cached.
+def skeleton(architecture: Architecture, training: bool = False, dropout: Dropout = NO_DROPOUT) -> Network:
+    """The network of `architecture` on the `meta` device, in training mode (with that dropout) or not, cached.
 
     It is shared: inspect it, or run it on weights with `torch.func.functional_call`, but do not change it, and do not use it
     from two threads at once. `build` makes a network of your own.
     """
-    return build(architecture, "meta").train(training)
+    network = build(architecture, "meta").train(training)
+    network.dropout = dropout
+    return network
 
 
 def describe(network: Network) -> Architecture:

@@ -10,7 +10,7 @@ import torch
 from wb.core.architecture import Architecture
 from wb.core.commands.plan import Planned
 from wb.data import Dataset
-from wb.data.batches import batches
+from wb.data.batches import typical
 from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network, build
 from wb.tasks.known import task_of
@@ -63,7 +63,7 @@ def step_seconds(
     taught = _fresh(architecture).eval() if teacher else None
     backward = distilled(network, taught, recipe, task_of(architecture))
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
-    images, labels = next(batches(data.train, recipe.batch, shuffle=False))
+    images, labels = typical(data.train, recipe.batch)
     given = Batch(images.to(pick_device()), labels.to(pick_device()), 0, STEPS)
     generator = torch.Generator().manual_seed(0)
     seconds = []
@@ -81,7 +81,7 @@ def step_seconds(
 def image_seconds(architecture: Architecture, data: Dataset, batch: int = 128) -> float:
     """Seconds of inference in torch for one image."""
     network = _fresh(architecture).eval()
-    images, _ = next(batches(data.train, batch, shuffle=False))
+    images, _ = typical(data.train, batch)
     images = images.to(pick_device())
     seconds = []
     with torch.inference_mode():

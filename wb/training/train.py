@@ -160,7 +160,7 @@ def fit_module(
             return mirrored(module, data.validation, task, device)
 
     if isinstance(module, Network):
-        module.dropout = Dropout(recipe.embedding_dropout, recipe.dropout, recipe.head_dropout)
+        module.dropout = dropout_of(recipe)
     weights = dict(module.named_parameters())
     device = next(iter(weights.values())).device
     if only is not None:
@@ -186,6 +186,11 @@ def fit_module(
     if only is None:
         find_statistics(module, data.train)
     return found
+
+
+def dropout_of(recipe: Recipe) -> Dropout:
+    """The dropout that the recipe asks for."""
+    return Dropout(recipe.embedding_dropout, recipe.dropout, recipe.head_dropout)
 
 
 def keep_still(module: nn.Module, only: Collection[str]) -> None:

@@ -9,6 +9,7 @@ import torch
 from wb.core.errors import Unsupported
 from wb.core.specs import IDS, MASK
 from wb.data.batches import batches
+from wb.data.dataset import fingerprint_of
 from wb.data.texts.split import BEFORE, Texts
 from wb.data.texts.tables import texts_of
 from wb.data.texts.vocabulary import BPE, WORDS, vocabulary_of
@@ -50,6 +51,15 @@ def test_an_epoch_has_every_text_once_in_batches_of_about_one_length(split: Text
     assert len(found) <= BEFORE
 
 
+def test_the_typical_batch_is_about_as_long_as_batches_are(split: Texts) -> None:
+    """Not as the first texts are, of which the longest stands for all."""
+    batch = split.typical(4)
+    longest = [ids.shape[1] for ids, _ in batches(split, 4, shuffle=True, generator=torch.Generator().manual_seed(0))]
+    assert len(batch) == 4
+    assert abs(split.ragged.counts[batch].max() - np.mean(longest)) <= 1
+    assert sorted(split.typical(100).tolist()) == list(range(60))
+
+
 def test_scoring_sees_every_text_once_by_length(split: Texts) -> None:
     order = np.concatenate([np.arange(60)[index] for index in split.together(7)])
     assert sorted(order.tolist()) == list(range(60))
@@ -63,6 +73,15 @@ def test_an_epoch_may_write_the_same_texts_otherwise() -> None:
     assert len(other.ragged.ids) > len(split.ragged.ids)
     assert split.varied(0.0, 3) is split
     assert other.ragged.counts.max() <= split.vocabulary.length
+
+
+def test_a_fingerprint_is_of_the_tokenizer_and_the_longest_text_too(split: Texts) -> None:
+    labels = ("a", "b", "c")
+    other = split.written_by(vocabulary_of(LINES, BPE))
+    shorter = split.written_by(vocabulary_of(LINES, WORDS, 3))
+    found = {fingerprint_of(labels, one) for one in (split, other, shorter)}
+    assert len(found) == 3
+    assert fingerprint_of(labels, split.written_by(vocabulary_of(LINES, WORDS))) in found
 
 
 def test_what_is_made_for_images_says_so(split: Texts) -> None:

@@ -146,6 +146,24 @@ def test_known_networks_are_points_with_their_names(fabricate: Fabricate) -> Non
     assert (trace.x, trace.y, trace.text) == ((0.3,), (0.91,), ("LeNet &lt;5&gt;",))
 
 
+def test_what_has_no_costs_is_a_line(fabricate: Fabricate) -> None:
+    run = fabricate(trials=24)
+    words = Baseline(
+        name="words", values={"acc": reading(0.8, "fraction")}, test=reading(0.7, "fraction"), network=False
+    )
+    write_baselines(run.baselines_path, [words])
+    assert "no network, but words: on the test split 70.00 %" in Page(write_report(run).read_text()).text
+    values = [{"acc": reading(0.9, "fraction"), "latency": reading(ms, "ms")} for ms in (1, 5)]
+    line = Candidate(-1, words.values, test=words.test, name="words")
+    known = [*(Candidate(-1, one, name="net") for one in values), line]
+    figure = front_figure(parse_objectives("acc,latency"), [], [], (), Beside(None, known))
+    trace = next(trace for trace in figure.data if trace.name == "without a network")
+    assert (trace.x, trace.y, trace.showlegend) == ((1.0, 5.0, None), (0.8, 0.8, None), True)
+    assert trace.text[0].startswith("<b>words</b>")
+    figure = front_figure(parse_objectives("latency,size"), [], [], (), Beside(None, known))
+    assert not next(trace for trace in figure.data if trace.name == "without a network").showlegend
+
+
 def test_a_run_without_any_of_it_has_its_page(fabricate: Fabricate, tmp_path: Path) -> None:
     page = Page(write_report(fabricate(trials=24)).read_text())
     assert {"take", "use", "made"} <= page.ids()

@@ -85,7 +85,8 @@ class Texts(Split):
 
     def arrays(self) -> Sequence[npt.NDArray[Any]]:
         flat = "\0".join(self.lines.tolist()).encode("utf-8", "surrogatepass")
-        return np.frombuffer(flat, np.uint8), self.labels
+        tokenizer = np.frombuffer(self.written_with.text.encode(), np.uint8)
+        return np.frombuffer(flat, np.uint8), self.labels, tokenizer, np.array(self.written_with.length)
 
     def line(self, index: int) -> str:
         return str(self.lines[index])
@@ -108,6 +109,13 @@ class Texts(Split):
             part = part[np.argsort(counts[part], kind="stable")]
             found += [part[i : i + size] for i in range(0, len(part), size)]
         return (found[i] for i in shuffled(len(found)))
+
+    def typical(self, size: int) -> Indices:
+        """Of the batches of an epoch, that whose longest text is nearest to the mean of theirs."""
+        random = np.random.default_rng(0)
+        found = [one for one in self.drawn(random.permutation(len(self)), size, np.arange) if len(one) == size]
+        longest = np.array([self.ragged.counts[one].max() for one in found or [np.arange(len(self))]])
+        return (found or [np.arange(len(self))])[int(np.abs(longest - longest.mean()).argmin())]
 
     def together(self, size: int) -> Iterator[Index]:
         """Sorted by length, so that there is little padding."""

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,16 +19,17 @@ from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption, Unsupported, WbError
 from wb.core.measures.readings import Reading
 from wb.core.precision import TRAINED, precisions
-from wb.core.specs import BATCH, PIXELS
+from wb.core.specs import BATCH, IDS, MASK, PIXELS
 from wb.core.system.files import is_there, regular, scratch
-from wb.data import Dataset
-from wb.export.graph import LOGITS, TOLERANCE, export, read_architecture
+from wb.data import Dataset, Feed
+from wb.export.foreign.opening import read_metadata
+from wb.export.graph import LOGITS, TOKENIZER_KEY, TOLERANCE, export, read_architecture
 from wb.export.plain.write import CODE, export_plain
 from wb.export.run import Runner
 from wb.foreign.reading import load
 from wb.hardware.device import Device
 from wb.jobs.bundle.apart import run_apart
-from wb.jobs.bundle.card import Contents, card_of, readme_of
+from wb.jobs.bundle.card import TOKENIZER_FILE, Contents, card_of, readme_of
 from wb.jobs.bundle.config import BundleConfig
 from wb.jobs.bundle.place import CARD, check_place, publish, write_sums
 from wb.jobs.calls.shown import Shown, Table, readings_table
@@ -42,7 +44,7 @@ MODEL, FIXED = "model.onnx", "model_b1.onnx"
 EXAMPLES = 8
 LOWERED = 0.05  # of the largest score: integer kernels round in another way on other processors
 OTHER = 0.5  # the same, from which on weights are those of another network and not of one in more bits
-INFER = Path(__file__).with_name("infer.py")
+INFER, INFER_TEXTS = (Path(__file__).with_name(name) for name in ("infer.py", "infer_texts.py"))
 _SAME = """
 import sys
 import numpy as np, torch
@@ -96,11 +98,7 @@ class Bundling(BundleConfig):
         if architecture is None:
             raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
         refuse_decoder(architecture, str(file))
-        if [spec.name for spec in architecture.input.specs()] != [PIXELS]:
-            raise Unsupported(
-                f"{file} takes no images, and wb bundle packs networks of images only; wb export writes its graph, with the "
-                "tokenizer beside it"
-            )
+        texts = architecture.input.usual_tokens is not None
         with scratch() as folder:
             made = folder / "bundle"
             made.mkdir()
@@ -108,6 +106,8 @@ class Bundling(BundleConfig):
             measured = measuring(file, progress, say)
             progress("writing the graphs", 0, 0)
             model = _graphs(file, kind, made)
+            if texts:
+                _write_tokenizer(file, made)
             data = self._data(file)
             torch, notes = _plain(model, made)
             examples = _examples(architecture, data, made)
@@ -126,9 +126,14 @@ class Bundling(BundleConfig):
                 notes,
             )
             progress("writing the card", 0, 0)
-            _write(made, contents, licence)
+            _write(made, contents, licence, INFER_TEXTS if texts else INFER)
             progress("checking it without wb", 0, 0)
-            _tried(made, folder, torch=(10 * TOLERANCE if _exact(architecture) else OTHER) if torch else None)
+            _tried(
+                made,
+                folder,
+                "tokenizers" if texts else "PIL",
+                torch=(10 * TOLERANCE if _exact(architecture) else OTHER) if torch else None,
+            )
             write_sums(made)
             publish(made, out)
         files = tuple(sorted(out.iterdir()))
@@ -180,6 +185,16 @@ def _graphs(file: Path, kind: str, made: Path) -> Model | None:
     return model
 
 
+def _write_tokenizer(file: Path, made: Path) -> None:
+    """Writes the tokenizer of the graph. Raises `BadArtefact` where `file` has none."""
+    tokenizer = read_metadata(made / MODEL).get(TOKENIZER_KEY)
+    if tokenizer is None:
+        raise BadArtefact(
+            f"{file} has no tokenizer, without which its texts cannot be read; train it, or export it, again"
+        )
+    (made / TOKENIZER_FILE).write_text(tokenizer, encoding="utf-8")
+
+
 def _plain(model: Model | None, made: Path) -> tuple[bool, list[str]]:
     """Writes the network for PyTorch; whether that could be done, and what there is to say."""
     if model is None:
@@ -200,28 +215,39 @@ def _exact(architecture: Architecture) -> bool:
 
 def _examples(architecture: Architecture, data: Dataset | None, made: Path) -> str:
     """Stores inputs with the graph's scores; returns what they are."""
+    feed: Feed
     if data is None:
-        images = made_up(architecture.input.specs(), EXAMPLES)[PIXELS].numpy()
+        made_of = made_up(architecture.input.specs(), EXAMPLES)
+        feed = {name: values.numpy() for name, values in made_of.items()}
         labels, told = np.full(EXAMPLES, -1), f"{EXAMPLES} inputs that are made up"
     else:
         split = data.test
         first = [int(np.flatnonzero(split.labels == label)[0]) for label in np.unique(split.labels)]
         picked = np.array([*first, *(i for i in range(len(split)) if i not in first)][:EXAMPLES])
-        images, labels, told = split.pixels(picked), split.labels[picked], f"{len(picked)} examples of the test split"
-    scores = Runner(made / MODEL, Device())({PIXELS: images}, batch=1)
+        feed, labels, told = split.feed(picked), split.labels[picked], f"{len(picked)} examples of the test split"
     tolerance = 10 * TOLERANCE if _exact(architecture) else LOWERED
-    stored = {"images": images, "labels": labels, LOGITS: scores, "tolerance": np.float64(tolerance)}
-    np.savez_compressed(made / "check.npz", **stored)  # type: ignore[arg-type]  # names, not options
+    stored: dict[str, Any]
+    if MASK in feed:
+        if data is None:  # each is as long as it says, from its beginning
+            lengths = np.arange(EXAMPLES)[:, None] % feed[IDS].shape[1]
+            feed = {IDS: feed[IDS], MASK: (np.arange(feed[IDS].shape[1]) <= lengths).astype(np.int64)}
+        lines = [] if data is None else [data.test.line(i) for i in picked.tolist()]
+        stored = {"ids": feed[IDS], "mask": feed[MASK], "texts": np.array(lines, np.str_)}
+    else:
+        stored = {"images": feed[PIXELS]}
+    scores = Runner(made / MODEL, Device())(feed, batch=1)
+    stored |= {"labels": labels, LOGITS: scores, "tolerance": np.float64(tolerance)}
+    np.savez_compressed(made / "check.npz", **stored)
     return told
 
 
-def _write(made: Path, contents: Contents, licence: _Licence) -> None:
+def _write(made: Path, contents: Contents, licence: _Licence, script: Path) -> None:
     """Writes everything that people read, and the script."""
     card = card_of(contents)
     (made / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (made / "labels.txt").write_text("".join(f"{_line(name)}\n" for name in card["labels"]), encoding="utf-8")
     (made / "README.md").write_text(readme_of(card, contents.readings), encoding="utf-8")
-    shutil.copyfile(INFER, made / INFER.name)
+    shutil.copyfile(script, made / INFER.name)
     if licence.file is not None:
         shutil.copyfile(licence.file, made / "LICENSE")
 
@@ -231,13 +257,13 @@ def _line(name: str) -> str:
     return " ".join(name.split())
 
 
-def _tried(made: Path, folder: Path, *, torch: float | None) -> None:
-    """Runs the bundle's own check, and its PyTorch part, where only their libraries can be imported.
+def _tried(made: Path, folder: Path, reads: str, *, torch: float | None) -> None:
+    """Runs the bundle's own check, and its PyTorch part, where only their libraries can be imported: `reads` is for inputs.
 
     Scores of the latter may differ by `torch` of the largest one; None if there is no such part. Raises `BundleDiffers`.
     """
     trials: list[tuple[Sequence[str], Sequence[str]]] = [
-        ((INFER.name, "--check"), ("numpy", "onnxruntime", "PIL")),
+        ((INFER.name, "--check"), ("numpy", "onnxruntime", reads)),
     ]
     if torch is not None:
         trials.append((("-c", _SAME, str(torch)), ("numpy", "torch")))

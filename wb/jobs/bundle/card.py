@@ -24,6 +24,7 @@ from wb.models.files.history import public
 from wb.models.model import Step
 
 SCHEMA = 1  # of card.json
+TOKENIZER_FILE = "tokenizer.json"
 TEMPLATE = Path(__file__).with_name("README.md.jinja")
 
 
@@ -46,22 +47,14 @@ class Contents(NamedTuple):
 def card_of(contents: Contents) -> dict[str, Any]:
     """The card as JSON."""
     a, data = contents.architecture, contents.data
-    size = list(a.input.specs()[0].example)
-    features = data is not None and data.test.features
+    given = _images(a, data) if a.input.usual_tokens is None else _texts(a)
     return {
         "schema": SCHEMA,
         "name": contents.name,
         "task": "classification",
-        "input": {
-            "name": PIXELS,
-            "dtype": "float32",
-            "shape": ["batch", *size],
-            "layout": "batch, channels, height, width",
-            "range": None if features else [0, 1],
-        },
+        **given,
         "output": {"name": LOGITS, "dtype": "float32", "shape": ["batch", a.head.classes]},
         "labels": _labels(a),
-        "preprocessing": None if features else _preprocessing(a, data),
         "graphs": list(contents.graphs),
         "torch": contents.torch,
         "precision": {group: precision for group, precision in precisions(a).items() if precision != "fp32"},
@@ -75,6 +68,23 @@ def card_of(contents: Contents) -> dict[str, Any]:
         "notes": list(contents.notes),
         "made": {"by": f"wb {__version__}", "at": now(), **machine("of the export: cpu"), "versions": versions()},
     }
+
+
+def _images(a: Architecture, data: Dataset | None) -> dict[str, Any]:
+    """What a network of images takes, and how a picture becomes that."""
+    features = data is not None and data.test.features
+    shape = {"name": PIXELS, "dtype": "float32", "shape": ["batch", *a.input.specs()[0].example]}
+    layout = {"layout": "batch, channels, height, width", "range": None if features else [0, 1]}
+    return {"input": shape | layout, "preprocessing": None if features else _preprocessing(a, data)}
+
+
+def _texts(a: Architecture) -> dict[str, Any]:
+    """What a network of texts takes: ids of tokens, and a mask that is 1 at those that count."""
+    inputs = [
+        {"name": one.name, "dtype": one.dtype, "shape": list(one.shape), "below": one.below} for one in a.input.specs()
+    ]
+    text = {"tokenizer": TOKENIZER_FILE, "length": int(a.layout.shape[0]), "usual": a.input.usual_tokens}
+    return {"inputs": inputs, "text": text}
 
 
 def readme_of(card: Mapping[str, Any], readings: Mapping[str, Reading]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -74,6 +74,13 @@ class Columns(Frozen):
         return with_columns(given) if isinstance(given, Mapping) else given
 
 
+def _without_tokenizer(given: Any, where: str) -> Any:
+    """Raises `BadOption` where a tokenizer is named for a network that has its own."""
+    if isinstance(given, Mapping) and given.get("tokenizer") is not None:
+        raise BadOption(f"--tokenizer is of no use with {where}: a network writes texts with its own; leave it out")
+    return given
+
+
 class DataConfig(Columns):
     """What every job is told, whatever it works on: its data; `data` is None for a job without data."""
 
@@ -89,6 +96,14 @@ class DataConfig(Columns):
 
 class JobConfig(DataConfig):
     """The other fields of every job on trained models: how classes are matched, and where the job runs."""
+
+    takes_texts: ClassVar[bool] = False
+    """Whether it works on networks that take texts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_model_reads(cls, given: Any) -> Any:
+        return _without_tokenizer(given, "a job on a trained model")
 
     data: ModelData | None = "digits"
     image_size: ModelSize = None
@@ -167,6 +182,12 @@ class TrainConfig(DataConfig):
         """The epochs, as given or as usual for such data."""
         scratch, finetune = PASSES.get(data.train.noun, (SCRATCH, FINETUNE))
         return self.epochs or (scratch if self.model is None else finetune)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_model_reads(cls, given: Any) -> Any:
+        tuned = isinstance(given, Mapping) and given.get("model") is not None
+        return _without_tokenizer(given, "--from") if tuned else given
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:

@@ -21,6 +21,7 @@ from wb.export.foreign.opening import file_size, open_graph
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import export, read_architecture
 from wb.export.score import examined
+from wb.export.texts import stretches
 from wb.export.timing.footprint import Footprint, footprint
 from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.export.timing.sustained import sustained_latency
@@ -82,13 +83,10 @@ class Measuring(MeasureConfig):
             if choice.spec is not None:
                 dataset, notes = read_data(file, choice, of_graph(graph, self.images), by_index=self.by_index)
             if self.tokens is not None:
-                architecture = _timed(architecture, self.tokens)
+                architecture = _timed(architecture, graph, self.tokens)
             if graph is file:
                 progress("trying it out", 0, 0)
-            foreign = graph is file
-            readings, missing = _counted(
-                graph, architecture, device, self.batch, self.seed, self.run_limit, foreign=foreign
-            )
+            readings, missing = _counted(graph, architecture, device, self, foreign=graph is file)
             progress("timing", 0, 0)
             continues = architecture is not None and architecture.causal
             timed = measure_runs(
@@ -157,9 +155,13 @@ def _own(graph: Path) -> tuple[Architecture | None, list[str]]:
         return None, [f"{error}; it is measured like any other graph"]
 
 
-def _timed(architecture: Architecture | None, tokens: int) -> Architecture | None:
-    """The network whose counts are of texts of so many tokens. Raises `BadOption` where it takes none such."""
+def _timed(architecture: Architecture | None, graph: Path, tokens: int) -> Architecture | None:
+    """The network whose counts are of texts of so many tokens. Raises `BadOption` where it, or the graph, takes none such."""
     if architecture is None:
+        if not stretches(graph):
+            raise BadOption(
+                f"--tokens {tokens} is for graphs with an axis of tokens, and {graph} has none; leave it out"
+            )
         return None
     if architecture.input.usual_tokens is None:
         raise BadOption(f"--tokens {tokens} is for networks that take texts, and this one takes images; leave it out")
@@ -183,9 +185,7 @@ def _counted(
     graph: Path,
     architecture: Architecture | None,
     device: Device,
-    batch: int,
-    seed: int,
-    limit_s: float | None,
+    how: Measuring,
     *,
     foreign: bool,
 ) -> tuple[dict[str, Reading], Mapping[str, str]]:
@@ -193,7 +193,8 @@ def _counted(
 
     A graph of the workbench is counted by its architecture; a graph from a file is tried out first.
     """
-    trial = try_out(graph, device, batch, seed, LIMIT_S if limit_s is None else limit_s) if foreign else None
+    batch, limit_s = how.batch, LIMIT_S if how.run_limit is None else how.run_limit
+    trial = try_out(graph, device, batch, how.seed, limit_s, how.tokens) if foreign else None
     size = {"size": file_size(graph)}
     if architecture is not None:
         return _of_run(count_model(architecture, graph), batch) | size, {}

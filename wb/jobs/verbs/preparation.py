@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from wb.core.architecture import explain
 from wb.core.errors import BadOption
 from wb.data.preparation import Preparation, read_preprocessor
-from wb.export.graph import read_architecture
+from wb.export.foreign.opening import read_metadata
+from wb.export.graph import TOKENIZER_KEY, read_architecture
 from wb.export.graph import read_preparation as read_stored
 
 OPTIONS = "--mean, --std, --scale and --preprocessor"
@@ -46,12 +47,16 @@ def read_preparation(
 
 
 def of_graph(path: Path, said: Preparation | None) -> Preparation | None:
-    """The preparation for the graph at `path`: `said` if given, else its own metadata; none for a graph of the workbench.
+    """The preparation for the graph at `path`: `said`, or else its own metadata; none for one of the workbench or of texts.
 
     Raises:
         BadArtefact: no ONNX file, or damaged metadata.
         BadOption: a preparation is given for a graph of the workbench.
     """
+    if TOKENIZER_KEY in read_metadata(path):
+        if said is not None:
+            raise BadOption(f"{OPTIONS} are for networks that take images, and {path} takes texts; leave them out")
+        return None
     if read_architecture(path) is None:
         return read_stored(path) if said is None else said
     refuse_for_ours(str(path), said)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from wb.core.errors import BadArtefact, BadData
 from wb.core.specs import IDS, MASK
 from wb.core.system.files import read_text
-from wb.data.texts.vocabulary import Vocabulary
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, read_architecture, read_classes
 from wb.export.run import Runner
+from wb.export.texts import read_vocabulary
 from wb.hardware.device import Device
 from wb.jobs.inputs import refuse_decoder
 from wb.tasks.classes import CLASSES
@@ -39,11 +39,11 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.labels, _ = read_classes(path)
-        architecture, tokenizer = read_architecture(path), read_metadata(path).get(TOKENIZER_KEY)
-        if architecture is None or tokenizer is None or architecture.input.usual_tokens is None:
+        vocabulary = read_vocabulary(path)
+        if vocabulary is None:
             raise BadArtefact(f"{path} is no graph of `wb` for texts, or lacks its tokenizer; export it again")
-        refuse_decoder(architecture, str(path))
-        self.vocabulary = Vocabulary(tokenizer, int(architecture.layout.shape[0]), architecture.input.usual_tokens)
+        refuse_decoder(read_architecture(path), str(path))
+        self.vocabulary = vocabulary
 
     @cached_property
     def _runner(self) -> Runner:
@@ -73,13 +73,18 @@ def texts_of(given: Sequence[object]) -> list[str]:
     """Texts as they are; the path of a file that ends in .txt stands for its lines.
 
     Raises:
-        BadData: something else than texts, or none.
+        BadData: something else than texts, or none; or a file that is not there.
     """
     found: list[str] = []
     for one in given:
         if not isinstance(one, str | Path):
             raise BadData(f"a {type(one).__name__} is no text; the network reads texts")
         path = Path(one)
+        file = path.suffix == ".txt" and not any(sign.isspace() for sign in str(one))
+        if file and not path.exists():
+            raise BadData(
+                f"there is no file {path}; give one with a text a line, or a text that is not named like a file"
+            )
         if path.suffix == ".txt" and path.is_file():
             found += [line for line in read_text(path, "texts, one a line").splitlines() if line.strip()]
         else:

@@ -67,7 +67,7 @@ def read_start(config: TrainConfig, say: Say) -> Start:
         known = score(same.network(pick_device()), data.validation, task_of(same.architecture), pick_device())
         chance = near(known.value, float(np.bincount(data.validation.labels).max()) / len(data.validation))
         metric = METRICS[task_of(same.architecture).metric].title
-        text = f"{metric} {known.text()} on the validation images before training"
+        text = f"{metric} {known.text()} on the validation {data.validation.noun} before training"
         if head.labels or config.by_index or not chance:
             hint = "which is near chance; --new-head begins with one that is fitted to the data"
             other_head = hint if chance else "--new-head gives it another"

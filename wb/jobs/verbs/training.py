@@ -144,7 +144,7 @@ class Training:
         start = NewHead(begun.data, self.config.seed, MUON if muon else 1.0)(model)
         title = METRICS[task_of(start.architecture).metric].title
         known = start.history[-1].readings["validation"].text()
-        say(f"the new head: {title} {known} on the validation images before training")
+        say(f"the new head: {title} {known} on the validation {begun.data.validation.noun} before training")
         return start
 
     def _trained(self, begun: Begun, start: Model | None, teacher: Network | None, report: Report) -> Model:

@@ -35,7 +35,7 @@ class Learned(PositionModule):
         nn.init.trunc_normal_(network.position, std=0.02)
 
     def moved(self, network: Any, by: Tensor) -> None:
-        network.position.add_(by)
+        network.position[: len(by)].add_(by)
 
     def placed(self, network: Any, x: Tensor, places: Tensor | None = None) -> Tensor:
         if places is not None:

@@ -231,6 +231,13 @@ def recipe_for(
         data.task,
     )
     recipe = chosen(options, setting, learning_rate=learning_rate, batch=batch)
+    if data.train.vocabulary is not None and data.train.vocabulary.merges is None and recipe.merge_dropout:
+        if options.merge_dropout:
+            raise BadOption(
+                "--merge-dropout is for texts that are written by merging pieces (BPE), and this tokenizer has no merges; "
+                "leave it out"
+            )
+        recipe = recipe.model_copy(update={"merge_dropout": 0.0})
     if options.bf16 is None and (recipe.name == PROSE or (convolutions and recipe.name != "plain")):
         from wb.training.arithmetic import has_bf16  # loads torch
         from wb.training.fit import pick_device

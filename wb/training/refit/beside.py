@@ -43,7 +43,7 @@ class Beside:
         self.axes = axes_of(self.network)
         self.lanes = parents
         dtype = next(self.network.parameters()).dtype
-        self.batches = [part.to(dtype) for part in cut(images)]
+        self.batches = [part.to(dtype) if part.is_floating_point() else part for part in cut(images)]
         self.states: list[State] = []
         self.rows: list[Tensor] = []  # the tokens of each batch that are fitted on
         self.generator = torch.Generator().manual_seed(seed)
@@ -86,10 +86,17 @@ class Beside:
         return Ridge(weight, bias, self.ridge) if self.fits else Moments(weight, bias)
 
     def _draw(self) -> None:
-        """Chooses the random tokens of this stage to fit on."""
-        totals = [x.shape[0] * x.shape[1] for x in self.lanes[0].streams]
-        share = min(1.0, ROWS / sum(totals))
-        self.rows = [torch.randperm(n, generator=self.generator)[: max(1, round(share * n))] for n in totals]
+        """Chooses the random tokens of this stage to fit on, among those that count."""
+        lane = self.lanes[0]
+        masks = [state.context.mask for state in lane.states]
+        places = [
+            torch.arange(x.shape[0] * x.shape[1]) if mask is None else mask.flatten().nonzero()[:, 0]
+            for x, mask in zip(lane.streams, masks, strict=True)
+        ]
+        share = min(1.0, ROWS / sum(map(len, places)))
+        self.rows = [
+            own[torch.randperm(len(own), generator=self.generator)[: max(1, round(share * len(own)))]] for own in places
+        ]
 
     def _seen(self, at: Sublayer, state: State, batch: int) -> Tensor:
         """What the readers of a sub-layer see at the chosen tokens: (rows, D)."""

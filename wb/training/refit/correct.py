@@ -78,10 +78,20 @@ class Correction(Beside):
         if self.fits and self.network.first is None:  # which stands between them and the stream
             if self.network.stem.fitted is not None:
                 self._fit_stem(*self.network.stem.fitted)
-            made = (as_tokens(self.network.tokens(part)) for part in self.batches)
-            missing = torch.cat([self._wanted(i, 0) - tokens for i, tokens in enumerate(made)])
-            self.network.positions.moved(self.network, missing.mean(0))
+            self._move_positions()
         self.states = [self.network.begin(part) for part in self.batches]
+
+    def _move_positions(self) -> None:
+        """Has positions take over the mean error of the tokens that stand there; where none does, there is none."""
+        made = [as_tokens(self.network.begin(part).stream) for part in self.batches]
+        longest = max(tokens.shape[1] for tokens in made)
+        missing, seen = made[0].new_zeros(longest, made[0].shape[2]), made[0].new_zeros(longest, 1)
+        for i, tokens in enumerate(made):
+            mask = self.lanes[0].states[i].context.mask
+            counts = tokens.new_ones(tokens.shape[:2]) if mask is None else mask.to(tokens)
+            missing[: tokens.shape[1]] += ((self._wanted(i, 0) - tokens) * counts[:, :, None]).sum(0)
+            seen[: tokens.shape[1]] += counts.sum(0)[:, None]
+        self.network.positions.moved(self.network, missing / seen.clamp(min=1))
 
     def _fit_stem(self, last: str, bias: str) -> None:
         """Fits the last linear map of the stem."""
@@ -149,9 +159,9 @@ class Correction(Beside):
                 ):  # only the chosen tokens are needed, as tokens do not interact
                     hidden = module.hidden(self._seen(sublayer, state, i), NOTHING)
                 elif sublayer.kind == "ffn":
-                    hidden = self._picked(module.hidden(sublayer.read(state), NOTHING), i)
+                    hidden = self._picked(module.hidden(sublayer.read(state), state.context), i)
                 else:
-                    whole.append(module.hidden(sublayer.read(state), NOTHING))
+                    whole.append(module.hidden(sublayer.read(state), state.context))
                     hidden = self._picked(whole[i], i)
                 fit.add(hidden, given, total(before[i]) - self._picked(as_tokens(state.stream), i))
             write_fit(module, [weight], [bias], fit)

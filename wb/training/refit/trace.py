@@ -20,9 +20,19 @@ def network_of(model: Model) -> Network:
     return network.eval().requires_grad_(False)
 
 
-def cut(images: Tensor, size: int = BATCH) -> Iterator[Tensor]:
-    """`images` in batches."""
-    yield from images.split(size)
+def cut(inputs: Tensor, size: int = BATCH) -> Iterator[Tensor]:
+    """Images, or ids that are negative at padding, in batches; texts without the columns that have nothing but padding."""
+    for part in inputs.split(size):
+        yield part if part.is_floating_point() else part[:, : max(1, int((part >= 0).sum(1).max()))]
+
+
+def whole(inputs: Tensor, network: Network) -> Iterator[Tensor]:
+    """Inputs as the network's weights have them, in batches where every token counts: texts one by one."""
+    weight = next(network.parameters())
+    if inputs.is_floating_point():
+        yield from cut(inputs.to(weight))
+    else:
+        yield from cut(inputs.to(weight.device), 1)
 
 
 def read_by_head(network: Network, state: State) -> Tensor:

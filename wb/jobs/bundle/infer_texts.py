@@ -1,0 +1,65 @@
+"""Names the classes of texts with the network in this folder; needs numpy, onnxruntime and tokenizers only.
+
+python infer.py TEXT...      names the class of each text
+python infer.py --check      compares the tokenizer and the graphs with stored examples; the exit code is 1 if one differs
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+HERE = Path(__file__).resolve().parent
+CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
+
+
+def written(text: str, tokenizer: Tokenizer) -> NDArray[Any]:
+    """The ids of a text (tokens), cut to what the network reads; one id where the text has none."""
+    ids = tokenizer.encode(text).ids[: CARD["text"]["length"]]
+    return np.array(ids or [0], np.int64)
+
+
+def logits(graph: str, texts: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """The scores (n, classes) of texts, each as its ids (tokens), one by one and so without padding."""
+    session = onnxruntime.InferenceSession(str(HERE / graph), providers=["CPUExecutionProvider"])
+    (ids, mask), output = (one["name"] for one in CARD["inputs"]), CARD["output"]["name"]
+    return np.concatenate([session.run([output], {ids: one[None], mask: np.ones_like(one)[None]})[0] for one in texts])
+
+
+def check() -> int:
+    """1 if the tokenizer gives other ids or a graph other scores than were stored, else 0."""
+    stored, failed = np.load(HERE / "check.npz", allow_pickle=False), 0
+    known = [row[: max(1, int(count))] for row, count in zip(stored["ids"], stored["mask"].sum(axis=1), strict=True)]
+    tokenizer = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))
+    for text, ids in zip(stored["texts"].tolist(), known, strict=False):
+        if not np.array_equal(written(text, tokenizer), ids):
+            print(f"{CARD['text']['tokenizer']}: other tokens than were stored for {text!r}")
+            failed = 1
+    for graph in CARD["graphs"]:
+        found = logits(graph, known)
+        scale = np.maximum(1, np.abs(stored["logits"]).max(axis=1, keepdims=True))
+        worst = float((np.abs(found - stored["logits"]) / scale).max())
+        good = worst <= float(stored["tolerance"])
+        print(f"{graph}: differs by {worst:.2g} of the largest score, {'as it may' if good else 'which is too much'}")
+        failed |= not good
+    return int(failed)
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check())
+    labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+    reader = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))
+    for text, scores in zip(
+        sys.argv[1:], logits("model.onnx", [written(t, reader) for t in sys.argv[1:]]), strict=True
+    ):
+        chances = np.exp(scores - scores.max())
+        print(f"{text}: {labels[int(scores.argmax())]} ({chances.max() / chances.sum():.1%})")
