@@ -63,7 +63,7 @@ def refitted(
     count, order = _fitted_on(data), _order(data, seed)
     found = compensated(model, dense, kept, data, images=count, seed=seed, report=report)
     index = (order[count:] if count < len(order) else order)[:HELD]
-    images = torch.from_numpy(data.train.pixels(index.numpy()))
+    images = torch.from_numpy(data.train.inputs(index.numpy()))
     wanted = _answers(dense, images)
     cut, now = (_divergence(one, images, wanted) for one in (model, found))
     refit = Refit(images=len(images), cut=cut, refitted=now)

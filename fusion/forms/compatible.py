@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture, axis_sizes
+from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import ImageInput, Input, kind_of
-from wb.models.axes import Select, remap
+from wb.models.axes import Select, nested, remap
 from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import build, skeleton
@@ -31,6 +31,7 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
     notes: list[str] = []
     for given, other in zip(architectures, names, strict=True):
         check_scales(given, other)
+        check_nesting(given, other)
     for i, (given, other) in enumerate(zip(architectures, names, strict=True)):
         if i == anchor:
             continue
@@ -54,6 +55,20 @@ def check_scales(architecture: Architecture, name: str) -> None:
             place, kind = part_name.rpartition(".")[0], kind_of(type(part))
             raise Unsupported(
                 f"the {kind} scale of {place} in {name} is {part.factor:g}; give it a finite one other than zero"
+            )
+
+
+def check_nesting(architecture: Architecture, name: str) -> None:
+    """Raises `Unsupported` for parameters on two axes within heads, such as groups of queries: each needs the other's map."""
+    network = skeleton(architecture)
+    axes = axes_of(network)
+    within = nested(axes, axis_dims(architecture))
+    for parameter, dimensions in axes.items():
+        inner = sorted({on.name for on in dimensions if on is not None and on.name in within})
+        if len(inner) > 1:
+            raise Unsupported(
+                f"{parameter} of {name} lies on {' and '.join(inner)}, both within heads, which cannot be aligned together; fuse "
+                "networks with other mixers"
             )
 
 

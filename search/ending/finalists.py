@@ -257,7 +257,7 @@ class Finish:
                 found.append(
                     Baseline(name=name, values=self._readings(model.architecture, path, timed[name], grade), test=test)
                 )
-            if self.data.train.vocabulary is not None:
+            if self.data.train.vocabulary is not None and self.data.classes:
                 found += filter(None, [words_alone(self.data, self._task, self.seed)])
             write_baselines(self.run.baselines_path, found)
         return readings, {number: grade.each for number, grade in grades.items()}

@@ -195,7 +195,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("arguments", "code", "words"),
     [
         (["search", "--objectives", "acc,speed"], 2, "no objective 'speed'"),
-        (["search", "--space", "cnn"], 2, "space: Input should be 'auto', 'vit', 'hybrid' or 'text'"),
+        (["search", "--space", "cnn"], 2, "space: Input should be 'auto', 'vit', 'hybrid', 'text' or 'decoder'"),
         (["search", "--preset", "huge"], 2, "no preset 'huge'"),
         (["search", "--sampler", "magic"], 2, "sampler: Input should be 'guided'"),
         (["search", "--set", "embed"], 2, "not of the form name=value"),

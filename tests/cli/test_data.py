@@ -42,7 +42,7 @@ def _untimed(monkeypatch: pytest.MonkeyPatch, unpaged: None) -> None:
 
     pace = Reading(value=1.0, unit="ms", how="measured")
     for place in (
-        "jobs.verbs.measuring",
+        "export.timing.runs",
         "compress.depgraph.job",
         "export.assess",
         "export.timing.table",

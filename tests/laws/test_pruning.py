@@ -184,7 +184,7 @@ def test_heads_in_their_bases_compute_the_same(any_of_images: Architecture) -> N
 
 def test_norms_with_the_statistics_of_images_compute_the_same(combined: Model, noise: Dataset) -> None:
     """Finding them anew then changes nothing, where one batch has all the images."""
-    turned = settled(combined, [torch.from_numpy(noise.train.images)])
+    turned = settled(combined, [torch.from_numpy(noise.train.inputs())])
     torch.testing.assert_close(run(turned), run(combined), rtol=1e-4, atol=1e-5)
     again = with_statistics(turned, noise.train)
     torch.testing.assert_close(run(again), run(combined), rtol=1e-3, atol=1e-4)

@@ -137,7 +137,7 @@ def test_a_graph_alone_has_no_part_for_torch(model: Path, tmp_path: Path) -> Non
     export(random_model(of_digits()), tmp_path / "g.onnx")
     made = bundled(tmp_path / "g.onnx", tmp_path / "alone")
     assert not (tmp_path / "alone" / "model.py").exists()
-    assert any("model file is not beside it" in note for note in made.notes)
+    assert any("no model file beside the graph" in note for note in made.notes)
     (tmp_path / "g.safetensors").write_bytes(model.read_bytes())
     bundled(tmp_path / "g.onnx", tmp_path / "beside")
     assert (tmp_path / "beside" / "model.py").exists()

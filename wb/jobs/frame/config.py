@@ -223,6 +223,7 @@ class MeasureConfig(Columns):
     sustained: Annotated[
         str | None,
         Field(description="Also run it for so long, e.g. 5min, and compare the last fifth with the first."),
+        Cli(default="it is not"),
     ] = None
     device: DeviceName = "cpu"
     threads: Threads = 1
