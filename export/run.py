@@ -78,6 +78,11 @@ class Runner:
                         f"{self.what} fails on its inputs {shapes}; export it again ({said(error)})"
                     ) from error
                 parts.append(self._checked(given, size)[: count - start])
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise BadArtefact(
+                f"{self.what} gives other sizes of {self.output!r} for longer texts; give a graph with scores for each text, not "
+                "for each token"
+            )
         return np.concatenate(parts)
 
     def _fitted(self, feed: Feed) -> tuple[Feed, int | None]:

@@ -118,7 +118,7 @@ def _check_tokenizers(histories: Sequence[Sequence[Step]], names: Sequence[str],
         if None not in (own := tokenizer_of(history), wanted) and own != wanted:
             raise Unsupported(
                 f"{name} and {names[anchor]} write texts with other tokenizers, so that the same id is another word to each; "
-                "train both with one --tokenizer FILE"
+                "train both with one --tokenizer FILE, and --data csv,length=N:… of one length"
             )
 
 

@@ -176,7 +176,7 @@ def check_images(architecture: Architecture | None, what: str) -> None:
     if architecture is not None and architecture.input.usual_tokens is not None:
         raise Unsupported(
             f"{what} takes texts, and this works on networks that take images; networks of texts can be trained, searched, "
-            "pruned, exported, measured and asked"
+            "pruned, quantized, fused, bundled, exported, measured and asked"
         )
 
 

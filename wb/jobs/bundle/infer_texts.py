@@ -20,22 +20,27 @@ CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
 
 
 def written(text: str, tokenizer: Tokenizer) -> NDArray[Any]:
-    """The ids of a text (tokens), cut to what the network reads; one id where the text has none."""
-    ids = tokenizer.encode(text).ids[: CARD["text"]["length"]]
-    return np.array(ids or [0], np.int64)
+    """The ids of a text (tokens), cut to what the network reads."""
+    return np.array(tokenizer.encode(text).ids[: CARD["text"]["length"]], np.int64)
+
+
+def fed(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Ids and mask of one text, (1, tokens); a text without tokens is one that does not count."""
+    some = bool(len(ids))
+    return (ids[None] if some else np.zeros((1, 1), np.int64)), np.full((1, max(1, len(ids))), int(some), np.int64)
 
 
 def logits(graph: str, texts: Iterable[NDArray[Any]]) -> NDArray[Any]:
     """The scores (n, classes) of texts, each as its ids (tokens), one by one and so without padding."""
     session = onnxruntime.InferenceSession(str(HERE / graph), providers=["CPUExecutionProvider"])
-    (ids, mask), output = (one["name"] for one in CARD["inputs"]), CARD["output"]["name"]
-    return np.concatenate([session.run([output], {ids: one[None], mask: np.ones_like(one)[None]})[0] for one in texts])
+    names, output = [one["name"] for one in CARD["inputs"]], CARD["output"]["name"]
+    return np.concatenate([session.run([output], dict(zip(names, fed(one), strict=True)))[0] for one in texts])
 
 
 def check() -> int:
     """1 if the tokenizer gives other ids or a graph other scores than were stored, else 0."""
     stored, failed = np.load(HERE / "check.npz", allow_pickle=False), 0
-    known = [row[: max(1, int(count))] for row, count in zip(stored["ids"], stored["mask"].sum(axis=1), strict=True)]
+    known = [row[: int(count)] for row, count in zip(stored["ids"], stored["mask"].sum(axis=1), strict=True)]
     tokenizer = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))
     for text, ids in zip(stored["texts"].tolist(), known, strict=False):
         if not np.array_equal(written(text, tokenizer), ids):

@@ -80,12 +80,13 @@ def texts_of(given: Sequence[object]) -> list[str]:
         if not isinstance(one, str | Path):
             raise BadData(f"a {type(one).__name__} is no text; the network reads texts")
         path = Path(one)
-        file = path.suffix == ".txt" and not any(sign.isspace() for sign in str(one))
+        no_path = "://" in str(one) or len(path.name) > 255 or any(sign.isspace() for sign in str(one))
+        file = path.suffix == ".txt" and not no_path
         if file and not path.exists():
             raise BadData(
                 f"there is no file {path}; give one with a text a line, or a text that is not named like a file"
             )
-        if path.suffix == ".txt" and path.is_file():
+        if path.suffix == ".txt" and len(path.name) <= 255 and path.is_file():
             found += [line for line in read_text(path, "texts, one a line").splitlines() if line.strip()]
         else:
             found.append(str(one))
