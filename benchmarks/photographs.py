@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from wb.compress.ptq.calibration import of_images
 from wb.compress.ptq.convolutions import static_convolutions
 from wb.compress.ptq.subject import of_graph
 from wb.core.architecture import Architecture
+from wb.core.errors import BadOption
 from wb.core.system.durations import duration
 from wb.data import Dataset, Split, load
 from wb.export.graph import export, export_module
@@ -93,7 +95,9 @@ def peers(data: Dataset) -> dict[str, Callable[[], nn.Module]]:
         "mixer": "none,depthwise,softmax",
     }
     space = space_for(data, "hybrid", changes=every)
-    found |= {f"{name}-like": of(space.seeds[name]()) for name in PUBLISHED}
+    for name in PUBLISHED:
+        with suppress(BadOption):  # images of that size cannot be merged so
+            found[f"{name}-like"] = of(space.seeds[name]())
     attending = {
         "stem": "conv",
         "mixer": "softmax",

@@ -36,10 +36,12 @@ def train(
     """Train one architecture from scratch, or a trained model further, on any data. Interrupted, the same command continues."""
     from wb.cli.frame.running import chosen, telling
     from wb.core.commands.option import structured
+    from wb.core.measures.metrics import METRICS
     from wb.jobs.frame.config import TrainConfig
     from wb.jobs.frame.output import config_of
     from wb.jobs.frame.work import resumable
     from wb.jobs.verbs.training import Training
+    from wb.tasks.known import task_of
 
     model = given.get("model")
     given = chosen(given, [] if model is None else [model], background)
@@ -50,11 +52,11 @@ def train(
     with output.progress() as work:
         progress = telling(work, "reading the data")
         with resumable(training.checkpoint, output.continues(training.checkpoint, out)):
-            _, readings = training(progress, output.say)
+            model, readings = training(progress, output.say)
     if as_json:
         output.print_json({"model": str(out)} | {name: r.model_dump(mode="json") for name, r in readings.items()})
         return
-    output.data.print(output.readings_table(readings, "accuracy"))
+    output.data.print(output.readings_table(readings, METRICS[task_of(model.architecture).metric].title))
     output.written(out)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from wb import __version__
 from wb.core.architecture import Architecture, axes_of_part, axis_dims, axis_sizes
 from wb.core.errors import BadOption, Unsupported
-from wb.core.records import Part
+from wb.core.records import Part, kind_of
 from wb.fusion.forms.canonical import canonical, centred, foldable, unit_gains, with_unit_scales
 from wb.fusion.forms.conform import Resizer, check_goal, isometry, origins_of
 from wb.fusion.match.depth import arranged, probes
@@ -88,6 +88,13 @@ def goal_of(own: Architecture, to: Architecture) -> Architecture:
 
     goal = (to if to.head.labels else to.with_labels(own.head.labels)).with_parts(told)
     check_goal(with_unit_scales(own), with_unit_scales(goal))
+    other = [
+        f"{name} is {kind_of(type(part))} and in the target {kind_of(type(given))}"
+        for name, part in own.parts()
+        if (given := dict(goal.parts()).get(name)) is not None and type(given) is not type(part)
+    ]
+    if other:
+        raise BadOption(f"{other[0]}, and growing keeps what there is; `wb convert` puts other mixers in")
     sizes, wanted = axis_sizes(own), axis_sizes(goal)
     blocks = [sum(not block.off for _, _, block in a.blocks()) for a in (own, goal)]
     less = {axis: (size, wanted[axis]) for axis, size in sizes.items() if wanted.get(axis, size) < size}
@@ -132,6 +139,11 @@ class _Growth:
             model = self._axis(model, axis, wanted[axis])
         model = replace(model, architecture=_settled_like(model.architecture, goal))
         model.check()
+        self._check(
+            model,
+            "what else the target says, such as the eps of its norms,",
+            "; give a target that has it from the model",
+        )
         return model
 
     def _all_ahead(self, model: Model, axes: list[str]) -> Model | None:
@@ -238,7 +250,8 @@ class _Growth:
 
     @cached_property
     def _images(self) -> Tensor:
-        return probes(self.given.architecture, PROBES).double()
+        found = probes(self.given.architecture, PROBES)
+        return found.double() if found.is_floating_point() else found  # ids stay what they are
 
     @cached_property
     def _expected(self) -> Tensor:

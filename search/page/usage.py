@@ -68,7 +68,9 @@ names = [given.name for given in session.get_inputs()][2:]
 random = np.random.default_rng(0)
 
 def continued(text, tokens=100):
-    ids = tokenizer.encode(text, add_special_tokens=False).ids[-{length}:]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids[-max(1, {length} // 2) :]
+    if not ids:
+        return text
     given = np.array([ids], np.int64)
     past = [np.zeros([{{"batch": 1, "past": 0}}.get(n, n) for n in one.shape], np.float32) for one in session.get_inputs()[2:]]
     for _ in range(min(tokens, {length} - len(ids))):

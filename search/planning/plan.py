@@ -15,6 +15,7 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
+from wb.search.beginning.metrics import check_metrics
 from wb.search.beginning.recipes import alone, supernet_recipe
 from wb.search.ending.baselines import MOST, check_baselines
 from wb.search.fidelity.choice import MAX_FINALISTS, expected
@@ -66,6 +67,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     if run is not None:
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)
+    check_metrics(config, space)
     check_memory(space)
     seed_choices(space, config.seeds)
     if config.baselines:

@@ -92,7 +92,8 @@ class Finish:
         for i, (name, stage) in enumerate(zip(names, stages, strict=True)):
             judged = stage.judged(found[""], found[name])
             steps = {"as cut": cut[i], "corrected": corrected[i]}
-            steps |= {"fine-tuned": tuned[i]} if self.record.config.finetune else {}
+            undone = ", undone" if name in worse else ""
+            steps |= {f"fine-tuned{undone}": tuned[i]} if self.record.config.finetune else {}
             results.append(
                 Result(
                     name=name,

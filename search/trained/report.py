@@ -62,7 +62,12 @@ def divergences(record: TrainedSearch) -> tuple[list[str], list[list[str]]]:
     """Divergences from the model on validation images: names of columns, and a row for each network."""
     steps = list(dict.fromkeys(step for r in record.results for step in r.divergences))
     rows = [
-        [r.name, f"~{one.predicted:.2g}", f"{one.measured:.2g}", *(f"{r.divergences[step]:.2g}" for step in steps)]
+        [
+            r.name,
+            f"~{one.predicted:.2g}",
+            f"{one.measured:.2g}",
+            *(f"{r.divergences[step]:.2g}" if step in r.divergences else "–" for step in steps),
+        ]
         for r, one in zip(record.results, record.made, strict=True)
     ]
     return ["", "sum of scores", "on the images that score", *steps], rows

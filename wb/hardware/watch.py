@@ -5,6 +5,7 @@ What counts is the time of the processor, so that a large network on a busy mach
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from threading import Event, Thread
@@ -34,6 +35,7 @@ class Watch:
         import onnxruntime
 
         self._loaded, self._what, self._limit_s = loaded, what, limit_s
+        self._threads = loaded.get_session_options().intra_op_num_threads or os.cpu_count() or 1
         self._options = onnxruntime.RunOptions()
         self._since: tuple[float, float] | None = None  # of the processor and by the clock
         self._over = Event()
@@ -75,6 +77,6 @@ class Watch:
             if since is None:
                 continue
             spent, passed = time.process_time() - since[0], time.monotonic() - since[1]
-            if spent > self._limit_s or passed > IDLE * self._limit_s:
+            if spent > self._limit_s * self._threads or passed > IDLE * self._limit_s:
                 self._options.terminate = True
                 return

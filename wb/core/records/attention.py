@@ -158,7 +158,7 @@ class Sliding(Scored):
     title = "sliding window attention"
     source = 'Beltagy et al., "Longformer: The Long-Document Transformer", 2020'
     kind: Literal["sliding"] = "sliding"
-    reach: Annotated[int, Field(ge=1, le=65536)] = 32
+    reach: Annotated[int, Field(ge=1, le=2048)] = 32
 
 
 class Combiner(Scored):

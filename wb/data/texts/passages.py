@@ -119,14 +119,20 @@ class Passages(Split):
     def shortened(self, by: int) -> Passages:
         """Each passage as `by` passages; tokens that are left over at its end are cut."""
         length = self.length // by
+        if not length:  # a passage of fewer tokens than parts stays whole
+            return self
         starts = (self.starts[:, None] + np.arange(by) * length).ravel()
         return replace(self, starts=starts, labels=_following(self.ids, starts, length), length=length)
 
     def written_by(self, vocabulary: Vocabulary) -> Passages:
-        """All passages of the text, written with another vocabulary."""
+        """All passages of the text, written with another vocabulary; if some were taken, as large a share, the first ones."""
         if vocabulary.text == self.written_with.text and vocabulary.length == self.length:
             return replace(self, written_with=vocabulary)
-        return Passages.of(self.text, vocabulary, "the text")
+        found = Passages.of(self.text, vocabulary, "the text")
+        whole = len(Passages.of(self.text, self.written_with, "the text"))
+        if len(self) == whole:
+            return found
+        return found.take(slice(max(1, round(len(found) * len(self) / whole))))
 
 
 def _places(starts: Indices, length: int) -> Indices:

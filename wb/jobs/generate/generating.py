@@ -16,6 +16,7 @@ from wb.core.system.files import scratch
 from wb.data.texts.vocabulary import UNKNOWN, Vocabulary
 from wb.export.decoder import Continuing
 from wb.export.foreign.opening import read_metadata
+from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import TOKENIZER_KEY, export, read_architecture
 from wb.foreign.reading import load
 from wb.hardware.device import Device
@@ -74,6 +75,9 @@ class Generating(GenerateConfig):
                 progress("exporting", 0, 0)
                 graph = folder / "model.onnx"
                 export(load(file), graph)
+            else:
+                progress("trying it out", 0, 0)
+                try_out(file, Device(), limit_s=LIMIT_S)
             progress("generating", 0, self.tokens)
             yield from self._continued(graph, progress)
 
@@ -101,8 +105,8 @@ class Generating(GenerateConfig):
         order = np.argsort(-scores, kind="stable")[: self.top_k]
         if not self.temperature:
             return int(order[0])
-        exact = scores[order].astype(np.float64) / self.temperature
-        chances = np.exp(exact - exact.max())
+        exact = scores[order].astype(np.float64)
+        chances = np.exp((exact - exact[0]) / self.temperature)
         return int(random.choice(order, p=chances / chances.sum()))
 
 

@@ -22,7 +22,7 @@ from wb.export.graph import export
 from wb.foreign.reading import load
 from wb.hardware.device import Device
 from wb.jobs.calls.shown import Shown, Table
-from wb.jobs.inputs import about
+from wb.jobs.inputs import about, refuse_decoder
 from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.verbs.classifier import Classifier, Picture
 from wb.jobs.verbs.preparation import of_graph, refuse_for_ours
@@ -104,6 +104,7 @@ class Predicting:
         if self.top < 1:
             raise BadOption(f"--top {self.top} shows nothing; give 1 or more")
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
+        refuse_decoder(about(file)[0], str(file))
         reads = reads_texts(file) if kind == "onnx" else tokenizer_of(about(file)[1]) is not None
         given: list[Picture] = []
         if not reads:

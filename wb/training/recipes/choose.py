@@ -117,13 +117,7 @@ def chosen(
     """
     auto = options.recipe == "auto"
     name = _fitting(setting) if auto else options.recipe
-    wanted = None if setting.shape else OF_TEXTS[setting.task]
-    if (name if name in OF_TEXTS.values() else None) != wanted:
-        raise BadOption(f"--recipe {name} is not for {setting.noun}; leave it out, and one that is for them is chosen")
-    wrong = [field for field in OF_IMAGES if getattr(options, field) is not None]
-    wrong = [field for field in wrong if (field, name) != ("resolution", PROSE)]
-    if wanted is not None and wrong:
-        raise BadOption(f"--{wrong[0]} is for images, and the data are {setting.noun}; leave it out")
+    _check_kind(options, setting, name)
     values: dict[str, Any] = {"name": name, **RECIPES[name]}
     if setting.prepared and values.get("augment") == "trivial":
         values["augment"] = "crop"
@@ -155,6 +149,19 @@ def chosen(
             + "; choose --augment crop"
         )
     return Recipe.model_validate(values | asked)
+
+
+def _check_kind(options: RecipeOptions, setting: Setting, name: str) -> None:
+    """Raises `BadOption` for a recipe, or options of one, that are for data of another kind."""
+    wanted = None if setting.shape else OF_TEXTS[setting.task]
+    if (name if name in OF_TEXTS.values() else None) != wanted:
+        raise BadOption(f"--recipe {name} is not for {setting.noun}; leave it out, and one that is for them is chosen")
+    wrong = [field for field in OF_IMAGES if getattr(options, field) is not None]
+    wrong = [field for field in wrong if (field, name) != ("resolution", PROSE)]
+    if wanted is not None and wrong:
+        raise BadOption(f"--{wrong[0]} is for images, and the data are {setting.noun}; leave it out")
+    if name == PROSE and options.merge_dropout:
+        raise BadOption("--merge-dropout is for texts with classes, and passages are cut from one text; leave it out")
 
 
 def _fitting(setting: Setting) -> str:
