@@ -63,10 +63,10 @@ def measure(
         )
         return
     output.data.print(output.readings_table(found.readings, str(file)))
-    output.data.print(
-        "latency / reference: in units of a small fixed graph timed beside it, which other machines share"
-    )
+    ratios = ", ".join(name for name in found.readings if name.endswith(" / reference"))
+    output.data.print(f"{ratios}: in units of a small fixed graph timed beside it, which other machines share")
     for note in (*found.remarks, *(f"no {name}: {why}" for name, why in found.missing.items())):
         output.data.print(note, markup=False, highlight=False, soft_wrap=True)
     if not found.scored:
-        output.messages.print("no accuracy: say which --data to score it on")
+        what = "perplexity" if any("@" in name for name in found.readings) else "accuracy"
+        output.messages.print(f"no {what}: say which --data to score it on")

@@ -92,7 +92,7 @@ def configured(given: Mapping[str, Any]) -> ConvertConfig:
         raise BadOption(
             "there is nothing to convert; say which --mixer or which --norm takes the place of what is there"
         )
-    of_mixers = [name for name in ("layers", "steps") if given.get(name)]
+    of_mixers = [name for name in ("layers", "steps") if given.get(name) not in (None, ())]
     if of_mixers and config.mixer is None:
         raise BadOption(f"--{of_mixers[0]} is of other mixers; add --mixer")
     if given.get("progressive") is not None and (config.norm == "keep" or not config.finetune):

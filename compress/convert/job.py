@@ -45,7 +45,7 @@ class ConvertJob(StagedJob[Conversion]):
         kind, given = parsed(self.config.mixer or "")
         folder = self.work if self.work.exists() else None  # a plan writes nothing
         steps, seed, layers = self.config.steps, self.config.seed, self.config.layers
-        return OtherMixers(self.data, kind, given, layers, steps, seed=seed, folder=folder, report=report)
+        return OtherMixers(self.data, kind, given, _blocks(layers), steps, seed=seed, folder=folder, report=report)
 
     def recipe(self, name: Name, architecture: Architecture) -> Recipe:
         """How the network of a stage is fine-tuned: with other norms, layer norms give way meanwhile."""
@@ -58,3 +58,9 @@ class ConvertJob(StagedJob[Conversion]):
             return {}
         layers = cast(list[object], prepared.history[-1].arguments["layers"])
         return {"layers": tuple(Layer.model_validate(one) for one in layers)}
+
+
+def _blocks(layers: Sequence[str]) -> tuple[str, ...]:
+    """Blocks as options name them: several may stand in one, and a slot of the page stands for its block."""
+    parts = (part.strip() for text in layers for part in text.split(","))
+    return tuple(part.removesuffix(".mixer") for part in parts if part)

@@ -102,7 +102,7 @@ class Measuring(MeasureConfig):
             readings |= readings_of(found)
             readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
             readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
-            readings |= self._sustained(graph, device, progress)
+            readings |= self._sustained(graph, device, progress, "of a prompt" if continues else None)
             progress("loading it in other processes", 0, 0)
             try:
                 taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
@@ -119,12 +119,12 @@ class Measuring(MeasureConfig):
                 )
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
 
-    def _sustained(self, graph: Path, device: Device, progress: Progress) -> dict[str, Reading]:
+    def _sustained(self, graph: Path, device: Device, progress: Progress, what: str | None) -> dict[str, Reading]:
         """The latency under load that lasts, if it is asked for."""
         if self.sustained is None:
             return {}
         seconds = parse_duration(self.sustained)
-        return sustained_latency(
+        found = sustained_latency(
             graph,
             device,
             seconds,
@@ -133,6 +133,10 @@ class Measuring(MeasureConfig):
             tokens=self.tokens,
             progress=lambda over: progress("running it all the time", int(over), math.ceil(seconds)),
         )
+        return {
+            name: one if what is None else one.model_copy(update={"note": f"{what}; {one.note}"})
+            for name, one in found.items()
+        }
 
 
 def _chosen(file: Path, how: Measuring, say: Say) -> Choice:
