@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from wb.export.counting.count import count_model
 from wb.export.graph import export
 from wb.export.score import score
 from wb.export.timing.blocks import estimate
+from wb.export.timing.footprint import costs_of
 from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
@@ -56,7 +57,8 @@ class Evaluator:
 
     `pace` is the latency of the reference graph when the run began; it makes latencies comparable although the machine drifts.
     With `table`, latency is the sum over the blocks' timings, marked as predicted, and whole graphs are not timed. The lock
-    `alone` is held during timing, so that only one worker times at a time; waiting for it is a phase of its own.
+    `alone` is held during timing, so that only one worker times at a time; waiting for it is a phase of its own. Metrics of
+    `apart` are measured in a process of its own.
     """
 
     supernet: Supernet
@@ -67,6 +69,7 @@ class Evaluator:
     table: LatencyTable | None = None
     seed: int = 0
     alone: Callable[[], AbstractContextManager[None]] = nullcontext
+    apart: Collection[str] = ()
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """Evaluates one architecture; its graph is not kept.
@@ -84,6 +87,9 @@ class Evaluator:
             readings = count_model(model.architecture, path)
             if self.table is not None or self.latency:
                 readings |= self._latency(architecture, path, watch)
+            if self.apart:
+                with self.alone(), watch.phase("load"):
+                    readings |= costs_of(path, self.device, self.apart, processes=1)
             with watch.phase("score"):
                 task = task_of(architecture)
                 readings[task.metric] = score(path, self.data.validation, task, self.device)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wb.core.measures.metrics import APART
 from wb.jobs.calls.results import Model, read_model
 from wb.jobs.calls.shown import Shown, Table
 from wb.search.judgement.shown import sentences
@@ -39,7 +40,9 @@ class Front(Shown):
 
     def table(self) -> Table:
         """One row a network."""
-        columns = (*dict.fromkeys(point.quality for point in self.points), "latency", "size", "macs", "params")
+        costs = ("latency", "size", "macs", "params", *APART)
+        there = [name for name in costs if all(name in point.values for point in self.points)]
+        columns = (*dict.fromkeys(point.quality for point in self.points), *there)
         rows = [
             (point.title, *(point.values[name].text() for name in columns), point.test.text()) for point in self.points
         ]

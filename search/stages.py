@@ -102,6 +102,7 @@ class Stages(Recorder[RunRecord]):
             LatencyTable(ground.device) if config.tabulated else None,
             config.seed,
             ground.crew.timing,
+            config.apart,
         )
         with self.tell.task("evaluating candidates", config.trials) as task:
 

@@ -23,7 +23,9 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
     from wb.jobs.calls.shown import noted
 
     table = Table(title="front, by latency", title_justify="left", box=SIMPLE)
-    costs = ("kB", "kMACs", "params", *(["~nJ"] if energy else []))
+    apart = {"memory": ("MB\nmemory", 1e6), "load": ("ms\nto load", 1.0)}  # of runs that asked for them
+    there = [name for name in apart if points and all(name in point.values for point in points)]
+    costs = ("kB", "kMACs", "params", *(["~nJ"] if energy else []), *(apart[name][0] for name in there))
     unit = "%\n± pts" if not points or points[0].test.unit == "fraction" else f"{points[0].quality}\n± %"
     for column in ("id", f"val {unit}", f"test {unit}", "ms\n± %", *costs):
         table.add_column(column, justify="right", no_wrap=True)
@@ -37,6 +39,7 @@ def front_table(points: Sequence[FrontPoint], *, energy: bool) -> Group:
             f"{values['macs'].value / 1e3:.4g}",
             f"{values['params'].value:.0f}",
             *([f"{values['energy'].value / 1e3:.4g}"] if energy else []),
+            *(f"{values[name].value / apart[name][1]:.4g}" for name in there),
             summary(point),
         )
     what = unit.partition("\n")[0]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
 
-from wb.core.errors import BadArtefact
+from wb.core.errors import BadArtefact, Unsupported
 from wb.core.measures.readings import Reading
 from wb.export.timing.bench import bench_of
 from wb.hardware.device import Device
 from wb.hardware.remote import footprint as script
 
 PROCESSES = 3
+METRICS_OF = {"memory": "memory", "load": "load cold"}  # metric -> name of its reading
 LONG_S = 5.0  # of loading, from which on one process has to do
 
 Seconds = Annotated[float, Field(gt=0, le=1e6)]
@@ -72,6 +73,24 @@ def footprint(
     readings["load warm"] = _reading([1000 * one.warm_s for one in found], "ms", device)
     readings["first run"] = _reading([1000 * one.first_run_s for one in found], "ms", device)
     return Footprint(readings, missing)
+
+
+def costs_of(
+    graph: Path, device: Device, names: Collection[str], *, processes: int | None = None
+) -> dict[str, Reading]:
+    """The readings of metrics `memory` and `load` (cold), those of `names`.
+
+    Raises:
+        Unsupported: the device does not say one of them; and as `footprint`.
+    """
+    wanted = {name: METRICS_OF[name] for name in names if name in METRICS_OF}
+    if not wanted:
+        return {}
+    found = footprint(graph, device, processes=processes)
+    for metric, name in wanted.items():
+        if name not in found.readings:
+            raise Unsupported(f"{found.missing[name]}; leave {metric} out of objectives, budgets and requirements")
+    return {metric: found.readings[name] for metric, name in wanted.items()}
 
 
 class _Bytes(BaseModel):

@@ -27,7 +27,7 @@ def check_budget(config: SearchConfig, space: NetworkSpace, data: Dataset, devic
     limits = [limit for limit in asked if not limit.metric.quality]
     if not limits:
         return
-    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
+    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device, apart=config.apart)
     found = {architecture: evaluate(architecture).readings for architecture in space.smallest_of_each_precision()}
     for limit in limits:
         least = _least(limit, space, found, evaluate)
@@ -43,7 +43,7 @@ def _check_least(config: SearchConfig, space: NetworkSpace, data: Dataset, devic
     wanted = [one for one in config.requirements if one.limit is None and not one.metric.quality]
     if not wanted:
         return
-    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device)
+    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device, apart=config.apart)
     found = [evaluate(architecture).readings for architecture in space.tops()]
     for one in wanted:
         most = max((readings[one.metric.name] for readings in found), key=lambda reading: reading.value)

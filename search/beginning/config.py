@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from wb.core.architecture import Architecture
 from wb.core.commands.option import Cli
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import ACCURACY, METRICS, Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.core.measures.metrics import ACCURACY, APART, METRICS, Limit, Metric, Rules, parse_budget, parse_objectives
 from wb.core.measures.requirements import Asked, Requirement, parse_requirements
 from wb.core.records.base import is_none
 from wb.core.system.durations import parse_duration
@@ -241,6 +241,11 @@ class SearchConfig(DataConfig):
     def timed(self) -> bool:
         """Whether candidates are timed."""
         return any(name.startswith("latency") for name in self.read)
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The metrics that are read in processes of their own."""
+        return tuple(name for name in APART if name in self.read)
 
     @property
     def tabulated(self) -> bool:

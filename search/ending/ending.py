@@ -105,6 +105,7 @@ class Ending(Stages):
             known=self._known(supernet, finalists),
             mirror=config.mirror,
             low=config.int8,
+            apart=config.apart,
             most=max(trial.number for trial in evaluated(self.study)),
         )
 

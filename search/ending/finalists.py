@@ -19,7 +19,7 @@ from torch import Tensor
 from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadArtefact, BudgetMissed, StorageFailed
+from wb.core.errors import BadArtefact, BudgetMissed
 from wb.core.measures.metrics import METRICS, Limit, Metric
 from wb.core.measures.readings import Reading
 from wb.core.measures.requirements import Requirement
@@ -28,7 +28,7 @@ from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export
 from wb.export.score import checked, graded, score
-from wb.export.timing.blocks import estimate
+from wb.export.timing.footprint import costs_of
 from wb.export.timing.measure import Latency
 from wb.export.timing.runs import measure_runs
 from wb.export.timing.runs import readings_of as readings_of_runs
@@ -37,6 +37,7 @@ from wb.hardware.device import Device
 from wb.models.model import Model, Step, load, save
 from wb.models.passes.base import apply
 from wb.search.ending.front import Ranked
+from wb.search.ending.tabled import table_error
 from wb.search.ending.twins import Made, lowering, mirroring
 from wb.search.ending.words import words_alone
 from wb.search.fidelity.choice import closest
@@ -86,6 +87,7 @@ class Finish:
     known: Mapping[str, Architecture] = field(default_factory=dict)
     mirror: bool = True  # whether finalists that were trained on mirror images have twins
     low: bool = True  # whether finalists of convolutions have twins in 8 bits
+    apart: Sequence[str] = ()  # metrics that are measured in processes of their own
     most: int = 0  # the number of the last candidate
 
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
@@ -114,7 +116,10 @@ class Finish:
             answers |= {} if own is None else {number: own}
             points.append(point.model_copy(update=_compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
-        error = self._table_error({n: made[n].architecture for n in within if not made[n].low}, readings)
+        # Blocks are timed on whole texts and in floating point.
+        tabled = {n: made[n].architecture for n in within if not (made[n].low or self._continues)}
+        table = LatencyTable(self.device)
+        error = table_error(tabled, readings, table, alone=self.alone, progress=self.progress, say=self.say)
         kept = {f"{number}{ending}" for number in within for ending in (".onnx", ".safetensors")}
         kept |= {f"{made[number].number}.safetensors" for number in within}  # of twins, what they were before
         for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
@@ -267,7 +272,9 @@ class Finish:
     ) -> dict[str, Reading]:
         """What was counted and measured of one network."""
         own = readings_of_runs(timed) | {self._task.metric: self._task.reading(grades, self.device.here.text)}
-        return count_model(architecture, path) | own
+        with self.alone():
+            taken = costs_of(path, self.device, self.apart)
+        return count_model(architecture, path) | own | taken
 
     def _point(
         self, name: int, trial: FrozenTrial, made: Made, readings: Mapping[str, Reading]
@@ -310,28 +317,6 @@ class Finish:
             return task.reading(graded(path, split, task, self.device), text), None
         outputs = checked(path, split, task, self.device)
         return task.reading(task.grade(outputs, split.labels), text), answered(task.votes(outputs), split.labels)
-
-    def _table_error(
-        self, networks: Mapping[int, Architecture], readings: Mapping[int, Mapping[str, Reading]]
-    ) -> dict[str, JsonValue] | None:
-        """The error of the latency table against whole graphs, for each network and in the median."""
-        if self._continues or not networks:  # blocks are timed on whole texts; the table has none in 8 bits
-            return None
-        table = LatencyTable(self.device)
-        rows: list[JsonValue] = []
-        errors = []
-        for done, (number, network) in enumerate(networks.items()):
-            self.progress("checking the per-block latency table", done, len(networks))
-            try:
-                with self.alone():
-                    estimated = estimate(network, table).value
-            except StorageFailed as error:  # the front is worth more than the check of the table
-                self.say(f"the per-block latency table was not checked: {error}")
-                return None
-            measured = readings[number]["latency"].value
-            errors.append(abs(estimated - measured) / measured)
-            rows.append({"id": number, "estimated_ms": estimated, "measured_ms": measured})
-        return {"median_relative_error": float(np.median(errors)), "max_relative_error": max(errors), "networks": rows}
 
 
 def _compared(number: int, found: Ranked[int], right: Mapping[int, NDArray[Any]]) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from wb.core.architecture import Architecture
-from wb.core.measures.metrics import CONTINUING, COSTS, METRICS, Metric
+from wb.core.measures.metrics import APART, CONTINUING, COSTS, METRICS, Metric
 from wb.core.measures.readings import Reading, scaled
 from wb.core.precision import precisions
 from wb.core.records import MIXERS, Operator, Part, dims, groups, kind_of
@@ -161,7 +161,7 @@ def _columns(contents: Contents) -> list[page.Column]:
         page.Column(f"{title}, test", [point.test for point in points]),
         *(
             page.Column(METRICS[name].title, [point.values[name] for point in points])
-            for name in (*COSTS, *CONTINUING)
+            for name in (*COSTS, *CONTINUING, *APART)
             if all(name in point.values for point in points)
         ),
     ]

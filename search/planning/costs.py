@@ -75,7 +75,9 @@ def probe(
     images, _ = typical(data.train, alone_recipe.batch)
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
-    found = _evaluated(Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True), networks)
+    found = _evaluated(
+        Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True, apart=config.apart), networks
+    )
     timed = config.timed
     costs = Costs(
         alone=alone,

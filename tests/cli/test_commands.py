@@ -103,7 +103,7 @@ def test_the_front_and_its_files_stay_together_when_finishing_is_interrupted(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wb.search.ending.finalists.Finish._table_error", fail)
+        patch.setattr("wb.search.ending.finalists.table_error", fail)
         assert wb("search", "--resume", copy, "--finetune", 2).exit_code == 130
     check_front(copy)
     assert any((copy / "finalists").iterdir())

@@ -50,3 +50,13 @@ def test_a_candidate_is_built_once_as_a_skeleton_and_once_with_weights(supernet:
     with patch.object(Network, "__init__", built):
         evaluate(supernet.space.largest())
     assert places == [("meta", True), (None, True), ("meta", False)]
+
+
+def test_memory_and_loading_are_read_where_they_are_asked_for(supernet: Supernet, stripes: Dataset) -> None:
+    a = supernet.space.smallest()
+    found = Evaluator(supernet, stripes, Device(), latency=False, apart=("memory", "load"))(a)
+    assert found.readings["memory"].unit == "B"
+    assert found.readings["memory"].value > found.readings["size"].value
+    assert found.readings["load"].value > 0
+    assert found.seconds["load"] > 0
+    assert "memory" not in Evaluator(supernet, stripes, Device(), latency=False)(a).readings

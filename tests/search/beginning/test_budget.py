@@ -37,7 +37,7 @@ def check(monkeypatch: pytest.MonkeyPatch, image: ImageInput, budget: str) -> in
         size = Reading(value=bytes_of(architecture), unit="B", how="counted")
         return Evaluation({"size": size, "params": size.model_copy(update={"unit": "parameters"})}, {})
 
-    monkeypatch.setattr(budgets, "Evaluator", lambda *_: evaluate)
+    monkeypatch.setattr(budgets, "Evaluator", lambda *_, **__: evaluate)
     changes: dict[str, Any] = {"precision": ["int8", "fp32"], "mixer": ["softmax"], "mlp": [2.0], "depth": [2, 3]}
     space = Vit(options_with(TINY, changes), image, 3)
     config = SearchConfig(budget=(budget,))

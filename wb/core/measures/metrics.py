@@ -35,6 +35,7 @@ class Metric:
 _JOULES = {"pj": 1.0, "nj": 1e3, "uj": 1e6, "µj": 1e6, "mj": 1e9}
 _TIMES = {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
 _COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}
 
 ACCURACY = Metric("acc", "maximize", "fraction", "accuracy", {"": 1.0, "%": 0.01}, quality=True, best=1.0)
 METRICS: Mapping[str, Metric] = {
@@ -42,18 +43,21 @@ METRICS: Mapping[str, Metric] = {
     for metric in (
         ACCURACY,
         Metric("latency", "minimize", "ms", "latency", _TIMES),
-        Metric("size", "minimize", "B", "file size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9}),
+        Metric("size", "minimize", "B", "file size", _BYTES),
         Metric("macs", "minimize", "MAC", "multiply-accumulates", _COUNTS),
         Metric("params", "minimize", "parameters", "parameters", _COUNTS),
         Metric("energy", "minimize", "pJ", "modelled energy", _JOULES),
         Metric("ppl", "minimize", "ppl", "perplexity", {"": 1.0, "ppl": 1.0}, quality=True),
         Metric("latency@prompt", "minimize", "ms", "latency of a prompt", _TIMES),
         Metric("latency@token", "minimize", "ms", "latency of one more token", _TIMES),
+        Metric("memory", "minimize", "B", "memory", _BYTES),
+        Metric("load", "minimize", "ms", "loading time", _TIMES),
     )
 }
 QUALITIES = tuple(name for name, metric in METRICS.items() if metric.quality)
 CONTINUING = ("latency@prompt", "latency@token")  # costs of networks that continue texts alone
-COSTS = tuple(name for name, metric in METRICS.items() if not metric.quality and name not in CONTINUING)
+APART = ("memory", "load")  # costs that are measured in a process of their own, where searches ask for them
+COSTS = tuple(name for name, one in METRICS.items() if not one.quality and name not in (*CONTINUING, *APART))
 
 
 @dataclass(frozen=True)
