@@ -99,7 +99,7 @@ def test_the_front_and_its_files_stay_together_when_finishing_is_interrupted(
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
