@@ -179,7 +179,7 @@ def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size
     if least > seconds:
         raise BadOption(
             f"--time {config.time} is too short: the smallest search of this space on these data takes about "
-            f"{duration(1.05 * least)} here; give more time, fewer images (--limit), or a smaller preset"
+            f"{duration(1.05 * least)} here; give more time, fewer examples (--limit), or a smaller preset"
         )
     left = seconds - spent
     per_epoch = supernet_seconds(costs, size, 1, warm_up)
