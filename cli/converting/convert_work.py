@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wb.cli.frame import running
-from wb.cli.making.staged import tell
+from wb.cli.making.staged import work
 from wb.compress.convert.begin import OUTPUT, begin, files_of
 from wb.compress.convert.config import configured
-from wb.compress.convert.job import ConvertJob
-from wb.core.commands.progress import Progress
 
 if TYPE_CHECKING:
+    from wb.compress.convert.job import ConvertJob
     from wb.core.commands.plan import Planned
-    from wb.data import Dataset
-    from wb.models.model import Model
 
 
 def convert(given: Mapping[str, Any], asked: running.Asked) -> None:
@@ -24,22 +21,10 @@ def convert(given: Mapping[str, Any], asked: running.Asked) -> None:
     Raises:
         WbError: the model, the data or the options have a fault.
     """
-    config = configured(given)
-    out = OUTPUT.place(asked.out, asked.files, files_of, force=asked.force)
 
-    def job(model: Model, data: Dataset, progress: Progress) -> ConvertJob:
-        return begin(config, model, asked.name, data, out, progress, force=asked.force)
-
-    def planned(model: Model, data: Dataset, progress: Progress) -> list[Planned]:
+    def planned(job: ConvertJob) -> list[Planned]:
         from wb.compress.convert.estimate import estimate
 
-        return estimate(job(model, data, progress))
+        return estimate(job)
 
-    if asked.dry_run:
-        running.plan(config, config.seed, asked, planned, files_of(out))
-        return
-    running.run(
-        lambda progress: job(*running.inputs(config, config.seed, asked, progress), progress),
-        tell,
-        as_json=asked.as_json,
-    )
+    work(configured(given), asked, OUTPUT, files_of, begin, planned)

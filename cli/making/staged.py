@@ -1,17 +1,53 @@
-"""What the commands print that change a model in stages: readings of the original and of every stage."""
+"""The commands that change a model in stages: run or plan, and readings of the original and of every stage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.cli.frame import output
+from wb.cli.frame import output, running
 from wb.compress.staged.record import StagedRecord
 from wb.jobs.calls.shown import noted
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from wb.core.commands.plan import Planned
+    from wb.core.commands.progress import Progress
     from wb.core.measures.readings import Reading
+    from wb.data import Dataset
+    from wb.jobs.frame.job import Job
+    from wb.jobs.frame.output import Output
+    from wb.models.model import Model
+
+
+def work(
+    config: Any,
+    asked: running.Asked,
+    where: Output,
+    files_of: Callable[[Path], list[Path]],
+    begin: Callable[..., Job[Any]],
+    planned: Callable[[Any], list[Planned]],
+) -> None:
+    """Does the job that `begin` returns and prints what came of it; or says what `planned` foresees.
+
+    Raises:
+        WbError: the model, the data or the options have a fault.
+    """
+    out = where.place(asked.out, asked.files, files_of, force=asked.force)
+
+    def job(model: Model, data: Dataset, progress: Progress) -> Job[Any]:
+        return begin(config, model, asked.name, data, out, progress, force=asked.force)
+
+    if asked.dry_run:
+        running.plan(config, config.seed, asked, lambda *given: planned(job(*given)), files_of(out))
+        return
+    running.run(
+        lambda progress: job(*running.inputs(config, config.seed, asked, progress), progress),
+        tell,
+        as_json=asked.as_json,
+    )
 
 
 def tell(record: StagedRecord[Any]) -> None:

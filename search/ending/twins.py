@@ -7,16 +7,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-import onnx
-
 from wb import __version__
 from wb.compress.ptq.calibration import of_images
 from wb.compress.ptq.convolutions import slow_in_8_bits, without
-from wb.compress.ptq.subject import of_model
-from wb.compress.quantize.source import sign
+from wb.compress.ptq.subject import Choice, of_model
+from wb.compress.quantize.source import Source
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported
-from wb.core.precision import with_precisions
 from wb.data import Dataset
 from wb.export.graph import ExportDiffers, export
 from wb.export.timing.measure import measure_latency
@@ -106,10 +103,11 @@ def lowering(
             say(f"finalist {one.number} has no twin in 8 bits: {error}")
             slow[one.number] = None
             continue
-        model = one.model.then(_step(static.groups, len(subject.groups), seed))
-        low = with_precisions(model.architecture, dict.fromkeys(static.groups, "int8"))
-        sign(static.graph, Model(low, model.weights, model.history), model.history[-1])
-        onnx.save(static.graph, path)
+        step = _step(static.groups, len(subject.groups), seed)
+        source = Source(subject, None, None, inputs, frozenset())
+        choice: Choice = dict.fromkeys(static.groups, "int8")
+        source.write_graph(static.graph, choice, step, path)
+        low = source.quantized(choice, step).architecture
         with alone():
             faster = anyway or one.mirrored or _is_faster(path, one.path, device)
         if faster:

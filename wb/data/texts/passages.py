@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData, Unsupported
-from wb.core.specs import IDS, MASK, Spec, text_specs
-from wb.data.split import Feed, Index, Indices, Labels, Levels, Split
+from wb.core.specs import IDS, MASK
+from wb.data.split import Feed, Index, Indices, Labels
 from wb.data.texts.vocabulary import Vocabulary
+from wb.data.texts.written import Written
 
 Ids = npt.NDArray[np.int64]
 _ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
-class Passages(Split):
+class Passages(Written):
     """Passages of a text, whose tokens are `ids` (T,): passage i has `length` tokens from `starts[i]` on.
 
     `labels` (n, length) are the tokens that follow. Passages that are `whole` are all of the text, one behind the other; they
@@ -59,17 +60,6 @@ class Passages(Split):
     @property
     def described(self) -> str:
         return f"passages of {self.length} tokens, of {self.written_with.size} that are known"
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self.written_with
-
-    @property
-    def images(self) -> Levels:
-        raise self.refused()
-
-    def specs(self) -> tuple[Spec, ...]:
-        return text_specs(self.written_with.size)
 
     def inputs(self, index: Index = _ALL) -> Ids:
         """Ids (b, length)."""

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData
-from wb.core.specs import IDS, MASK, Spec, text_specs
-from wb.data.split import Feed, Index, Indices, Labels, Levels, Shuffled, Split
+from wb.core.specs import IDS, MASK
+from wb.data.split import Feed, Index, Indices, Labels, Shuffled
 from wb.data.texts.vocabulary import Ragged, Vocabulary
+from wb.data.texts.written import Written
 
 Lines = npt.NDArray[np.object_]  # (n,) of str
 BEFORE = 16  # batches of an epoch that are sorted by length together
@@ -22,7 +23,7 @@ _ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
-class Texts(Split):
+class Texts(Written):
     """Texts (n,) and their labels (n,), int64, written with a vocabulary; `written` has their ids, if they are known already.
 
     Raises:
@@ -50,17 +51,6 @@ class Texts(Split):
     @property
     def described(self) -> str:
         return f"texts of at most {self.written_with.length} tokens, of {self.written_with.size} that are known"
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self.written_with
-
-    @property
-    def images(self) -> Levels:
-        raise self.refused()
-
-    def specs(self) -> tuple[Spec, ...]:
-        return text_specs(self.written_with.size)
 
     def inputs(self, index: Index = _ALL) -> npt.NDArray[np.int64]:
         """Ids (b, tokens of the longest), -1 behind the end of a text."""
