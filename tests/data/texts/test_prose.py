@@ -31,19 +31,33 @@ def passages(split: object) -> Passages:
 
 def test_a_text_is_cut_by_position_into_passages_with_what_follows(file: Path) -> None:
     data = load(f"lm,length=16:{file}")
-    whole = "".join(passages(split).text for split in (data.train, data.validation, data.test))
-    assert whole == TEXT
+    train, validation, test = (passages(split).text for split in (data.train, data.validation, data.test))
+    assert train[:850] + validation + train[850:] + test == TEXT
     assert (len(passages(data.validation).text), len(passages(data.test).text)) == (100, 200)
     assert (data.classes, data.task, data.text.vocabulary, data.text.length) == ((), "next", 8, 16)
     split = passages(data.train)
     assert len(split) == (1700 - 1) // 16
     read = split.written_with.read
     for i in (0, 3, len(split) - 1):
-        assert split.line(i) == TEXT[16 * i : 16 * (i + 1)]
-        assert read(split.labels[i].tolist()) == TEXT[16 * i + 1 : 16 * (i + 1) + 1]
+        assert split.line(i) == train[16 * i : 16 * (i + 1)]
+        assert read(split.labels[i].tolist()) == train[16 * i + 1 : 16 * (i + 1) + 1]
     feed = split.feed(slice(0, 2))
     assert feed[IDS].shape == feed[MASK].shape == (2, 16)
     assert feed[MASK].all()
+
+
+def test_validation_is_spread_over_the_text(tmp_path: Path) -> None:
+    text = "".join(f"{number:06d}\n" for number in range(20_000))  # every line is another one
+    (tmp_path / "text.txt").write_text(text)
+    data = load(f"lm:{tmp_path / 'text.txt'}")
+    train, validation, test = (passages(split).text for split in (data.train, data.validation, data.test))
+    assert (len(validation), len(test)) == (3 * 2_333, 14_000)
+    assert text.endswith(test)
+    for number, start in enumerate((19_834, 61_834, 103_834)):  # in the middles of three thirds of 126,000 characters
+        piece = validation[number * 2_333 : (number + 1) * 2_333]
+        assert text[start : start + len(piece)] == piece
+        assert piece not in train
+    assert train == text[:19_834] + text[22_167:61_834] + text[64_167:103_834] + text[106_167:126_000]
 
 
 @pytest.mark.parametrize("kind", ["characters", "bytes", "bpe"])

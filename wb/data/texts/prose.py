@@ -1,7 +1,9 @@
 """The reader of plain text: files, or the documentation of Python's standard library, in passages.
 
-One file is cut by position: the last tenth is for the test, the twentieth before it for validation. Of two files the first is
-for training and the second for the test; of three the second is for validation. Files are UTF-8.
+One file is cut by position: the last tenth is for the test, and pieces from everywhere in the rest, a twentieth of all, are for
+validation. They are spread because neighbours are alike: what stands just before the test is what training needs most, and a
+twentieth from one place tells little of the whole. Of two files the first is for training and the second for the test; of three
+the second is for validation. Files are UTF-8.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from wb.data.texts.tables import ROLES, length_of, read_utf8
 from wb.data.texts.vocabulary import BPE, CHARACTERS, Vocabulary, alphabet_of, vocabulary_of
 
 VALIDATION, TEST = 0.05, 0.1  # shares of one text
+PIECES, LEAST = 16, 2_000  # so many pieces for validation, of so many characters at least, are spread over a text
 LENGTH = 128  # tokens of a passage, where nothing else is said
 FEW = 200  # characters of an alphabet that are tokens themselves, where nothing else is said
 EMBEDDED = "Python's own documentation"
@@ -60,14 +63,26 @@ def _documentation() -> str:
 
 
 def _divided(texts: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Texts for all three splits, those that are missing cut from the end of the training text."""
+    """Texts for all three splits; what is missing is cut from the training text."""
     found, (name, rest) = dict(texts), texts["train"]
     whole = len(rest)
-    for role, share in (("test", TEST), ("validation", VALIDATION)):
-        if role not in found:
-            at = len(rest) - round(share * whole)
-            found[role], rest = (f"the end of {name}", rest[at:]), rest[:at]
+    if "test" not in found:
+        at = len(rest) - round(TEST * whole)
+        found["test"], rest = (f"the end of {name}", rest[at:]), rest[:at]
+    if "validation" not in found:
+        piece, rest = _spread(rest, round(VALIDATION * whole))
+        found["validation"] = (f"pieces of {name}", piece)
     return found | {"train": (name, rest)}
+
+
+def _spread(text: str, size: int) -> tuple[str, str]:
+    """`size` characters in pieces from the middles of equal parts of `text`, and what is left of it."""
+    count = max(1, min(PIECES, size // LEAST))
+    length = size // count
+    starts = [len(text) * (2 * i + 1) // (2 * count) - length // 2 for i in range(count)]
+    ends = [0, *(start + length for start in starts)]
+    rest = "".join(text[end:start] for end, start in zip(ends, [*starts, len(text)], strict=True))
+    return "".join(text[start : start + length] for start in starts), rest
 
 
 def _vocabulary(text: str, choices: Mapping[str, str], length: int) -> Vocabulary:
