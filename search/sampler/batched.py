@@ -24,6 +24,7 @@ from wb.search.sampler.proposals import Proposal, initial_rows, unseen_rows
 
 CLAIM = "guided:choices"  # a trial's system attribute: the choices to evaluate, set before its parameters are stored
 PLAN = "guided:plan"  # the study's system attribute: the last batch, and how many evaluations it is based on
+PLANNED_BY = 4  # workers for each candidate of a batch, at most: planning costs about half a second, whatever its size
 PREDICTED, PREDICTED_STD = "predicted", "predicted_std"  # a trial's user attributes
 
 
@@ -46,8 +47,14 @@ class BatchSampler(BaseSampler):
     inactive genes are the same. Failed ones are proposed once more when no others are left. Proposals are reproducible for a
     given seed and history.
 
+    Of many `workers` each has a candidate at any time. So there are at least as many spread ones at first, a batch has one for
+    every fourth worker at least, and what is being evaluated counts as if it had its predicted values (fantasies), so that a
+    batch does not propose its neighbours again.
+
+    Source: Ginsbourger et al., "Kriging is well-suited to parallelize optimization", 2010, for values that are believed until
+    they are known.
     Limits: the objective must suggest every gene as a categorical parameter with the options of the space. A batch is
-    not revised while it is being evaluated, so more workers than `batch` gain nothing from the predictors.
+    not revised while it is being evaluated.
     """
 
     aim = ""
@@ -62,6 +69,7 @@ class BatchSampler(BaseSampler):
         initial: int | None = None,
         known: Sequence[Choices] = (),
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
+        workers: int = 1,
     ) -> None:
         """`initial` defaults to the number of genes, but at least 15 and at most 25. `known` candidates are never proposed.
 
@@ -72,10 +80,11 @@ class BatchSampler(BaseSampler):
             BadOption: `batch` is below 1 or `initial` below 2.
             NotInSpace: one of `known` is not in the space.
         """
-        self._batch = batch
+        self._batch = max(batch, workers // PLANNED_BY)
         self._initial = min(max(len(space.genes), 15), 25) if initial is None else initial
         if self._batch < 1 or self._initial < 2:
             raise BadOption(f"expected a batch of at least 1, initial of at least 2; got {batch} and {self._initial}")
+        self._spread = max(self._initial, workers)
         self._encoder = Encoder(space)
         self._known = {row.tobytes() for row in self._encoder.indices(known)}
         self._constraints_func = constraints_func
@@ -161,7 +170,7 @@ class BatchSampler(BaseSampler):
             self._adopt(study)  # another process may have planned a batch
             self._drop(len(complete), taken)
         if not self._queue:
-            self._queue = self._plan(study, complete, taken)
+            self._queue = self._plan(study, complete, self._pending(trials), taken)
             self._queued = (study, len(complete))
             self._publish(study, len(complete))
         if self._queue:
@@ -202,7 +211,9 @@ class BatchSampler(BaseSampler):
             raise ValueError("no row of the space")
         return Proposal(self._encoder.canonical(found[None])[0], list(map(float, mean)), list(map(float, std)))
 
-    def _plan(self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes]) -> list[Proposal]:
+    def _plan(
+        self, study: Study, complete: Sequence[FrozenTrial], pending: Indices, taken: AbstractSet[bytes]
+    ) -> list[Proposal]:
         """Untaken proposals: initial candidates, then batches from the predictors; random ones if there are none of these."""
         rng = np.random.default_rng([self._seed, len(complete)])
         proposals: list[Proposal] = []
@@ -211,7 +222,7 @@ class BatchSampler(BaseSampler):
             first = self._first(np.random.default_rng(self._seed))
             proposals = [Proposal(row) for row in first if row.tobytes() not in taken]
         else:
-            proposals = self._predicted(study, complete, taken, rng)
+            proposals = self._predicted(study, complete, pending, taken, rng)
         return proposals or [Proposal(row) for row in unseen_rows(self._encoder, taken, self._batch, rng)]
 
     def _usable(self, trial: FrozenTrial) -> bool:
@@ -220,13 +231,23 @@ class BatchSampler(BaseSampler):
 
     @abstractmethod
     def _predicted(
-        self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
+        self,
+        study: Study,
+        complete: Sequence[FrozenTrial],
+        pending: Indices,
+        taken: AbstractSet[bytes],
+        rng: np.random.Generator,
     ) -> list[Proposal]:
-        """A batch from predictors fitted on all complete trials."""
+        """A batch from predictors fitted on all complete trials; the rows of `pending` (n, genes) are being evaluated."""
 
     def _first(self, rng: np.random.Generator) -> Indices:
         """The first candidates, as canonical rows."""
-        return initial_rows(self._encoder, self._initial, rng)
+        return initial_rows(self._encoder, self._spread, rng)
+
+    def _pending(self, trials: Sequence[FrozenTrial]) -> Indices:
+        """The rows that other workers are evaluating, (n, genes)."""
+        rows = [self._row(trial) for trial in trials if trial.state == TrialState.RUNNING]
+        return np.array([row for row in rows if row is not None], dtype=np.int64).reshape(-1, len(self._encoder.sizes))
 
     def _failed_once(self, trials: Sequence[FrozenTrial]) -> Indices | None:
         """The row of a failed trial that no other trial has tried: the worker may have been killed."""

@@ -57,6 +57,7 @@ class GenerateSampler(BatchSampler):
         initial: int | None = None,
         known: Sequence[Choices] = (),
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
+        workers: int = 1,
         inherited: bool = False,
     ) -> None:
         """`values` gives the values of a finished trial by metric; trials that lack one that is needed are ignored.
@@ -66,7 +67,15 @@ class GenerateSampler(BatchSampler):
 
         Best practice is what the space says (`wb.core.space.Practised`). Other arguments and errors are those of `BatchSampler`.
         """
-        super().__init__(space, seed=seed, batch=batch, initial=initial, known=known, constraints_func=constraints_func)
+        super().__init__(
+            space,
+            seed=seed,
+            batch=batch,
+            initial=initial,
+            known=known,
+            constraints_func=constraints_func,
+            workers=workers,
+        )
         self._asked, self._values, self._inherited = asked, values, inherited
         self._uniform = Generator.uniform(self._encoder, Ancestry.of(self._encoder))
         self._kept = practice_of(self._encoder) if asked.practice else None
@@ -78,13 +87,21 @@ class GenerateSampler(BatchSampler):
     def _first(self, rng: np.random.Generator) -> Indices:
         if self._kept is None:
             return super()._first(rng)
-        rows = initial_rows(self._encoder, OVERDRAWN * self._initial, rng)
+        rows = initial_rows(self._encoder, OVERDRAWN * self._spread, rng)
         good = rows[self._kept(rows)]
-        return (good if len(good) else rows)[: self._initial]
+        return (good if len(good) else rows)[: self._spread]
 
     def _predicted(
-        self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
+        self,
+        study: Study,
+        complete: Sequence[FrozenTrial],
+        pending: Indices,
+        taken: AbstractSet[bytes],
+        rng: np.random.Generator,
     ) -> list[Proposal]:
+        del (
+            pending
+        )  # a batch is of what meets requirements best, one by one, so that what is on its way changes nothing
         archive = self._archive(complete)
         asked = lowered(self._asked, archive) if self._inherited else self._asked
         inquisitor = Inquisitor(self._encoder, archive, asked, int(rng.integers(2**31)))

@@ -10,7 +10,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from wb.predictors.ensemble import Ensemble, Quality
-from wb.predictors.features import Floats
+from wb.predictors.features import Floats, Indices
 from wb.search.sampler.batched import BatchSampler
 from wb.search.sampler.inner import Models, Outcome
 from wb.search.sampler.proposals import Proposal, closeness, propose
@@ -32,7 +32,12 @@ class GuidedSampler(BatchSampler):
     """Objective's index -> quality of its predictor when the last batch was chosen."""
 
     def _predicted(
-        self, study: Study, complete: Sequence[FrozenTrial], taken: AbstractSet[bytes], rng: np.random.Generator
+        self,
+        study: Study,
+        complete: Sequence[FrozenTrial],
+        pending: Indices,
+        taken: AbstractSet[bytes],
+        rng: np.random.Generator,
     ) -> list[Proposal]:
         """A batch from predictors fitted on all complete trials."""
         signs = np.array([1.0 if direction == StudyDirection.MINIMIZE else -1.0 for direction in study.directions])
@@ -45,7 +50,8 @@ class GuidedSampler(BatchSampler):
         objectives = [Ensemble(self._encoder.layout, seed).fit(features, y, importance) for y in values.T]
         self.quality = {i: model.quality for i, model in enumerate(objectives)}
         models = Models(objectives, constraints)
-        found = propose(self._encoder, models, Outcome(rows, values, violation), taken, self._batch, rng)
+        archive = Outcome(rows, values, violation)
+        found = propose(self._encoder, models, archive, pending, taken, self._batch, rng)
         return [Proposal(p.row, (np.array(p.mean) * signs).tolist(), p.std) for p in found]
 
     def _constraints(

@@ -28,6 +28,15 @@ class Models:
     objectives: Sequence[Ensemble]
     constraints: Sequence[Ensemble] = ()
 
+    def outcome(self, encoder: Encoder, rows: Indices) -> Outcome:
+        """What is predicted of `rows`."""
+        features = encoder.features(rows)
+        values, bounds = (
+            np.reshape([model.predict(features)[0] for model in models], (len(models), len(rows))).T
+            for models in (self.objectives, self.constraints)
+        )
+        return Outcome(rows, values, np.maximum(bounds, 0).sum(axis=1))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -39,6 +48,10 @@ class Outcome:
 
     def __getitem__(self, which: Indices) -> Outcome:
         return Outcome(self.rows[which], self.values[which], self.violation[which])
+
+    def __add__(self, other: Outcome) -> Outcome:
+        parts = ((self.rows, other.rows), (self.values, other.values), (self.violation, other.violation))
+        return Outcome(*(np.concatenate(part) for part in parts))
 
 
 def search(encoder: Encoder, models: Models, start: Indices, rng: np.random.Generator) -> Outcome:

@@ -98,11 +98,15 @@ def propose(
     encoder: Encoder,
     models: Models,
     archive: Outcome,
+    pending: Indices,
     taken: AbstractSet[bytes],
     count: int,
     rng: np.random.Generator,
 ) -> list[Proposal]:
-    """Up to `count` untaken rows found by the inner search, the most promising first; none if it visited only taken ones."""
+    """Up to `count` untaken rows found by the inner search, the most promising first; none if it visited only taken ones.
+
+    The rows of `pending` are believed to have their predicted values, so that what they will add is not counted twice.
+    """
     order = np.lexsort((rng.random(len(archive.rows)), moocore.pareto_rank(archive.values), archive.violation))
     start = archive.rows[order[: POPULATION // 2]]
     variants = uniform_rows(encoder, start)[:VARIANTS]
@@ -113,7 +117,8 @@ def propose(
     pool = seen[np.lexsort((moocore.pareto_rank(seen.values), seen.violation))[:POOL]]
     features = encoder.features(pool.rows)
     mean, std = (np.stack(part, axis=1) for part in zip(*(m.predict(features) for m in models.objectives), strict=True))
-    return [Proposal(pool.rows[i], mean[i].tolist(), std[i].tolist()) for i in choose(pool, archive, count)]
+    known = archive + models.outcome(encoder, pending) if len(pending) else archive
+    return [Proposal(pool.rows[i], mean[i].tolist(), std[i].tolist()) for i in choose(pool, known, count)]
 
 
 def choose(pool: Outcome, archive: Outcome, count: int) -> list[int]:

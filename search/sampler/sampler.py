@@ -29,11 +29,12 @@ def make_sampler(
     seed: int,
     worker: str = "",
     asked: Asked | None = None,
+    workers: int = 1,
 ) -> BaseSampler:
     """The sampler called `name`; all except `random` rank candidates over a budget, or without what is asked, below all others.
 
     It has no state besides the study, so a continued study gets the same proposals as an uninterrupted one. The name of the
-    `worker` is stored in every trial that it proposes.
+    `worker` is stored in every trial that it proposes; `workers` is how many there are.
     """
     asked = asked or Asked(())
 
@@ -44,10 +45,12 @@ def make_sampler(
     constraints = missed if limits or asked.requirements else None
     if name == "generate":
         wanted = asked.within(limits)
-        generate = GenerateSampler(space, wanted, values_of, seed=seed, constraints_func=constraints, inherited=True)
+        generate = GenerateSampler(
+            space, wanted, values_of, seed=seed, constraints_func=constraints, workers=workers, inherited=True
+        )
         return _Signing(space, lambda _: generate, worker)
     if name == "guided":
-        guided = GuidedSampler(space, seed=seed, constraints_func=constraints)
+        guided = GuidedSampler(space, seed=seed, constraints_func=constraints, workers=workers)
         return _Signing(space, lambda _: guided, worker)
 
     def of(number: int) -> BaseSampler:
