@@ -45,6 +45,7 @@ from wb.export.assess import Assessor
 from wb.export.timing.measure import reference_pace
 from wb.hardware.device import Device
 from wb.search.beginning.recipes import FINETUNE_RATE
+from wb.search.crew.crew import Crew
 from wb.search.ending.front import front
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.sampler.hypervolume import hypervolume
@@ -53,7 +54,6 @@ from wb.search.study.optimize import Optimization
 from wb.search.study.storage import file_url
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import evaluated, readings_of
-from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet, train_supernet
 from wb.spaces.columnar.presets import vit_space
 from wb.training.fit import Recipe

@@ -13,6 +13,7 @@ from functools import cached_property
 from uuid import uuid4
 
 import torch
+from optuna.trial import TrialState
 from rich.progress import Progress, TaskID
 
 from wb.core.errors import BadOption
@@ -28,6 +29,9 @@ from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.ground import Ground
 from wb.search.beginning.metrics import check_metrics
+from wb.search.crew.crew import Crew
+from wb.search.crew.helpers import Helpers
+from wb.search.crew.joining import check_same
 from wb.search.ending.baselines import check_baselines
 from wb.search.ending.ending import Ending
 from wb.search.fidelity.yardstick import held_back, warning
@@ -42,7 +46,6 @@ from wb.search.study.memory import check_memory
 from wb.search.study.seeds import enqueue, regular_choices, seed_choices
 from wb.search.study.storage import without_password
 from wb.search.study.study import check_study, create_study, load_study
-from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
 from wb.search.trained.start import space_of
@@ -53,7 +56,8 @@ from wb.tasks.known import task_of
 class Search:
     """One search: configuration and run folder; calling it does what is not done yet and returns the front.
 
-    `workers` processes evaluate candidates, this one included. A new search may `start` its supernet from a model.
+    `workers` processes evaluate candidates, this one included, the others on the cluster at the address `ray` if there is one. A
+    new search may `start` its supernet from a model.
     """
 
     config: SearchConfig
@@ -61,6 +65,7 @@ class Search:
     progress: Progress
     workers: int = 1
     start: Model | None = None
+    ray: str | None = None
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
         """Runs every stage that the run folder does not show as done and that no other process does.
@@ -85,7 +90,7 @@ class Search:
             first = dict(zip(self.config.seed_texts, ground.seeds, strict=True))
             first |= regular_choices(ground.space, stages.config.trials, stages.config.limits)
             enqueue(stages.study, ground.space, first)
-        seconds = stages.search(supernet, self.workers)
+        seconds = stages.search(supernet, self.workers, self.ray)
         with self._sole("until it has written the front"):
             stages.read_again()
             if stages.finished():
@@ -110,7 +115,26 @@ class Search:
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
         stages = Ending(record, ground, load_study(self.run.storage(self.config), record.study))
-        stages.evaluate(Supernet.load(self.run.supernet_path, ground.space))
+        stages.evaluate(Supernet.load(self.run.supernet_path, ground.space), self.workers)
+
+    def join(self) -> int:
+        """Evaluates candidates in `workers` processes, in a folder that stands in for the run's; returns how many all have done.
+
+        Raises:
+            OtherMachine: this machine is not like that of the run.
+            WbError: as a search does.
+        """
+        ground = self._ground()
+        record = self.run.read()
+        record.check_data(self.config.data, ground.data.fingerprint)
+        check_same(record, ground.device)
+        study = load_study(self.run.storage(self.config), record.study)
+        stages, others = (
+            Ending(record, ground, study),
+            len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))),
+        )
+        with Helpers(self.config, self.run.folder, self.workers - 1, self.workers + others, self._tell.say):
+            return stages.evaluate(Supernet.load(self.run.supernet_path, ground.space), self.workers + others)
 
     @cached_property
     def _crew(self) -> Crew:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 
 from optuna import Study
@@ -19,14 +20,17 @@ from wb.jobs.frame.record import Recorder
 from wb.models.model import Model, Step, load, save
 from wb.search.beginning.ground import Ground
 from wb.search.beginning.recipes import supernet_recipe, tuning_recipe
+from wb.search.crew.helpers import Helpers
+from wb.search.crew.joining import files_of
+from wb.search.crew.on_ray import OnRay
+from wb.search.crew.shelf import Shelf
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.yardstick import ranking
-from wb.search.helpers import Helpers
 from wb.search.results.curves import SUPERNET, Curves
 from wb.search.run import RunRecord
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
-from wb.search.study.storage import settle
+from wb.search.study.storage import settle, without_password
 from wb.search.study.trials import busy, evaluated, readings_of
 from wb.search.supernet import Supernet, train_supernet
 from wb.search.trained.start import sorted_by
@@ -73,12 +77,17 @@ class Stages(Recorder[RunRecord]):
             save(largest.then(step), self.run.largest_path, force=True)
         return supernet
 
-    def search(self, supernet: Supernet, workers: int) -> float:
-        """Evaluates candidates in `workers` processes together; returns the seconds that it took."""
+    def search(self, supernet: Supernet, workers: int, ray: str | None = None) -> float:
+        """Evaluates candidates in `workers` processes together; returns the seconds that it took.
+
+        All but this one are on the cluster at the address `ray`, if there is one.
+        """
         start = time.perf_counter()
         wanted = max(1, min(workers, self.config.trials - len(evaluated(self.study))))
-        with Helpers(self.config, self.run.folder, wanted - 1, self.tell.say):
-            done = self.evaluate(supernet)
+        if self.config.storage is not None:
+            self._offer()
+        with self._helpers(wanted, ray):
+            done = self.evaluate(supernet, wanted)
         settle(self.run.storage(self.config))
         if done < self.config.trials and not self._late(evaluated(self.study)):
             self.tell.say(
@@ -87,11 +96,27 @@ class Stages(Recorder[RunRecord]):
             )
         return time.perf_counter() - start
 
-    def evaluate(self, supernet: Supernet) -> int:
-        """Evaluates candidates in this process until all processes together have done enough; returns how many are done."""
+    def _helpers(self, workers: int, ray: str | None) -> AbstractContextManager[None]:
+        reachable = self.config.model_copy(update={"storage": self.run.storage(self.config)})
+        if ray is None:
+            return Helpers(self.config, self.run.folder, workers - 1, workers, self.tell.say)
+        return OnRay(ray, reachable, self.run, workers - 1, self.tell.say)
+
+    def _offer(self) -> None:
+        """Puts what workers elsewhere need into the storage, and says how they join."""
+        url = self.run.storage(self.config)
+        Shelf(url, self.record.study).put(files_of(self.run))
+        place = shlex.quote(without_password(url))
+        self.tell.say(f"workers on other machines join with: wb search --join {self.record.study} --storage {place}")
+
+    def evaluate(self, supernet: Supernet, workers: int = 1) -> int:
+        """Evaluates candidates in this process until all processes together have done enough; returns how many are done.
+
+        `workers` is how many processes there are.
+        """
         config, ground = self.config, self.ground
         self.study.sampler = make_sampler(
-            config.sampler, ground.space, config.limits, config.seed, ground.crew.name, config.asked
+            config.sampler, ground.space, config.limits, config.seed, ground.crew.name, config.asked, workers
         )
         evaluate = Evaluator(
             supernet,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -179,10 +180,13 @@ def _value(value: object) -> str:
 def _show_run(folder: Path, as_json: bool) -> None:
     from wb.cli.searching.tables import front_table
     from wb.core.system.durations import duration
+    from wb.search.crew.crew import Crew
+    from wb.search.crew.pace import at_work
     from wb.search.page.contents import read_front, read_trials
     from wb.search.results.baselines import read_baselines
     from wb.search.run import Run
     from wb.search.study.standing import standing
+    from wb.search.study.study import read_running
 
     run = Run(folder)
     record = run.read()
@@ -191,11 +195,19 @@ def _show_run(folder: Path, as_json: bool) -> None:
     baselines = read_baselines(run.baselines_path)
     missing = standing(run, record, trials)
     config = record.config
+    working = at_work(read_running(run.storage(config), record.study), Crew(run.folder)) if missing else []
     if as_json:
         front = [point.model_dump(mode="json") for point in points]
         known = {"baselines": [one.model_dump(mode="json") for one in baselines]} if baselines else {}
         output.print_json(
-            record.model_dump(mode="json") | {"evaluated": len(trials), "missing": missing, "front": front} | known
+            record.model_dump(mode="json")
+            | {
+                "evaluated": len(trials),
+                "missing": missing,
+                "at_work": [asdict(one) for one in working],
+                "front": front,
+            }
+            | known
         )
         return
     output.data.print(
@@ -211,5 +223,7 @@ def _show_run(folder: Path, as_json: bool) -> None:
         output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
     for one in baselines:
         output.data.print(one.text(), markup=False, highlight=False, soft_wrap=True)
+    for one in working:
+        output.data.print(f"  {one.text()}", markup=False, highlight=False, soft_wrap=True)
     if missing:
         output.data.print(missing, markup=False, highlight=False, soft_wrap=True)

@@ -107,9 +107,25 @@ def search(
         int,
         typer.Option(
             help="Processes that evaluate candidates at the same time, each with --threads threads; latencies are measured one "
-            "after the other.",
+            "after the other on a machine.",
         ),
     ] = 1,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY",
+            help="Help with a run whose folder is on another machine: its study in --storage. The run says the command.",
+            show_default="none",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Have all --workers but this process on a cluster of Ray: its address, auto, or local for one on this machine.",
+            show_default="on this machine, without Ray",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="a new folder in runs/")
     ] = None,
@@ -122,7 +138,7 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
-    from wb.cli.searching import trained
+    from wb.cli.searching import joining, trained
     from wb.search import run as runs
     from wb.search.beginning.options import check_workers, configured, resumed
 
@@ -138,10 +154,21 @@ def search(
     own |= {"by_index": by_index or None}
     if (source is not None and not supernet) or any(value is not None for value in own.values()):
         others = {"--resume": resume is not None, "--workers": workers > 1, "--precision": precision is not None}
+        others |= {"--join": join is not None, "--ray": ray is not None}
         trained.check_alone(own, supernet=supernet)
         trained.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
         return
-    check_workers(workers)
+    check_workers(workers, ray)
+    if join is not None:
+        others = {
+            "--out": out is not None,
+            "--resume": resume is not None,
+            "--dry-run": dry_run,
+            "--ray": ray is not None,
+        }
+        others |= {"--precision": precision is not None, "--background": background is not None, "--supernet": supernet}
+        joining.join(join, given, workers, others, as_json=as_json)
+        return
     given = _read(given, precision, background)
     start = None
     if supernet:
@@ -151,7 +178,7 @@ def search(
         _plan(config, workers, runs.Run(resume) if resume else None, as_json)
         return
     run = runs.Run(resume) if resume else runs.create(out)
-    _search(config, run, start, workers, resume is not None, as_json=as_json)
+    _search(config, run, start, workers, ray, resume is not None, as_json=as_json)
 
 
 def _read(given: Mapping[str, Any], precision: str | None, background: str | None) -> dict[str, Any]:
@@ -170,7 +197,16 @@ def _read(given: Mapping[str, Any], precision: str | None, background: str | Non
     return {name: value for name, value in read.items() if value is not None}
 
 
-def _search(config: SearchConfig, run: Run, start: Model | None, workers: int, resume: bool, *, as_json: bool) -> None:
+def _search(
+    config: SearchConfig,
+    run: Run,
+    start: Model | None,
+    workers: int,
+    ray: str | None,
+    resume: bool,
+    *,
+    as_json: bool,
+) -> None:
     """Searches in `run`, from the weights of `start` if there are some, and prints the front.
 
     Raises:
@@ -183,7 +219,7 @@ def _search(config: SearchConfig, run: Run, start: Model | None, workers: int, r
 
     again = f"wb search --resume {shlex.quote(str(run.folder))}"
     with output.progress() as progress, runs.resumable(run, f"continue with: {again}"):
-        points = Search(config, run, progress, workers, start)(resume=resume)
+        points = Search(config, run, progress, workers, start, ray)(resume=resume)
     judgement = run.read().judgement
     if as_json:
         told = {} if judgement is None else {"judgement": judgement.model_dump(mode="json")}

@@ -9,8 +9,8 @@ from wb.core.space import Choices
 from wb.data import Dataset
 from wb.hardware.device import Device
 from wb.search.beginning.config import SearchConfig
+from wb.search.crew.crew import Crew
 from wb.search.run import Run
-from wb.search.study.workers import Crew
 from wb.search.told import Teller
 from wb.spaces.base import NetworkSpace
 

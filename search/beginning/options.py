@@ -52,10 +52,12 @@ def _check_requirements(config: SearchConfig) -> None:
         )
 
 
-def check_workers(workers: int) -> None:
-    """Raises `BadOption` if there is not one at least."""
+def check_workers(workers: int, ray: str | None = None) -> None:
+    """Raises `BadOption` if there is not one at least, or none for the cluster at `ray`."""
     if workers < 1:
         raise BadOption(f"wrong option: workers: {workers} is out of range; choose 1 or more")
+    if ray is not None and workers == 1:
+        raise BadOption("--ray has nothing to do with --workers 1, which is this process; say --workers 2 or more")
 
 
 def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchConfig:

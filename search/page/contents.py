@@ -13,6 +13,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
 from wb.core.measures.metrics import Metric
 from wb.core.measures.readings import Reading, Readings
+from wb.search.crew.pace import Pace, pace_of
 from wb.search.ending.front import front
 from wb.search.page.advice import knee
 from wb.search.page.traces import Candidate, cost
@@ -34,8 +35,8 @@ class Contents:
 
     `candidates` are all evaluations in order. `front` is that of `front.json` or, before it exists, the front so far.
     `points` are the points of `front.json`, None before it exists. `architectures` are theirs, by the points' ids. `seconds`
-    is the mean time of an evaluation by phase. `slots` is the largest number of blocks in the space. `answers` are None, and
-    `curves` and `baselines` empty, in runs of older versions.
+    is the mean time of an evaluation by phase, `pace` that of all workers together, None for too few evaluations. `slots` is the
+    largest number of blocks in the space. `answers` are None, and `curves` and `baselines` empty, in runs of older versions.
     """
 
     run: Run
@@ -45,6 +46,7 @@ class Contents:
     points: Sequence[FrontPoint] | None
     architectures: Mapping[int, Architecture]
     seconds: Mapping[str, float]
+    pace: Pace | None
     slots: int
     answers: Answers | None
     curves: Mapping[str, Curve]
@@ -84,6 +86,7 @@ def read(run: Run) -> Contents:
         points=points,
         architectures={point.id: Architecture.model_validate(point.architecture) for point in points or ()},
         seconds=_mean_seconds(trials),
+        pace=pace_of(trials),
         slots=max((i + 1 for trial in trials for i in _mixers(trial.params)), default=0),
         answers=None if points is None else read_answers(run.answers_path),
         curves=read_curves(run.curves_path),

@@ -14,10 +14,10 @@ from wb.core.errors import BadArtefact, WbError
 from wb.core.measures.readings import scaled
 from wb.core.system.durations import duration
 from wb.jobs.calls.shown import Shown, Table
+from wb.search.crew.crew import Crew
 from wb.search.results.point import FrontPoint
 from wb.search.run import Run, RunRecord
 from wb.search.study.study import read_evaluated
-from wb.search.study.workers import Crew
 
 RUNS = Path("runs")  # where commands make folders
 

@@ -50,8 +50,11 @@ class Outcome:
         return Outcome(self.rows[which], self.values[which], self.violation[which])
 
     def __add__(self, other: Outcome) -> Outcome:
-        parts = ((self.rows, other.rows), (self.values, other.values), (self.violation, other.violation))
-        return Outcome(*(np.concatenate(part) for part in parts))
+        return Outcome(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.violation, other.violation]),
+        )
 
 
 def search(encoder: Encoder, models: Models, start: Indices, rng: np.random.Generator) -> Outcome:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from wb.core.system.files import scratch
-from wb.search.study.workers import FOLDER, Crew
+from wb.search.crew.crew import FOLDER, Crew
 
 START = "start.safetensors"  # the model whose weights the supernet starts from
 STUDY = "search"  # the name of a run's study in its own `study.db`

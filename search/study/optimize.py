@@ -17,11 +17,11 @@ from wb.core.errors import StorageFailed, reason
 from wb.core.measures.metrics import Limit, Metric
 from wb.core.space import Choices, Space, canonical
 from wb.export.graph import ExportDiffers
+from wb.search.crew.crew import Crew
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.batched import SpaceExhausted
 from wb.search.study.storage import beat, stale_trials
 from wb.search.study.trials import REPEAT, WORKER, choices_of, network_key, own
-from wb.search.study.workers import Crew
 
 ATTEMPTS = 20  # proposals per wanted candidate, at most; Optuna's own samplers repeat themselves
 POLL_S = 0.2

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial
 
 from wb.core.errors import BudgetMissed
+from wb.search.crew.crew import Crew
 from wb.search.fidelity.forecast import chosen, rung_counts
 from wb.search.run import Run, RunRecord
-from wb.search.study.workers import Crew
 
 
 def standing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.measures.metrics import Limit, Metric
@@ -55,6 +55,13 @@ def read_evaluated(url: str, name: str, metrics: Sequence[Metric], limits: Seque
     for trial in found:
         check(trial, metrics, limits)
     return found
+
+
+def read_running(url: str, name: str) -> list[FrozenTrial]:
+    """The trials of the study that are being evaluated. Never writes to the database. Raises as `load_study` does."""
+    with _found(url, name), open_to_read(url) as storage:
+        study = optuna.load_study(storage=storage, study_name=name)
+        return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def check_study(

@@ -21,6 +21,7 @@ from wb.core.architecture import Architecture
 from wb.data import load as load_data
 from wb.jobs.verbs.classifier import Classifier
 from wb.models.model import load as load_model
+from wb.search.crew.crew import FOLDER
 from wb.search.ending.finalists import Finish
 from wb.search.planning.costs import Probe
 from wb.search.planning.enough import Epochs
@@ -32,7 +33,6 @@ from wb.search.run import Run
 from wb.search.study.storage import file_url
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
-from wb.search.study.workers import FOLDER
 
 SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "200", "--set", "embed=8,16", "--set", "depth=1,2"]
 COUNTED = ["--objectives", "acc,params"]

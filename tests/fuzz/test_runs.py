@@ -16,6 +16,7 @@ from wb.core.errors import WbError
 from wb.core.measures.readings import Reading
 from wb.models.counting import count_parameters
 from wb.search.beginning.config import SearchConfig
+from wb.search.crew.crew import Crew
 from wb.search.evaluate import Evaluation
 from wb.search.page.report import write_report
 from wb.search.run import Run
@@ -23,7 +24,6 @@ from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.study import check_study, load_study
 from wb.search.study.trials import evaluated
-from wb.search.study.workers import Crew
 from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit
 

@@ -123,13 +123,12 @@ def test_a_batch_leaves_out_the_neighbours_of_what_is_being_evaluated() -> None:
 
 
 def test_as_many_candidates_as_workers_are_spread_at_first() -> None:
-    study = optuna.create_study(
-        directions=["minimize"] * 2, sampler=GuidedSampler(Even(), seed=0, batch=4, initial=4, workers=40)
-    )
+    sampler = GuidedSampler(Even(), seed=0, batch=4, initial=4, workers=40)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
     trials = [study.ask() for _ in range(40)]
     rows = [tuple(t.suggest_categorical(name, options) for name, options in Even.genes.items()) for t in trials]
     assert len(set(rows)) == 40
-    expected = initial_rows(Encoder(Even()), 40, np.random.default_rng(study.sampler._seed))  # type: ignore[attr-defined]
+    expected = initial_rows(Encoder(Even()), 40, np.random.default_rng(sampler._seed))
     assert [[("int8", "fp32").index(str(kept)) for kept in row] for row in rows] == expected.tolist()
     for trial, row in zip(trials[:4], rows, strict=False):
         study.tell(trial, [row.count("fp32"), row.count("int8")])

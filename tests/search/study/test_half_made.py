@@ -13,11 +13,11 @@ from wb.cli.main import app
 from wb.core.errors import BadOption
 from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
+from wb.search.crew.crew import Crew
 from wb.search.run import Run, create
 from wb.search.study.half_made import STUDY
 from wb.search.study.storage import file_url
 from wb.search.study.study import create_study
-from wb.search.study.workers import Crew
 
 SEARCH = ("search", "--limit", "100", "--objectives", "acc,params")
 

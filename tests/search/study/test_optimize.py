@@ -17,6 +17,7 @@ from optuna.trial import TrialState, create_trial
 from tests.processes import Program
 from wb.core.architecture import Architecture
 from wb.core.errors import StorageFailed
+from wb.search.crew.crew import Crew
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.batched import PLAN
 from wb.search.sampler.sampler import make_sampler
@@ -24,7 +25,6 @@ from wb.search.study.optimize import Optimization
 from wb.search.study.storage import beat, file_url
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import WORKER, evaluated
-from wb.search.study.workers import Crew
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
 KIT = runpy.run_path(str(SCRIPT))

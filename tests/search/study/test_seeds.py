@@ -16,13 +16,13 @@ from wb.core.records import Classify, ImageInput
 from wb.core.space import random_choices
 from wb.models.counting import count_macs, count_parameters
 from wb.search.beginning.config import SearchConfig
+from wb.search.crew.crew import Crew
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.seeds import enqueue, regular_choices, seed_choices
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import choices_of, evaluated
-from wb.search.study.workers import Crew
 from wb.spaces.columnar.options import options_with
 from wb.spaces.columnar.presets import PLAIN, TINY
 from wb.spaces.columnar.space import Vit

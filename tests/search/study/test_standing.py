@@ -7,12 +7,12 @@ from datetime import datetime
 
 from optuna.trial import FrozenTrial, create_trial
 
+from wb.search.crew.crew import Crew
 from wb.search.fidelity.choice import choose, expected
 from wb.search.page.contents import read_trials
 from wb.search.run import Run
 from wb.search.study.standing import standing
 from wb.search.study.trials import at_once, busy, readings_of
-from wb.search.study.workers import Crew
 
 Fabricate = Callable[..., Run]
 

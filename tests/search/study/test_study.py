@@ -14,13 +14,13 @@ from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.export.graph import ExportDiffers
 from wb.models.counting import count_parameters
+from wb.search.crew.crew import Crew
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import public
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import choices_of, evaluated, readings_of
-from wb.search.study.workers import Crew
 from wb.spaces.columnar.options import options_with
 from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit

@@ -25,6 +25,7 @@ from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.models.counting import count_parameters
+from wb.search.crew.crew import Crew
 from wb.search.ending.front import front
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.sampler import make_sampler
@@ -32,7 +33,6 @@ from wb.search.study.optimize import Optimization
 from wb.search.study.storage import file_url
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import evaluated, readings_of
-from wb.search.study.workers import Crew
 from wb.spaces.columnar.options import options_with
 from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit

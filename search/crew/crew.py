@@ -2,7 +2,8 @@
 
 The operating system releases the locks of a process when it ends, however it ends; so a killed worker is noticed at once.
 Limits: locks of other machines are visible only if the run folder and its locks are shared. For workers elsewhere, Optuna's
-heartbeats decide.
+heartbeats decide. Workers that joined without the run folder (`wb.search.crew.joining`) have a folder of their own, and count
+as elsewhere although they may be on the same machine.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from wb.core.errors import StorageFailed, reason
 
 FOLDER = ".locks"
+JOINED = ".joined"  # a file in folders that stand in for a run's: what tells its workers from those of the run's own
 WORKER = "worker-"
 UNNAMED = timedelta(seconds=60)  # grace for a trial without a worker's name, which it normally gets within milliseconds
 GLANCE_S = 0.3  # another process may hold a lock for a moment, to find out whether it is held
@@ -33,7 +35,10 @@ class Crew:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
-        self.name = f"{WORKER}{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self.machine = socket.gethostname()
+        with suppress(OSError):
+            self.machine += "." + (folder / JOINED).read_text(encoding="ascii")
+        self.name = f"{WORKER}{self.machine}-{os.getpid()}-{uuid4().hex[:8]}"
         self._own, self._sole, self._timing, self._reclaiming = (
             FileLock(self.folder / name) for name in (self.name, "sole", "timing", "reclaiming")
         )
@@ -84,7 +89,7 @@ class Crew:
 
     def elsewhere(self, worker: object) -> bool:
         """Whether the worker of that name runs on another machine."""
-        return _is_name(worker) and not worker.startswith(f"{WORKER}{socket.gethostname()}-")
+        return _is_name(worker) and not worker.startswith(f"{WORKER}{self.machine}-")
 
     def disband(self, *, whole: bool) -> None:
         """Deletes the lock files of dead workers; with `whole`, when no run came of it, the whole folder of locks.
@@ -132,6 +137,18 @@ class Crew:
         return StorageFailed(
             f"could not lock {self.folder.parent} ({reason(error)}); a run has to be where files can be written and locked"
         )
+
+
+def mark_joined(folder: Path) -> None:
+    """Makes `folder` one that stands in for a run's; another process may do so at the same time."""
+    with suppress(FileExistsError), (folder / JOINED).open("x", encoding="ascii") as file:
+        file.write(uuid4().hex[:8])
+
+
+def told(worker: object) -> str:
+    """A worker's machine and process, in words."""
+    found = re.fullmatch(rf"{WORKER}(.+)-(\d+)-\w+", worker) if isinstance(worker, str) else None
+    return "a process without a name" if found is None else f"process {found[2]} of {found[1]}"
 
 
 def _is_name(worker: object) -> TypeGuard[str]:

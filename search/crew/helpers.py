@@ -15,8 +15,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress
 
-from wb.core.errors import WbError
 from wb.search.beginning.config import SearchConfig
+from wb.search.crew.joining import reason_of
 
 PATIENCE_S = 2.0  # seconds that a worker gets to end after a signal
 TOLD = 3  # number of signals: an interruption may get lost in a library that catches everything
@@ -29,7 +29,10 @@ class Helpers:
     worker that ended early.
     """
 
-    def __init__(self, config: SearchConfig, folder: Path, count: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: SearchConfig, folder: Path, count: int, workers: int, say: Callable[[str], None]
+    ) -> None:
+        """`workers` is how many there are in all, on this machine or elsewhere."""
         context = multiprocessing.get_context("spawn")  # a fork would share the threads of torch and the runtime
         self._say = say
         self._news: list[Connection] = []
@@ -37,7 +40,7 @@ class Helpers:
         for _ in range(count):
             news, tell = context.Pipe(duplex=False)
             self._news.append(news)
-            self._processes.append(context.Process(target=_help, args=(config, folder, tell), daemon=True))
+            self._processes.append(context.Process(target=_help, args=(config, folder, workers, tell), daemon=True))
 
     def __enter__(self) -> None:
         # Workers ignore Ctrl-C, which a terminal sends to all processes: this process ends them, and says how to continue.
@@ -70,7 +73,7 @@ class Helpers:
             news.close()
 
 
-def _help(config: SearchConfig, folder: Path, tell: Connection) -> None:
+def _help(config: SearchConfig, folder: Path, workers: int, tell: Connection) -> None:
     """The main function of a worker; on a signal, or when its parent is gone, it leaves in the middle of an evaluation."""
     from wb.search.pipeline import Search
     from wb.search.run import Run
@@ -79,12 +82,12 @@ def _help(config: SearchConfig, folder: Path, tell: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     progress = Progress(console=Console(quiet=True), disable=True)
     try:
-        Search(config, Run(folder), progress).assist()
+        Search(config, Run(folder), progress, workers).assist()
     except KeyboardInterrupt:
         os._exit(0)
     except Exception as error:  # the parent reports it in a line; a traceback would not help the user
         with suppress(OSError):
-            tell.send(str(error) if isinstance(error, WbError) else f"{type(error).__name__}: {error}")
+            tell.send(reason_of(error))
         os._exit(1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wb.core.errors import StorageFailed
-from wb.search.study.workers import FOLDER, Crew
+from wb.search.crew.crew import FOLDER, Crew
 
 LONG_AGO = datetime.now() - timedelta(days=1)
 

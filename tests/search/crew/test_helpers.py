@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 from wb.search.beginning.config import SearchConfig
-from wb.search.helpers import Helpers
+from wb.search.crew.helpers import Helpers
 
 
 def test_helpers_that_end_early_are_told_of_with_their_reason(tmp_path: Path) -> None:
     """One is killed, one finds no data; whatever they do, the block goes on."""
     told: list[str] = []
-    helpers = Helpers(SearchConfig(data=f"imagefolder:{tmp_path}/none"), tmp_path, 2, told.append)
+    helpers = Helpers(SearchConfig(data=f"imagefolder:{tmp_path}/none"), tmp_path, 2, 3, told.append)
     with helpers:
         killed, failing = helpers._processes
         assert killed.pid is not None
@@ -29,7 +29,7 @@ def test_helpers_that_end_early_are_told_of_with_their_reason(tmp_path: Path) ->
 
 
 def test_helpers_end_with_the_block_whatever_ends_it(tmp_path: Path) -> None:
-    helpers = Helpers(SearchConfig(), tmp_path, 1, lambda text: None)
+    helpers = Helpers(SearchConfig(), tmp_path, 1, 2, lambda text: None)
     try:
         with helpers:
             raise InterruptedError

@@ -1,0 +1,97 @@
+"""Workers without the run folder: on another machine, with the run's files from the storage or from an engine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+from wb import __version__
+from wb.core.errors import BadOption, WbError
+from wb.core.system.files import replacing
+from wb.core.system.provenance import versions
+from wb.hardware.device import Device, unaddressed
+from wb.search.beginning.config import SearchConfig
+from wb.search.crew.crew import FOLDER, Crew, mark_joined
+from wb.search.crew.shelf import Shelf
+from wb.search.run import Run, RunRecord
+from wb.search.study.storage import public
+
+SAME = ("torch", "onnx", "onnxruntime")  # what exports, times and scores
+
+
+class OtherMachine(BadOption):
+    """This machine is not like the one on which the run began."""
+
+
+def files_of(run: Run) -> dict[str, bytes]:
+    """What a worker needs of the run's folder, by name."""
+    paths = (run.record_path, run.supernet_path, run.start_path)
+    return {path.name: path.read_bytes() for path in paths if path.exists()}
+
+
+def unpacked(study: str, files: Mapping[str, bytes]) -> Run:
+    """A folder on this machine that stands in for the run's; all workers here that joined this study share it and its locks."""
+    folder = Path(user_cache_dir("wb")) / "joined" / study
+    folder.mkdir(parents=True, exist_ok=True)
+    mark_joined(folder)
+    for name, content in files.items():
+        if not (folder / name).exists() or (folder / name).read_bytes() != content:
+            with replacing(folder / name) as path:
+                path.write_bytes(content)
+    return Run(folder)
+
+
+def tidied(run: Run) -> None:
+    """Deletes the folder of `unpacked`, unless other workers still use it."""
+    crew = Crew(run.folder)
+    crew.disband(whole=False)
+    with suppress(OSError):
+        if not crew.others() and not any((run.folder / FOLDER).glob("worker-*")):
+            shutil.rmtree(run.folder)
+
+
+def fetched(url: str, study: str) -> Run:
+    """The run of `study`, from its files in the storage at `url`.
+
+    Raises:
+        BadOption: the study has no files there (yet).
+        BadArtefact: they are damaged.
+        StorageFailed: the storage does not answer.
+    """
+    if not study or Path(study).name != study or study.startswith("."):
+        raise BadOption(f"{study!r} is no name of a study; a search with --storage prints the command that joins it")
+    files = Shelf(url, study).get()
+    if not files:
+        raise BadOption(
+            f"{public(url)} has no files of a run called {study!r}; join a run once it has trained its supernet, by the command "
+            "that it prints then"
+        )
+    return unpacked(study, files)
+
+
+def check_same(record: RunRecord, device: Device) -> None:
+    """Raises `OtherMachine` unless numbers from `device` and from these libraries go together with those of the run."""
+    found = versions()
+    pairs = [(name, record.versions.get(name, "none"), found[name]) for name in SAME]
+    pairs += [("wb", record.version, __version__)]
+    pairs += [("device", unaddressed(record.machine["device"]), unaddressed(device.text))]
+    differing = [f"{name}: {there} there, {here} here" for name, there, here in pairs if there != here]
+    if differing:
+        raise OtherMachine(
+            f"this machine is not like that of the run ({'; '.join(differing)}), so that its numbers do not go together with "
+            "those of the run; install the same versions, join from a machine of that kind, or name one with --device"
+        )
+
+
+def config_here(record: RunRecord, url: str, given: Mapping[str, object]) -> SearchConfig:
+    """The configuration of the run for a worker here: `given` are the fields that may differ, as its data are elsewhere."""
+    return record.config.model_copy(update={"storage": url, **given})
+
+
+def reason_of(error: Exception) -> str:
+    """Why a worker ended, in a line."""
+    return str(error) if isinstance(error, WbError) else f"{type(error).__name__}: {error}"

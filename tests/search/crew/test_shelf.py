@@ -1,0 +1,38 @@
+"""Files in the storage of a study come back as they were, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from wb.core.errors import BadArtefact
+from wb.search.crew.shelf import PIECE, SUFFIX, Shelf
+from wb.search.study.storage import file_url
+
+
+def test_files_come_back_whole_and_are_written_once(tmp_path: Path) -> None:
+    url = file_url(tmp_path / "study.db")
+    shelf = Shelf(url, "s")
+    large = bytes(range(256)) * (PIECE // 256 + 3)
+    assert shelf.get() == {}
+    shelf.put({"empty": b"", "large": large})
+    assert Shelf(url, "s").get() == {"empty": b"", "large": large}
+    before = (tmp_path / "study.db").read_bytes()
+    shelf.put({"large": large})
+    assert (tmp_path / "study.db").read_bytes() == before
+    shelf.put({"large": b"small now"})
+    assert shelf.get() == {"empty": b"", "large": b"small now"}
+    assert Shelf(url, "another").get() == {}
+
+
+@pytest.mark.parametrize(
+    "damage", [("large/0", "AAAA"), ("large/0", "no base64"), ("files", {"large": [2, "0"]}), ("files", 3)]
+)
+def test_damaged_files_are_refused(tmp_path: Path, damage: tuple[str, object]) -> None:
+    url = file_url(tmp_path / "study.db")
+    Shelf(url, "s").put({"large": b"x" * 100})
+    optuna.load_study(storage=url, study_name=f"s{SUFFIX}").set_user_attr(*damage)
+    with pytest.raises(BadArtefact, match="stores them again"):
+        Shelf(url, "s").get()
