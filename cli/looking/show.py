@@ -223,7 +223,7 @@ def _show_run(folder: Path, as_json: bool) -> None:
         output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
     for one in baselines:
         output.data.print(one.text(), markup=False, highlight=False, soft_wrap=True)
-    for one in working:
-        output.data.print(f"  {one.text()}", markup=False, highlight=False, soft_wrap=True)
+    for each in working:
+        output.data.print(f"  {each.text()}", markup=False, highlight=False, soft_wrap=True)
     if missing:
         output.data.print(missing, markup=False, highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from types import TracebackType
 from typing import Any
 
@@ -93,10 +94,9 @@ class OnRay:
 
 def _imported() -> Any:
     try:
-        import ray
+        return import_module("ray")
     except ImportError as error:
         raise MissingExtra("--ray needs Ray, which is not installed; say pip install 'wb[ray]'") from error
-    return ray
 
 
 def _connected(ray: Any, address: str) -> None:

@@ -12,7 +12,7 @@ import optuna
 from sqlalchemy import make_url
 
 from wb.core.errors import BadArtefact
-from wb.search.study.storage import named, open_storage, public
+from wb.search.study.storage import file_of, named, open_storage, public
 
 SUFFIX = ":files"  # of the name of a study whose attributes are pieces of files
 INDEX = "files"  # its attribute: name of a file -> number of pieces and hash of the whole
@@ -58,6 +58,9 @@ class Shelf:
             BadArtefact: they are damaged.
             StorageFailed: the database cannot be read.
         """
+        file = file_of(self._url)
+        if file is not None and not file.is_file():  # SQLite would create an empty file
+            return {}
         with named(self._url), suppress(KeyError):
             found = optuna.load_study(storage=open_storage(self._url), study_name=self._name).user_attrs
             return self._files(found)
