@@ -96,14 +96,17 @@ class Search:
             if stages.finished():
                 return self._there()
             points = stages.finish(supernet, seconds)
-            write_report(self.run)
+            self._report()
         return points
 
     def _there(self) -> list[FrontPoint]:
         """The front of a finished run, whose page may be missing where the last command was ended just before it."""
         if not self.run.report_path.exists():
-            write_report(self.run)
+            self._report()
         return self.run.read_front()
+
+    def _report(self) -> None:
+        write_report(replace(self.run, reached=self.config.storage))
 
     def assist(self) -> None:
         """Only evaluates candidates, together with other processes; the run has its supernet already.

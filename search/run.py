@@ -140,9 +140,10 @@ class RunRecord(JobRecord[SearchConfig]):
 
 @dataclass(frozen=True)
 class Run:
-    """An existing run folder."""
+    """An existing run folder; `reached` is the URL of its storage with the password, which the folder does not keep."""
 
     folder: Path
+    reached: str | None = None
 
     @property
     def record_path(self) -> Path:
@@ -211,7 +212,7 @@ class Run:
 
     def storage(self, config: SearchConfig) -> str:
         """The URL of the study: `study.db` in the folder, unless the configuration names another storage."""
-        return config.storage or file_url(self.folder / "study.db")
+        return self.reached or config.storage or file_url(self.folder / "study.db")
 
     def read(self) -> RunRecord:
         """The content of `run.json`.

@@ -40,9 +40,9 @@ def public(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """`url` with its password masked, as it may be stored."""
+    """`url` without its password, as it may be stored: drivers then look for one where they usually do, as in PGPASSWORD."""
     parsed = _parsed(url)
-    return url if parsed is None else parsed.render_as_string(hide_password=True)
+    return url if parsed is None else _text(parsed._replace(password=None))
 
 
 def absolute(url: str) -> str:
@@ -174,7 +174,12 @@ def _unusable(url: str, error: Exception) -> WbError:
     newer = type(error) is RuntimeError  # Optuna raises it for a schema of another version
     if any(word in said.lower() for word in DAMAGE) or not (unreachable or newer):
         return BadArtefact(f"the study at {public(url)} is damaged ({said}); restore it from a copy or start a new run")
-    return StorageFailed(f"the storage {public(url)} cannot be used ({said}); check the URL and that it is reachable")
+    parsed = _parsed(url)
+    secret = parsed is not None and parsed.username and parsed.password is None
+    hint = ", and give a password in it, or to its driver, as with PGPASSWORD or ~/.pgpass" if secret else ""
+    return StorageFailed(
+        f"the storage {public(url)} cannot be used ({said}); check the URL and that it is reachable{hint}"
+    )
 
 
 def _readable(file: Path, stack: ExitStack) -> URL:

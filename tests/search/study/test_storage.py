@@ -68,8 +68,9 @@ def test_a_relative_url_is_made_absolute_and_one_in_memory_refused(
 
 
 def test_passwords_are_kept_out_of_what_is_written_and_said() -> None:
-    for tell in (public, without_password):
-        assert tell("postgresql+psycopg2://me:SECRET@host/db") == "postgresql+psycopg2://me:***@host/db"
+    url = "postgresql+psycopg2://me:SECRET@host/db"
+    assert public(url) == "postgresql+psycopg2://me:***@host/db"
+    assert without_password(url) == "postgresql+psycopg2://me@host/db"  # its driver asks PGPASSWORD
 
 
 def test_a_database_without_a_byte_of_space_is_read(tmp_path: Path) -> None:
