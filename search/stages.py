@@ -146,6 +146,7 @@ class Stages(Recorder[RunRecord]):
                 report,
                 ground.crew,
                 self._late,
+                self.tell.say,
             )
             return search()
 

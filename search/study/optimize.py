@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -25,6 +26,8 @@ from wb.search.study.trials import REPEAT, WORKER, choices_of, network_key, own
 
 ATTEMPTS = 20  # proposals per wanted candidate, at most; Optuna's own samplers repeat themselves
 POLL_S = 0.2
+PATIENCE_S = 300.0  # for a database server that is started again
+FAILURES = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 
@@ -44,7 +47,7 @@ class Optimization:
     the same network if they differ only in switched-off last blocks. Trials whose worker died are taken up again first,
     under their own number. Several workers may share a study: no network is evaluated twice, and at most `trials`
     evaluations count. No trial begins once those that are done make it `late`. `report` is called with the number of
-    evaluated candidates and the last of them, of any worker.
+    evaluated candidates and the last of them, of any worker. A database on a server that does not answer is waited for.
     """
 
     study: optuna.Study
@@ -56,6 +59,7 @@ class Optimization:
     report: Callable[[int, FrozenTrial], None]
     crew: Crew
     late: Callable[[Sequence[FrozenTrial]], bool] = lambda _: False
+    say: Callable[[str], None] = lambda _: None
     _done: int = field(default=0, init=False)
     _exhausted: bool = field(default=False, init=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False)  # number of the trial -> key of its network
@@ -66,14 +70,33 @@ class Optimization:
         Raises:
             StorageFailed: the database cannot be written; finished evaluations are kept.
         """
-        try:
-            with self.crew.join():
-                return self._run()
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise StorageFailed(
-                f"the study could not be written ({reason(error.__cause__ or error)}); free some space or check the storage, "
-                "then continue with --resume: finished evaluations are kept"
-            ) from error
+        with self.crew.join():
+            while True:
+                try:
+                    return self._run()
+                except FAILURES as error:
+                    if not self._is_back(error):
+                        raise StorageFailed(
+                            f"the study could not be written ({reason(error.__cause__ or error)}); free some space or check the "
+                            "storage, then continue with --resume: finished evaluations are kept"
+                        ) from error
+
+    def _is_back(self, error: Exception) -> bool:
+        """Waits for a database that is a server's; returns whether it answers again, and puts this worker's trial back then."""
+        storage: Any = self.study._storage  # Optuna's cache has the storage itself behind it
+        engine = getattr(storage, "_backend", storage).engine
+        if engine.dialect.name == "sqlite":
+            return False
+        self.say(f"the storage does not answer ({reason(error.__cause__ or error)}); waiting for it")
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            time.sleep(POLL_S)
+            with suppress(*FAILURES):
+                engine.dispose()  # of connections that the server has closed
+                self._give_back()
+                self.say("the storage answers again")
+                return True
+        return False
 
     def _run(self) -> int:
         attempts = ATTEMPTS * self.trials

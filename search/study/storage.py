@@ -72,7 +72,10 @@ def open_storage(url: str, *, create: bool = False) -> RDBStorage:
     sqlite = parsed.get_backend_name() == "sqlite"
     storage = _Storage(
         _text(parsed),
-        engine_kwargs={"connect_args": {"timeout": 60}} if sqlite else {},
+        # Servers allow some hundred connections: a worker has one, and one for its heartbeats, and sees whether they still live.
+        engine_kwargs={"connect_args": {"timeout": 60}}
+        if sqlite
+        else {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True},
         heartbeat_interval=HEARTBEAT_S,
         grace_period=3 * HEARTBEAT_S,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
 from tests.processes import Program
@@ -150,8 +152,6 @@ def test_a_worker_elsewhere_is_waited_for_while_its_heart_beats_and_no_longer(
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create_study(file_url(tmp_path / "study.db"), "s", OBJECTIVES)
     search(tmp_path, 2, evaluate)
-    from optuna.exceptions import StorageInternalError
-    from optuna.storages import RDBStorage
 
     def full(*_: object, **__: object) -> None:
         raise StorageInternalError("database or disk is full")
@@ -170,3 +170,34 @@ def test_a_damaged_plan_is_made_anew(tmp_path: Path, plan: object) -> None:
     study = create_study(file_url(tmp_path / "study.db"), "s", OBJECTIVES)
     study._storage.set_study_system_attr(study._study_id, PLAN, plan)  # type: ignore[arg-type]
     assert search(tmp_path, 2, evaluate, "guided") == [1, 2]
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.0])
+def test_a_server_that_is_started_again_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """The storage is said to be a server's, and does not write for a while in the middle of a trial."""
+    create_study(file_url(tmp_path / "study.db"), "s", OBJECTIVES)
+    crew, study = Crew(tmp_path), load_study(file_url(tmp_path / "study.db"), "s")
+    study.sampler = make_sampler("random", SPACE, (), 0, crew.name)
+    asked, told = [0], list[str]()
+    write = RDBStorage._set_trial_param
+
+    def away(*arguments: Any, **named: Any) -> None:
+        asked[0] += 1
+        if asked[0] == 2:
+            raise StorageInternalError("server closed the connection")
+        write(*arguments, **named)
+
+    monkeypatch.setattr(RDBStorage, "_set_trial_param", away)
+    monkeypatch.setattr(study._storage._backend.engine.dialect, "name", "postgresql")  # type: ignore[attr-defined]
+    monkeypatch.setattr("wb.search.study.optimize.PATIENCE_S", patience)
+    run = Optimization(study, SPACE, OBJECTIVES, (), evaluate, 4, lambda *_: None, crew, say=told.append)
+    if patience:
+        assert run() == 4
+        assert told[1:] == ["the storage answers again"]
+        assert {trial.state for trial in study.get_trials()} == {TrialState.COMPLETE}
+    else:
+        with pytest.raises(StorageFailed, match="closed the connection"):
+            run()
+    assert "server closed the connection" in told[0]
