@@ -40,8 +40,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "head_dropout": 0.3,
         "merge_dropout": 0.06,
     },
-    # Characters of Shakespeare, four blocks of 128, four epochs, 292 CPU seconds, one seed: 1.51 nat on the twentieth for
-    # validation, 1.67 on the last tenth, 1.31 in training.
+    # Characters of Shakespeare, four blocks of 128, four epochs, 271 CPU seconds, three seeds: 1.484 nat on the last tenth.
     "prose": {
         "augment": "none",
         "optimizer": "muon",
