@@ -2,9 +2,9 @@
 
     python benchmarks/worker_kills.py --storage URL [--kills 50] [--restart "COMMAND that restarts the database"] [--seed 0]
 
-A search of two workers and two joined processes runs all the time; one of them is killed with SIGKILL every few seconds, and
-whatever ended is started again by the same command. Every tenth time the database is restarted instead, where a command for that
-is given. Then everything runs to its end. Nothing may be lost, repeated, left over, or evaluated beyond the budget.
+A search of two workers and two joined processes runs all the time; one of them is killed with SIGKILL at a random moment after
+each further candidate, and whatever ended is started again by the same command. Every tenth time the database is restarted
+instead, where a command for that is given. Then everything runs to its end. Nothing may be lost, repeated, left over, or evaluated beyond the budget.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from optuna.trial import TrialState
 from tables import Table, begin, parser_of
 
+from wb.core.errors import WbError
 from wb.search.run import Run
 from wb.search.study.study import load_study
 from wb.search.study.trials import evaluated
 
 SEARCH = ["--epochs", "1", "--finetune", "0", "--limit", "300", "--rungs", "none", "--finalists", "2"]
-PAUSE_S = (0.5, 6.0)  # between two kills
+PAUSE_S = 3.0  # before a kill, at most, once a candidate was evaluated after the last one
+PATIENCE_S = 90.0  # for that candidate
 MATCH = re.compile(r"--join (wb-\w+)")
 
 
@@ -82,12 +85,26 @@ class Crew:
     def kill(self, rng: random.Random) -> str | None:
         """Kills one of the processes, or one of their helpers; returns which."""
         alive = {name: process.pid for name, process in self.processes.items() if process.poll() is None}
-        victims = [*alive.items(), *(("helper", pid) for pid in helpers(alive.get("search")))]
+        found = helpers(alive.get("search"))
+        victims = alive | ({"helper": rng.choice(found)} if found else {})
         if not victims:
             return None
-        name, pid = rng.choice(victims)
-        os.kill(pid, signal.SIGKILL)
+        name = rng.choice(sorted(victims))
+        os.kill(victims[name], signal.SIGKILL)
         return name
+
+    def done(self) -> int:
+        """How many candidates are evaluated."""
+        with suppress(WbError):  # there is no study yet, or the database is away
+            return len(evaluated(load_study(self.storage, self.run.read().study)))
+        return 0
+
+    def progress(self) -> None:
+        """Keeps all running until there is one more candidate, or the patience is over."""
+        before, end = self.done(), time.monotonic() + PATIENCE_S
+        while self.done() <= before and time.monotonic() < end and not self.run.front_path.exists():
+            self.keep()
+            time.sleep(0.5)
 
 
 def helpers(pid: int | None) -> list[int]:
@@ -103,8 +120,8 @@ def campaign(options: argparse.Namespace, folder: Path) -> tuple[Counter[str], C
     rng, crew, killed = random.Random(options.seed), Crew(folder, options.storage, options.trials), Counter[str]()
     start = time.monotonic()
     while sum(killed.values()) < options.kills and not crew.run.front_path.exists():
-        crew.keep()
-        time.sleep(rng.uniform(*PAUSE_S))
+        crew.progress()
+        time.sleep(rng.uniform(0, PAUSE_S))
         if options.restart and sum(killed.values()) % 10 == 9:
             subprocess.run(shlex.split(options.restart), check=True)
             killed["database"] += 1
