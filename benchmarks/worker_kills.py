@@ -4,7 +4,8 @@
 
 A search of two workers and two joined processes runs all the time; one of them is killed with SIGKILL at a random moment after
 each further candidate, and whatever ended is started again by the same command. Every tenth time the database is restarted
-instead, where a command for that is given. Then everything runs to its end. Nothing may be lost, repeated, left over, or evaluated beyond the budget.
+instead, where a command for that is given. Then everything runs to its end. Nothing may be lost, repeated, left over, or
+evaluated beyond the budget.
 """
 
 from __future__ import annotations
