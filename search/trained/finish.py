@@ -18,7 +18,7 @@ from wb.compress.prune.stages import Stage
 from wb.core.commands.progress import Progress
 from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
-from wb.core.statistics.verdict import worst
+from wb.core.statistics.verdict import worsened, worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
@@ -79,7 +79,7 @@ class Finish:
         quality = self.record.quality
         before = self._qualities(names, corrected)
         after = self._qualities(names, tuned) if self.record.config.finetune else before
-        worse = {name: after[name] for name in names if after[name].value < before[name].value}
+        worse = worsened(before, after)
         models = [corrected[i] if name in worse else tuned[i] for i, name in enumerate(names)]
         splits = {quality: self.data.validation, "test": self.data.test}
         found = self.assess({"": self.model} | dict(zip(names, models, strict=True)), splits)

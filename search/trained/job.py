@@ -35,6 +35,7 @@ from wb.search.trained.config import TrainedConfig
 from wb.search.trained.finish import Finish
 from wb.search.trained.images import Images, folder_of
 from wb.search.trained.record import Made, Pair, TrainedSearch
+from wb.training.arithmetic import quick_products
 
 
 class TrainedJob(Job[TrainedSearch]):
@@ -60,7 +61,7 @@ class TrainedJob(Job[TrainedSearch]):
         if not self.record.random:
             self._add_up()
         made = self.record.made
-        with self.timed("correction"):
+        with self.timed("correction"), quick_products():
             corrected = [self._corrected(number, one) for number, one in enumerate(made)]
         with self.timed("fine-tuning"):
             tuned = [self._finish.finetuned(number, model) for number, model in enumerate(corrected)]
@@ -102,7 +103,7 @@ class TrainedJob(Job[TrainedSearch]):
         config = self.config
         library = Library(folder, self.model, config.align, config.seed, config.distil, config.mixers)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with self._alone(folder.with_suffix(".lock")):
+        with self._alone(folder.with_suffix(".lock")), quick_products():
             with self.timed("library"):
                 library.make(self.images.fit, lambda done, of: self.progress("fitting alternatives", done, of))
             scores = Scores(library, self.images.score, self.config.alternatives)
@@ -221,7 +222,8 @@ class TrainedJob(Job[TrainedSearch]):
         stage = self.stage(point)
 
         def cut(state: Pruned, aims: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
-            pick = self.chooser(aims)
+            with quick_products():
+                pick = self.chooser(aims)
             model = self.scores.model_of(pick.choice)
             picks.append((model, pick))
             return replace(state, model=model)
@@ -247,7 +249,7 @@ class TrainedJob(Job[TrainedSearch]):
 
     def _add_up(self) -> None:
         """Measures how far scores add up; dearer networks that diverge more than cheaper ones take the choice of these."""
-        with self.timed("choices"):
+        with self.timed("choices"), quick_products():
             picks = self.chooser.random(self.config.seed)
         pairs = tuple(Pair(predicted=one.predicted, measured=one.divergence.value) for one in picks)
         made = list(self.record.made)
