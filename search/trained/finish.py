@@ -24,7 +24,7 @@ from wb.export.assess import Assessor
 from wb.export.graph import export
 from wb.export.score import graded
 from wb.jobs.frame.tune import signed, tuned, tuning
-from wb.models.model import Model, Step, save
+from wb.models.model import Model, save
 from wb.search.ending.front import ranked
 from wb.search.trained.record import Result, TrainedSearch
 from wb.tasks.known import task_of
@@ -58,11 +58,8 @@ class Finish:
         return tuned(tune, model, self.work, f"tuned-{number}", lambda: self.progress(what, 0, epochs))
 
     def signed(self, model: Model) -> Model:
-        """`model` with about the history that it will have, which is part of its file's size."""
-        later = (Step(name="search --from", arguments=self.data.origin, seed=self.record.config.seed),)
-        return replace(
-            model, history=(*model.history, *later, *([self._finetune.step] if self.record.config.finetune else []))
-        )
+        """`model` with the step of its fine-tuning, which is part of its file's size."""
+        return model.then(self._finetune.step) if self.record.config.finetune else model
 
     def conclude(
         self, cut: Sequence[Model], corrected: Sequence[Model], tuned: Sequence[Model], stages: Sequence[Stage]

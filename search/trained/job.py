@@ -29,7 +29,7 @@ from wb.search.alternatives.choose import Chooser, Pick, agreement
 from wb.search.alternatives.costs import Costs, costs_of, unreachable, without_all
 from wb.search.alternatives.library import Library
 from wb.search.alternatives.option import WHOLE
-from wb.search.alternatives.scores import Scores
+from wb.search.alternatives.scores import Choice, Scores
 from wb.search.trained.budgets import Point, ladder, name_of, parse_points
 from wb.search.trained.config import TrainedConfig
 from wb.search.trained.finish import Finish
@@ -228,20 +228,22 @@ class TrainedJob(Job[TrainedSearch]):
             picks.append((model, pick))
             return replace(state, model=model)
 
+        def finished(model: Model) -> Model:
+            """With the history that it may have, of which "corrected": false is the longest."""
+            choice = next(pick.choice for one, pick in picks if one is model)
+            return self._finish.signed(model.then(self._step(name_of(point), changed(choice), corrected=False)))
+
         with self.timed("choices"):
             aims: Mapping[str, float] = {limit.metric.name: limit.value for limit in stage.limits}
             if self.config.front is None and not aims.keys() <= set(EXACT):
-                aims, landed = Landing(cut, self._finish.signed, self.assess, stage, self.model, self.progress)(
-                    Pruned(self.model)
-                )
+                aims, landed = Landing(cut, finished, self.assess, stage, self.model, self.progress)(Pruned(self.model))
             else:  # what is counted is as predicted
                 landed = cut(Pruned(self.model), aims)
         pick = next(pick for model, pick in picks if model is landed.model)
-        choice = {slot: name for slot, name in pick.choice.items() if name != WHOLE}
         one = Made(
             name=name_of(point),
             aims=aims,
-            choice=choice,
+            choice=changed(pick.choice),
             predicted=pick.predicted,
             measured=pick.divergence.value,
         )
@@ -275,19 +277,28 @@ class TrainedJob(Job[TrainedSearch]):
                 seed=self.config.seed,
                 report=lambda done, of: self.progress(f"correcting {one.name}", done, of),
             )
-            arguments: dict[str, JsonValue] = {
-                "budget": [*self.record.limits[one.name]],
-                "alternatives": dict(one.choice),
-                "calibration": len(self.images.fit),
-                "align": self.config.align,
-                "distil": self.config.distil,
-                **({"mixers": [*self.config.mixers]} if self.config.mixers else {}),
-                "corrected": refit.kept,
-                **self.data.origin,
-            }
             made = list(self.record.made)
             made[number] = one.model_copy(update={"refit": refit})
             self.note(made=tuple(made))
-            step = Step(name="search --from", arguments=arguments, seed=self.config.seed, version=__version__)
-            save(model.then(step), path, force=True)
+            save(model.then(self._step(one.name, one.choice, corrected=refit.kept)), path, force=True)
         return load(path)
+
+    def _step(self, name: str, choice: Choice, *, corrected: bool) -> Step:
+        """The history step of a network: its limits, and what is not whole in it."""
+        config = self.config
+        arguments: dict[str, JsonValue] = {
+            "budget": [*self.record.limits[name]],
+            "alternatives": dict(choice),
+            "calibration": len(self.images.fit),
+            "align": config.align,
+            "distil": config.distil,
+            **({"mixers": [*config.mixers]} if config.mixers else {}),
+            "corrected": corrected,
+            **self.data.origin,
+        }
+        return Step(name="search --from", arguments=arguments, seed=config.seed, version=__version__)
+
+
+def changed(choice: Choice) -> dict[str, str]:
+    """What is not whole in a choice."""
+    return {slot: name for slot, name in choice.items() if name != WHOLE}
