@@ -70,11 +70,12 @@ def deeper(a: Architecture) -> Architecture:
 
 
 def test_folded_blocks_are_grown_too() -> None:
-    """As `wb fold norms` leaves them: each says that it has no norm."""
+    """As `wb fold norms` leaves them: each says that it has no norm. Only a norm allows a stream to grow by any width."""
     folded = of_digits().with_blocks(lambda name, block: block.model_copy(update={"norm": Unnormed()}))
     model = random_model(folded, gain=1.0)
-    grown = apply(Grow(larger(deeper(folded))), model)
-    assert len(grown.architecture.stages[0].blocks) == 4
+    goal = resize(larger(deeper(folded)), {"s0.embed": 16})
+    grown = apply(Grow(goal), model)
+    assert axis_sizes(grown.architecture) == axis_sizes(goal)
     x = images(folded, 5).double()
     expected = run(model, x)
     torch.testing.assert_close(run(grown, x), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
