@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wb.training.arithmetic import LEAVE, ROUNDING, _alike, quick_products
-
-MATMUL = torch.backends.mkldnn.matmul
+from wb.training.arithmetic import LEAVE, MATMUL, ROUNDING, _alike, quick_products
 
 
 def test_quick_products_are_those_of_float32() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wb.training.recipes.recipe import Recipe
 
+MATMUL = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # an object takes the module's place
 LEAVE = "bf16"  # of `fp32_precision`
 ROUNDING = 1e-5  # of float32, relative to the largest number of a product; bf16 leaves 1e-2
 
@@ -44,14 +45,13 @@ def quick_products() -> Iterator[None]:
     (measured). torch has no other switch for it than leave to round to bf16, of which oneDNN makes use where that is faster, on
     processors with AMX. `_alike` finds out; there products stay MKL's.
     """
-    matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
+    before = MATMUL.fp32_precision
     if _alike():
-        matmul.fp32_precision = LEAVE
+        MATMUL.fp32_precision = LEAVE
     try:
         yield
     finally:
-        matmul.fp32_precision = before
+        MATMUL.fp32_precision = before
 
 
 @cache
@@ -61,11 +61,10 @@ def _alike() -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(512, 512, generator=generator) for _ in range(2))
-    matmul = torch.backends.mkldnn.matmul
-    before, exact = matmul.fp32_precision, a @ b
+    before, exact = MATMUL.fp32_precision, a @ b
     try:
-        matmul.fp32_precision = LEAVE
+        MATMUL.fp32_precision = LEAVE
         found = a @ b
     finally:
-        matmul.fp32_precision = before
+        MATMUL.fp32_precision = before
     return bool((found - exact).abs().max() <= ROUNDING * exact.abs().max())
