@@ -85,7 +85,7 @@ def result(record: Fusion) -> str:
         fused += f", {record.tuned['test'].plain()} after {epochs} of fine-tuning{kept}"
     parents = f"the parents have {', '.join(tests[:-1])} and {tests[-1]}" if count > 1 else f"the model has {tests[0]}"
     ensemble = f", their ensemble {record.ensemble['test'].plain()}" if record.ensemble else ""
-    fitted = f" {record.refit.told('averaged').capitalize()}." if record.refit is not None else ""
+    fitted = f" Correction: {record.refit.told('averaged')}." if record.refit is not None else ""
     return f"{start}: {fused}; {parents}{ensemble}.{fitted}"
 
 

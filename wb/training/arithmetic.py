@@ -41,9 +41,9 @@ def computed(network: Callable[[Tensor], Tensor], images: Tensor, recipe: Recipe
 def quick_products() -> Iterator[None]:
     """Products of matrices in float32 are oneDNN's meanwhile, not MKL's, on processors where both give the same.
 
-    MKL keeps to AVX2 on AMD's: one core with AVX-512 took 0.57 of the time for a block of ViT-Base, and 0.78 for one of width 64
-    (measured). torch has no other switch for it than leave to round to bf16, of which oneDNN makes use where that is faster, on
-    processors with AMX. `_alike` finds out; there products stay MKL's.
+    MKL keeps to AVX2 on AMD's: one core with AVX-512 took 0.57 of the time for blocks of ViT-Base, and 0.57 to 0.78 for those of
+    width 64 (measured). torch has no other switch for it than leave to round to bf16, of which oneDNN makes use where that is
+    faster, on processors with AMX. `_alike` finds out; there products stay MKL's.
     """
     before = MATMUL.fp32_precision
     if _alike():
