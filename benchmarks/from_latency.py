@@ -124,7 +124,8 @@ class Bench:
 
     def _pruned(self, config: PruneConfig, target: float, name: str) -> Model:
         """As the commands do it, without fine-tuning; what is there already is read back."""
-        out = self.folder / f"{name.replace(' ', '-')}-{target:g}.safetensors"
+        rounds = f"-{config.settings.rounds}-rounds" if config.method == "nvit" else ""
+        out = self.folder / f"{name.replace(' ', '-')}{rounds}-{target:g}.safetensors"
         if not out.exists():
             changes = {"data": self.data.spec, "budget": (f"latency={target:g}x",), "finetune": 0}
             prune(config.model_copy(update=changes), self.model, "model", self.data, out, silent, force=True)()
@@ -133,7 +134,7 @@ class Bench:
     @cached_property
     def library(self) -> TrainedJob:
         """A search that is begun and not done; its library is that of all of them."""
-        return self._searched(0.5, "library")
+        return self._searched(0.5, f"library-{self.options.samples}")
 
     def _searched(self, target: float, name: str) -> TrainedJob:
         config = TrainedConfig(
@@ -148,7 +149,7 @@ class Bench:
 
     def _found(self, target: float) -> Model:
         """By the search, without fine-tuning; what is there already is read back."""
-        path = self.folder / f"from-{target:g}" / f"latency-{target:g}x.safetensors"
+        path = self.folder / f"from-{self.options.samples}-{target:g}" / f"latency-{target:g}x.safetensors"
         if not path.exists():
             self._searched(target, path.parent.name)()
         return load_model(path)

@@ -50,7 +50,8 @@ def depth(
     from wb.compress.depth.report import About, write_depth_report
     from wb.core.errors import BadOption
     from wb.jobs.frame.output import config_of
-    from wb.jobs.inputs import choose, given_data, read
+    from wb.jobs.inputs import choose, given_data
+    from wb.jobs.reading import read
 
     config = config_of(AnalyzeConfig, "analyze depth", given)
     split, seed = config.split, config.seed

@@ -51,7 +51,7 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
 def read(
     file: Path | None, choice: Choice, seed: int, *, by_index: bool, texts: bool
 ) -> tuple[Model, Dataset, list[Planned]]:
-    """As `wb.jobs.inputs.read`, but without training a stock model; and the stages of reading and training.
+    """As `wb.jobs.reading.read`, but without training a stock model; and the stages of reading and training.
 
     Raises:
         WbError: as the command does for this model and these data.
@@ -59,7 +59,8 @@ def read(
     import time
 
     from wb.data import load as load_data
-    from wb.jobs.inputs import STOCK, check_images, refuse_decoder, taken
+    from wb.jobs.inputs import STOCK, check_images, refuse_decoder
+    from wb.jobs.reading import taken
     from wb.training.estimate import data_stage
     from wb.training.train import fitted
 

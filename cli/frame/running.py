@@ -59,7 +59,7 @@ def telling(work: Work, what: str) -> Progress:
 
 def inputs(config: JobConfig, seed: int, asked: Asked, progress: Progress) -> tuple[Model, Dataset]:
     """Reads the model and the data of a job."""
-    from wb.jobs.inputs import read_for
+    from wb.jobs.reading import read_for
 
     return read_for(config, asked.file, seed, progress, say=output.say)
 

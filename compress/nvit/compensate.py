@@ -16,38 +16,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wb import __version__
-from wb.compress.nvit.refit import Refit
 from wb.compress.nvit.settings import REFITTED_ON
 from wb.data import Dataset
 from wb.models.axes import Select
 from wb.models.model import Model, Step
 from wb.models.network import skeleton
-from wb.tasks.known import task_of
 from wb.training.fit import pick_device
 from wb.training.refit.beside import Report
 from wb.training.refit.correct import Correction
 from wb.training.refit.joins import unfold
+from wb.training.refit.keep import HELD, Refitted, answers, fitted_on, nearer
 from wb.training.refit.lane import Lane
 from wb.training.refit.trace import network_of
 from wb.training.statistics import with_statistics
 
-HELD = 256  # training images at most, and one in `OTHERS` of all, that only judge
-OTHERS = 5
-BATCH = 64
 RIDGE = 1e-3  # strength, relative to the mean variance of what a weight reads
-
-
-class Refitted(NamedTuple):
-    """The network that is kept, and what refitting did."""
-
-    model: Model
-    refit: Refit
 
 
 def refitted(
@@ -64,10 +52,7 @@ def refitted(
     found = compensated(model, dense, kept, data, images=count, seed=seed, report=report)
     index = (order[count:] if count < len(order) else order)[:HELD]
     images = torch.from_numpy(data.train.inputs(index.numpy()))
-    wanted = _answers(dense, images)
-    cut, now = (_divergence(one, images, wanted) for one in (model, found))
-    refit = Refit(images=len(images), cut=cut, refitted=now)
-    return Refitted(found if refit.kept else model, refit)
+    return nearer(model, found, images, answers(dense.network(pick_device()), images))
 
 
 def compensated(
@@ -130,21 +115,5 @@ def _order(data: Dataset, seed: int) -> Tensor:
 
 
 def _fitted_on(data: Dataset) -> int:
-    """How many of the training images, in their order, are fitted on; some of the others judge."""
-    count = len(data.train)
-    return max(1, min(REFITTED_ON, count - max(1, min(HELD, count // OTHERS))))
-
-
-def _answers(model: Model, images: Tensor) -> Tensor:
-    network = model.network(pick_device())
-    with torch.inference_mode():
-        return torch.cat([network(part.to(pick_device())).cpu() for part in images.split(BATCH)])
-
-
-def _divergence(model: Model, images: Tensor, wanted: Tensor) -> float | None:
-    """The mean divergence from the answers that are wanted; None for answers that are not finite."""
-    found = _answers(model, images)
-    if not found.isfinite().all():
-        return None
-    nobody = torch.zeros(len(images), dtype=torch.long)
-    return float(task_of(model.architecture).effects(wanted, found, nobody)["kl"].double().mean())
+    """How many of the training images, in their order, are fitted on."""
+    return fitted_on(len(data.train), REFITTED_ON)

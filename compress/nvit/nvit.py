@@ -25,7 +25,6 @@ from wb.compress.depth.drop import removed, without
 from wb.compress.nvit.bases import rebased
 from wb.compress.nvit.compensate import refitted
 from wb.compress.nvit.cost import Cost
-from wb.compress.nvit.refit import Refit
 from wb.compress.nvit.saliency import Scores, score
 from wb.compress.nvit.select import Selector
 from wb.compress.nvit.settings import Rules, Settings
@@ -42,6 +41,7 @@ from wb.models.model import Model, Step, remap_model
 from wb.training.fit import pick_device
 from wb.training.recipes.choose import recipe_for
 from wb.training.recipes.recipe import Recipe, RecipeOptions
+from wb.training.refit.judged import Refit
 from wb.training.statistics import settled, shown, with_statistics
 from wb.training.train import Finetune, check_fits
 

@@ -16,7 +16,7 @@ from wb.compress.prune.record import Pruning, Result
 from wb.compress.prune.stages import Stage
 from wb.core.commands.progress import Progress
 from wb.core.measures.readings import Reading, Readings
-from wb.core.statistics.verdict import worst
+from wb.core.statistics.verdict import worsened, worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
@@ -107,14 +107,12 @@ class Finish:
 
     def _worse(self, tuned: Sequence[Model], before: Sequence[Readings], record: Pruning) -> dict[str, Reading]:
         """The quality on validation images of those that fine-tuning made worse, by name."""
-        named = dict(zip((stage.name for stage in self.stages), tuned, strict=True))
-        found = self.assess(named, {record.quality: self.data.validation}, timed=False)
-        readings = zip(named, before, strict=True)
-        return {
-            name: after
-            for name, was in readings
-            if (after := found[name][record.quality]).value < was[record.quality].value
-        }
+        quality, names = record.quality, [stage.name for stage in self.stages]
+        found = self.assess(dict(zip(names, tuned, strict=True)), {quality: self.data.validation}, timed=False)
+        return worsened(
+            {name: was[quality] for name, was in zip(names, before, strict=True)},
+            {name: found[name][quality] for name in names},
+        )
 
     def staged(self, number: int, suffix: str | None = None) -> Path:
         """The file in `work` where a result waits to be published: its model, or with ".onnx" its graph."""

@@ -30,6 +30,9 @@ from wb.jobs.frame.job import Job
 from wb.models.model import Model, load, save
 from wb.models.passes.base import check
 from wb.training.fit import pick_device
+from wb.training.refit.judged import Refit
+
+LOST = Refit(images=1, cut=0, refitted=None)  # one that is not kept
 
 
 class PruneJob(Job[Pruning]):
@@ -153,7 +156,9 @@ class PruneJob(Job[Pruning]):
 
     def _landing(self, stage: Stage) -> Landing:
         def finished(model: Model) -> Model:
-            return self._finish.signed(self._cutter.signed(Pruned(model), stage), self.config)
+            """With the longer of the histories that it may have: whether a refit is kept is known only behind the landing."""
+            signed = [self._cutter.signed(Pruned(model, refit=refit), stage) for refit in (None, LOST)]
+            return self._finish.signed(max(signed, key=_told), self.config)
 
         return Landing(self._cutter.cut, finished, self.assess, stage, self.model, self.progress)
 
@@ -219,3 +224,8 @@ class PruneJob(Job[Pruning]):
 
     def _last_of(self, stage: int) -> Round:
         return [round_ for round_ in self.record.rounds if round_.stage == stage][-1]
+
+
+def _told(model: Model) -> int:
+    """How long a history is, which is part of a file's size."""
+    return sum(len(step.model_dump_json()) for step in model.history)

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from wb.compress.nvit.refit import Refit
 from wb.compress.prune.config import PruneConfig
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
@@ -16,8 +15,9 @@ from wb.core.measures.metrics import COSTS
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.records.base import is_none
-from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss, undone
+from wb.core.statistics.verdict import Judgement, Remark, Verdict, lost_in_tuning
 from wb.jobs.frame.record import JobRecord
+from wb.training.refit.judged import Refit
 
 
 class Round(Frozen):
@@ -167,6 +167,4 @@ class Pruning(JobRecord[PruneConfig]):
         if not self.config.finetune or self.quality not in result.before:
             return None
         before = result.before[self.quality]
-        if result.discarded:
-            return undone("fine-tuning", before, result.discarded[self.quality])
-        return loss("fine-tuning", before, result.after[self.quality])
+        return lost_in_tuning(before, result.after[self.quality], result.discarded.get(self.quality))

@@ -12,6 +12,7 @@ from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
 from wb.core.measures.metrics import METRICS
+from wb.core.statistics.verdict import of_tuning
 from wb.jobs.calls.shown import Table, columns_table
 from wb.jobs.frame.page import links, settings
 from wb.jobs.frame.shares import COLUMNS, listed, shares, told
@@ -63,7 +64,12 @@ def done(record: Pruning) -> list[str]:
             f"What is left of each model was refitted to the dense one after its last cut, on at most {images} training images "
             "without labels: the weights that write to the stream, then the head."
         )
-    return found + [f"{name}: {refit.text}." for name, refit in record.refits.items()]
+    found += [f"{name}: {refit.text}." for name, refit in record.refits.items()]
+    for r in record.results if record.config.finetune else ():
+        if record.quality in r.before:
+            told = of_tuning(r.before[record.quality], r.after[record.quality], r.discarded.get(record.quality))
+            found.append(f"{r.name}: {told}")
+    return found
 
 
 def redistribution(before: Architecture, after: Architecture) -> tuple[list[str], list[list[str]]]:

@@ -18,8 +18,9 @@ from wb.data.spec import WHITE, colour
 from wb.export.foreign.trial import LIMIT_S
 from wb.export.graph import read_architecture
 from wb.jobs.frame.output import config_of
-from wb.jobs.inputs import Choice, read_data, refuse_decoder
+from wb.jobs.inputs import Choice, refuse_decoder
 from wb.jobs.kinds import need
+from wb.jobs.reading import read_data
 from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
 
 

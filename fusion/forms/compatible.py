@@ -155,11 +155,17 @@ def wirings_of(architecture: Architecture) -> str:
 
 
 def norms_of(architecture: Architecture) -> str:
-    """Of which kind the norms are; networks of one family have that in common, whatever the settings."""
+    """Of which kind the norms are; networks of one family have that in common, whatever the settings and the depth.
+
+    Blocks are named only where they differ.
+    """
     a = architecture
-    own = [f"{block.norm.title} in {name}" for name, _, block in a.blocks() if block.norm is not None]
+    blocks = {name: (block.norm or a.norm).title for name, _, block in a.blocks() if not block.off}
+    kinds = sorted(set(blocks.values()))
+    usual = kinds[0] if len(kinds) == 1 else a.norm.title
+    own = [f"{title} in {name}" for name, title in blocks.items() if title != usual]
     ends = [f"{norm.title} {where}" for norm, where in ((a.first, "first"), (a.last, "last")) if norm is not None]
-    return ", ".join([a.norm.title, *own, *ends])
+    return ", ".join([usual, *own, *ends])
 
 
 def joins_of(architecture: Architecture) -> str:

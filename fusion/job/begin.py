@@ -22,7 +22,7 @@ from wb.jobs.frame.begin import described
 from wb.jobs.frame.output import MODELS, Output
 from wb.jobs.frame.record import origin
 from wb.jobs.frame.tune import recipes
-from wb.jobs.inputs import taken
+from wb.jobs.reading import taken
 from wb.models.files.history import tokenizer_of
 from wb.models.model import Step
 from wb.tasks.known import task_of

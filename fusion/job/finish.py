@@ -15,6 +15,7 @@ from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.measures.readings import Reading
 from wb.core.statistics.paired import Paired
+from wb.core.statistics.verdict import worsened
 from wb.core.system.files import scratch
 from wb.data import Dataset, Split
 from wb.export.assess import Assessor
@@ -107,6 +108,8 @@ class Finish:
     def conclude(self, record: Fusion) -> dict[str, Any]:
         """Reads all models, the test split for the first time, saves the result in `work` and returns the record's changes.
 
+        Of the model as it was fused and as it was fine-tuned, the better one on validation examples is taken.
+
         Raises:
             BadArtefact: scores that are not finite.
             ExportDiffers: a graph does not compute what its model does.
@@ -123,13 +126,18 @@ class Finish:
         final = one_shot = self._read("fused", model)
         found["one_shot"] = one_shot.readings
         if record.config.finetune:
-            model = load(self.work / "tuned.safetensors")
-            final = self._read("fine-tuned", model)
-            found |= {"tuned": final.readings, "against_untuned": final.against(one_shot)}
+            trained = load(self.work / "tuned.safetensors")
+            tuned = self._read("fine-tuned", trained)
+            found |= {"tuned": tuned.readings, "against_untuned": tuned.against(one_shot)}
             if record.points:
                 share = 1 - record.parents[record.anchor].share
-                found["points"] = {**record.points, "fine-tuned": point(model, self.data.validation, share)}
-            model = signed(model, found["one_shot"], step=-2)
+                found["points"] = {**record.points, "fine-tuned": point(trained, self.data.validation, share)}
+            metric = self._task.metric
+            if worsened({"": one_shot.readings[metric]}, {"": tuned.readings[metric]}):
+                found["untuned"] = True
+                export(model, self.graph, force=True)
+            else:
+                model, final = signed(trained, found["one_shot"], step=-2), tuned
         save(signed(model, final.readings), self.staged, force=True)
         parents = with_readings(record.parents, [row.readings for row in rows])
         found["parents"] = tuple(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wb.core.architecture import Architecture
@@ -31,6 +33,10 @@ from wb.hardware.device import Device, parse_device
 from wb.jobs.frame.job import Job
 from wb.jobs.frame.tune import signed
 from wb.models.model import Model, save
+from wb.tasks.known import task_of
+from wb.training.fit import pick_device
+from wb.training.refit.judged import Refit
+from wb.training.refit.keep import HELD, answers, fitted_on, nearer
 
 
 class FuseJob(Job[Fusion]):
@@ -121,7 +127,7 @@ class FuseJob(Job[Fusion]):
         """Fuses and, with data, reads the curves; the record is written last, so that a recorded fusion has its files."""
         parents = [parent.architecture for parent in self.record.parents]
         images = calibration(self.config, self.data, parents)
-        fusion = self.fusion(self.config.settings, images, self.config.to)
+        fusion, refit = self._kept(self.fusion(self.config.settings, images, self.config.to), parents)
         _check(fusion.model)
         self.took(fusion.seconds)
         self._save(fusion)
@@ -133,6 +139,7 @@ class FuseJob(Job[Fusion]):
             "parents": _described(self.record.parents, fusion),
             "images": fusion.looked,
             "notes": tuple(notes),
+            "refit": refit,
         }
         if self.data is not None and len(self.parents) > 1:
             split, plain = self.data.validation, self.config.settings.method == "vanilla"
@@ -144,6 +151,27 @@ class FuseJob(Job[Fusion]):
                 changes["ends"] = tuple(point(model, split, float(i != self.record.anchor)) for i, model in ends)
                 changes["lines"] = (*([] if plain or not self.comparable else [self._vanilla(split)]), *lines)
         self.note(**changes)
+
+    def _kept(self, fusion: Fused, parents: Sequence[Architecture]) -> tuple[Fused, Refit | None]:
+        """The fusion, without its correction if that is no nearer to the parents' ensemble on images held out; and what it did.
+
+        Nothing decides where --samples asks for all images, or there are none.
+        """
+        images = held_out(self.config, self.data, parents)
+        if images is None or fusion.average.weights is fusion.model.weights:
+            return fusion, None
+        self.progress("judging the correction", 0, 0)
+        device = pick_device()
+        wanted = task_of(self._models.like).together(
+            [answers(parent.network(device), images) for parent in self._models]
+        )
+        found, refit = nearer(fusion.average, fusion.model, images, wanted)
+        if refit.kept:
+            return fusion, refit
+        *before, last = fusion.model.history
+        last = last.model_copy(update={"arguments": {**last.arguments, "corrected": False}})
+        model = replace(found, history=(*before, last))
+        return replace(fusion, model=model, average=model), refit
 
     def _save(self, fusion: Fused) -> None:
         """Saves the fused model, and the average if they differ; without data the fused model is the result."""
@@ -206,9 +234,25 @@ def calibration(config: FuseConfig, data: Dataset | None, parents: Sequence[Arch
     """Random training images, or texts, without labels, for calibration, as networks take them; None if nothing uses them."""
     if data is None or not config.looks(parents):
         return None
-    number = config.calib or CALIBRATION
-    drawn = np.random.default_rng(config.settings.seed).permutation(len(data.train))[:number]
-    return torch.from_numpy(data.train.inputs(np.sort(drawn)))
+    return torch.from_numpy(data.train.inputs(np.sort(_drawn(config, data)[: _looked_at(config, data)])))
+
+
+def held_out(config: FuseConfig, data: Dataset | None, parents: Sequence[Architecture]) -> Tensor | None:
+    """Other random training images, which judge what was fitted to those of `calibration`; None if none are left."""
+    if data is None or not config.looks(parents):
+        return None
+    drawn = _drawn(config, data)[_looked_at(config, data) :][:HELD]
+    return torch.from_numpy(data.train.inputs(np.sort(drawn))) if len(drawn) else None
+
+
+def _drawn(config: FuseConfig, data: Dataset) -> NDArray[np.int64]:
+    """The training examples in a random order."""
+    return np.random.default_rng(config.settings.seed).permutation(len(data.train))
+
+
+def _looked_at(config: FuseConfig, data: Dataset) -> int:
+    """How many of the examples are looked at: those that were asked for, or as many as leave some to judge."""
+    return config.calib or fitted_on(len(data.train), CALIBRATION)
 
 
 def _described(parents: Sequence[ParentRow], fusion: Fused) -> tuple[ParentRow, ...]:

@@ -11,12 +11,14 @@ from pydantic import Field, JsonValue, model_validator
 from wb.core.architecture import Architecture
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
+from wb.core.records.base import is_none
 from wb.core.statistics.paired import Paired
 from wb.fusion.align.solvers import SHOWN
 from wb.fusion.curve import Curve, Point
 from wb.fusion.job.config import FuseConfig
 from wb.fusion.match.match import By
 from wb.jobs.frame.record import JobRecord
+from wb.training.refit.judged import Refit
 
 COUNTED = ("params", "macs")
 MEASURED = ("test", "size")  # readings that need data, as does the quality on validation
@@ -88,7 +90,8 @@ class Fusion(JobRecord[FuseConfig]):
     `graph` is the name of the ONNX file, None in records of older versions. `average` is read only if it was corrected, which
     gives `one_shot`; `tuned` only after fine-tuning. `against_ensemble` and `against_untuned` compare the fused model on the test
     images with the parents' ensemble and with itself before fine-tuning; `verdicts` are the conclusions in words. `ends` are loss
-    and accuracy of each parent on the validation split, `points` those of the fused models.
+    and accuracy of each parent on the validation split, `points` those of the fused models. `refit` says whether the average was
+    corrected, `untuned` that fine-tuning made it worse on validation examples, so that the model is that of before.
     """
 
     verb = "fuse"
@@ -109,6 +112,8 @@ class Fusion(JobRecord[FuseConfig]):
     average: Kept = Field(default_factory=dict)
     one_shot: Kept = Field(default_factory=dict)
     tuned: Kept = Field(default_factory=dict)
+    refit: Annotated[Refit | None, Field(exclude_if=is_none)] = None
+    untuned: Annotated[bool, Field(exclude_if=lambda untuned: not untuned)] = False
     against_ensemble: Paired | None = None
     against_untuned: Paired | None = None
     verdicts: tuple[str, ...] = ()
@@ -133,11 +138,12 @@ class Fusion(JobRecord[FuseConfig]):
     @property
     def final(self) -> Kept:
         """The readings of the model that is written."""
-        return self.tuned or self.one_shot
+        return self.one_shot if self.untuned or not self.tuned else self.tuned
 
     def variants(self) -> Iterator[tuple[str, Kept]]:
         """Name and readings of the models made, in order: average (if corrected), one shot, fine-tuned."""
-        for name, readings in (("average", self.average), ("one shot", self.one_shot), ("fine-tuned", self.tuned)):
+        tuned = "fine-tuned, undone" if self.untuned else "fine-tuned"
+        for name, readings in (("average", self.average), ("one shot", self.one_shot), (tuned, self.tuned)):
             if readings:
                 yield name, readings
 

@@ -81,10 +81,12 @@ def result(record: Fusion) -> str:
     fused = f"{record.one_shot['test'].plain()} test {record.metric.title} one shot"
     if record.tuned:
         epochs = f"{record.config.finetune} epoch{'s' if record.config.finetune > 1 else ''}"
-        fused += f", {record.tuned['test'].plain()} after {epochs} of fine-tuning"
+        kept = ", which is not kept" if record.untuned else ""
+        fused += f", {record.tuned['test'].plain()} after {epochs} of fine-tuning{kept}"
     parents = f"the parents have {', '.join(tests[:-1])} and {tests[-1]}" if count > 1 else f"the model has {tests[0]}"
     ensemble = f", their ensemble {record.ensemble['test'].plain()}" if record.ensemble else ""
-    return f"{start}: {fused}; {parents}{ensemble}."
+    fitted = f" Correction: {record.refit.told('averaged')}." if record.refit is not None else ""
+    return f"{start}: {fused}; {parents}{ensemble}.{fitted}"
 
 
 def table(record: Fusion) -> Shown:

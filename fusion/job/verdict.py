@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wb.core.statistics.paired import Paired
-from wb.core.statistics.verdict import Remark
+from wb.core.statistics.verdict import Remark, undone
 from wb.fusion.job.record import Fusion
 from wb.fusion.job.tables import short
 
@@ -24,7 +24,11 @@ def remarks(record: Fusion) -> list[Remark]:
     if record.against_ensemble is not None:
         against = _against(model, "the ensemble of the parents", record.against_ensemble)
         found.append(against._replace(warn=False))
-    if record.against_untuned is not None:
+    if record.refit is not None and not record.refit.kept:
+        found.append(Remark(f"The correction did not help: {record.refit.told('averaged')}."))
+    if record.untuned:
+        found.append(undone("Fine-tuning", *(one[record.quality] for one in (record.one_shot, record.tuned))))
+    elif record.against_untuned is not None:
         found.append(_tuned(record.against_untuned))
     return found
 

@@ -8,7 +8,7 @@ of alternatives are the model's, so that a file has only what differs. What is t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -95,8 +95,12 @@ class Library:
         """The file of a sub-layer."""
         return self.folder / f"{slot}.safetensors"
 
-    def read(self, slot: str) -> dict[str, Alternative]:
-        """The alternatives of a sub-layer by name, the sub-layer as it is among them.
+    def options(self, slot: str) -> dict[str, Option]:
+        """What alternatives a sub-layer has, by name, the sub-layer as it is among them. Raises as `read` does."""
+        return {name: one.option for name, one in self.read(slot, ()).items()}
+
+    def read(self, slot: str, names: Collection[str] | None = None) -> dict[str, Alternative]:
+        """The alternatives of a sub-layer by name, the sub-layer as it is among them; only those of `names` have weights.
 
         Raises:
             BadArtefact: the file is damaged.
@@ -107,8 +111,9 @@ class Library:
                 found: dict[int, dict[str, Tensor]] = {i: {} for i in range(len(options))}
                 for key in file.keys():  # noqa: SIM118  # it is no mapping
                     number, name = key.split("/")
-                    found[int(number)][name] = file.get_tensor(key)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+                    if names is None or options[int(number)].name in names:
+                        found[int(number)][name] = file.get_tensor(key)
+        except (SafetensorError, OSError, ValueError, KeyError, IndexError) as error:
             raise BadArtefact(
                 f"{self.path(slot)} is damaged ({error}); delete it, and it is made again by the same command"
             ) from error

@@ -101,14 +101,16 @@ class Scores:
     @cached_property
     def alternatives(self) -> dict[str, dict[str, Alternative]]:
         """The alternatives that count, by slot and name."""
-        found = {slot: self.library.read(slot) for slot in self.library.slots}
         if self.most is None:
-            return found
-        options = {slot: {name: one.option for name, one in of.items()} for slot, of in found.items()}
+            return {slot: self.library.read(slot) for slot in self.library.slots}
+        options = {slot: self.library.options(slot) for slot in self.library.slots}
         macs = costs_of("macs", self.library.given.architecture, options, None).each
-        return {
-            slot: {name: of[name] for name in thinned(options[slot], macs, self.most)} for slot, of in found.items()
-        }
+        found = {}
+        for slot, of in options.items():
+            names = thinned(of, macs, self.most)
+            read = self.library.read(slot, names)
+            found[slot] = {name: read[name] for name in names}
+        return found
 
     @cached_property
     def _streams(self) -> Streams:

@@ -15,6 +15,7 @@ from wb.search.alternatives.scores import Scored
 from wb.search.trained.budgets import parse_points
 from wb.search.trained.images import folder_of
 from wb.search.trained.job import TrainedJob
+from wb.training.arithmetic import quick_products
 from wb.training.estimate import image_seconds, network_stage, training_stage
 from wb.training.refit.distil import IMAGES
 
@@ -31,7 +32,8 @@ def estimate(job: TrainedJob) -> list[Planned]:
     mixed = [others(architecture, at, config.mixers) for at in walk]
     heads = [sum(at.operator.sizes["heads"].bit_length() for _ in found) for at, found in zip(walk, mixed, strict=True)]
     counts = [2 + len(list(sizes(at, config.align))) + more for at, more in zip(walk, heads, strict=True)]
-    image = image_seconds(architecture, data)
+    with quick_products():
+        image = image_seconds(architecture, data)
     fit, score = len(job.images.fit), len(job.images.score)
     folder = folder_of(job.model, data, config)
     scored = len(Lines(folder / "scores.jsonl", Scored).read())

@@ -18,13 +18,13 @@ from wb.compress.prune.stages import Stage
 from wb.core.commands.progress import Progress
 from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
-from wb.core.statistics.verdict import worst
+from wb.core.statistics.verdict import worsened, worst
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.graph import export
 from wb.export.score import graded
 from wb.jobs.frame.tune import signed, tuned, tuning
-from wb.models.model import Model, Step, save
+from wb.models.model import Model, save
 from wb.search.ending.front import ranked
 from wb.search.trained.record import Result, TrainedSearch
 from wb.tasks.known import task_of
@@ -58,11 +58,8 @@ class Finish:
         return tuned(tune, model, self.work, f"tuned-{number}", lambda: self.progress(what, 0, epochs))
 
     def signed(self, model: Model) -> Model:
-        """`model` with about the history that it will have, which is part of its file's size."""
-        later = (Step(name="search --from", arguments=self.data.origin, seed=self.record.config.seed),)
-        return replace(
-            model, history=(*model.history, *later, *([self._finetune.step] if self.record.config.finetune else []))
-        )
+        """`model` with the step of its fine-tuning, which is part of its file's size."""
+        return model.then(self._finetune.step) if self.record.config.finetune else model
 
     def conclude(
         self, cut: Sequence[Model], corrected: Sequence[Model], tuned: Sequence[Model], stages: Sequence[Stage]
@@ -79,7 +76,7 @@ class Finish:
         quality = self.record.quality
         before = self._qualities(names, corrected)
         after = self._qualities(names, tuned) if self.record.config.finetune else before
-        worse = {name: after[name] for name in names if after[name].value < before[name].value}
+        worse = worsened(before, after)
         models = [corrected[i] if name in worse else tuned[i] for i, name in enumerate(names)]
         splits = {quality: self.data.validation, "test": self.data.test}
         found = self.assess({"": self.model} | dict(zip(names, models, strict=True)), splits)

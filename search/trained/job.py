@@ -29,12 +29,13 @@ from wb.search.alternatives.choose import Chooser, Pick, agreement
 from wb.search.alternatives.costs import Costs, costs_of, unreachable, without_all
 from wb.search.alternatives.library import Library
 from wb.search.alternatives.option import WHOLE
-from wb.search.alternatives.scores import Scores
+from wb.search.alternatives.scores import Choice, Scores
 from wb.search.trained.budgets import Point, ladder, name_of, parse_points
 from wb.search.trained.config import TrainedConfig
 from wb.search.trained.finish import Finish
 from wb.search.trained.images import Images, folder_of
 from wb.search.trained.record import Made, Pair, TrainedSearch
+from wb.training.arithmetic import quick_products
 
 
 class TrainedJob(Job[TrainedSearch]):
@@ -60,7 +61,7 @@ class TrainedJob(Job[TrainedSearch]):
         if not self.record.random:
             self._add_up()
         made = self.record.made
-        with self.timed("correction"):
+        with self.timed("correction"), quick_products():
             corrected = [self._corrected(number, one) for number, one in enumerate(made)]
         with self.timed("fine-tuning"):
             tuned = [self._finish.finetuned(number, model) for number, model in enumerate(corrected)]
@@ -102,7 +103,7 @@ class TrainedJob(Job[TrainedSearch]):
         config = self.config
         library = Library(folder, self.model, config.align, config.seed, config.distil, config.mixers)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with self._alone(folder.with_suffix(".lock")):
+        with self._alone(folder.with_suffix(".lock")), quick_products():
             with self.timed("library"):
                 library.make(self.images.fit, lambda done, of: self.progress("fitting alternatives", done, of))
             scores = Scores(library, self.images.score, self.config.alternatives)
@@ -221,25 +222,28 @@ class TrainedJob(Job[TrainedSearch]):
         stage = self.stage(point)
 
         def cut(state: Pruned, aims: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
-            pick = self.chooser(aims)
+            with quick_products():
+                pick = self.chooser(aims)
             model = self.scores.model_of(pick.choice)
             picks.append((model, pick))
             return replace(state, model=model)
 
+        def finished(model: Model) -> Model:
+            """With the history that it may have, of which "corrected": false is the longest."""
+            choice = next(pick.choice for one, pick in picks if one is model)
+            return self._finish.signed(model.then(self._step(name_of(point), changed(choice), corrected=False)))
+
         with self.timed("choices"):
             aims: Mapping[str, float] = {limit.metric.name: limit.value for limit in stage.limits}
             if self.config.front is None and not aims.keys() <= set(EXACT):
-                aims, landed = Landing(cut, self._finish.signed, self.assess, stage, self.model, self.progress)(
-                    Pruned(self.model)
-                )
+                aims, landed = Landing(cut, finished, self.assess, stage, self.model, self.progress)(Pruned(self.model))
             else:  # what is counted is as predicted
                 landed = cut(Pruned(self.model), aims)
         pick = next(pick for model, pick in picks if model is landed.model)
-        choice = {slot: name for slot, name in pick.choice.items() if name != WHOLE}
         one = Made(
             name=name_of(point),
             aims=aims,
-            choice=choice,
+            choice=changed(pick.choice),
             predicted=pick.predicted,
             measured=pick.divergence.value,
         )
@@ -247,7 +251,7 @@ class TrainedJob(Job[TrainedSearch]):
 
     def _add_up(self) -> None:
         """Measures how far scores add up; dearer networks that diverge more than cheaper ones take the choice of these."""
-        with self.timed("choices"):
+        with self.timed("choices"), quick_products():
             picks = self.chooser.random(self.config.seed)
         pairs = tuple(Pair(predicted=one.predicted, measured=one.divergence.value) for one in picks)
         made = list(self.record.made)
@@ -273,19 +277,28 @@ class TrainedJob(Job[TrainedSearch]):
                 seed=self.config.seed,
                 report=lambda done, of: self.progress(f"correcting {one.name}", done, of),
             )
-            arguments: dict[str, JsonValue] = {
-                "budget": [*self.record.limits[one.name]],
-                "alternatives": dict(one.choice),
-                "calibration": len(self.images.fit),
-                "align": self.config.align,
-                "distil": self.config.distil,
-                **({"mixers": [*self.config.mixers]} if self.config.mixers else {}),
-                "corrected": refit.kept,
-                **self.data.origin,
-            }
             made = list(self.record.made)
             made[number] = one.model_copy(update={"refit": refit})
             self.note(made=tuple(made))
-            step = Step(name="search --from", arguments=arguments, seed=self.config.seed, version=__version__)
-            save(model.then(step), path, force=True)
+            save(model.then(self._step(one.name, one.choice, corrected=refit.kept)), path, force=True)
         return load(path)
+
+    def _step(self, name: str, choice: Choice, *, corrected: bool) -> Step:
+        """The history step of a network: its limits, and what is not whole in it."""
+        config = self.config
+        arguments: dict[str, JsonValue] = {
+            "budget": [*self.record.limits[name]],
+            "alternatives": dict(choice),
+            "calibration": len(self.images.fit),
+            "align": config.align,
+            "distil": config.distil,
+            **({"mixers": [*config.mixers]} if config.mixers else {}),
+            "corrected": corrected,
+            **self.data.origin,
+        }
+        return Step(name="search --from", arguments=arguments, seed=config.seed, version=__version__)
+
+
+def changed(choice: Choice) -> dict[str, str]:
+    """What is not whole in a choice."""
+    return {slot: name for slot, name in choice.items() if name != WHOLE}

@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
-from wb.compress.nvit.refit import Refit
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
 from wb.core.measures.metrics import COSTS, METRICS
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.records.base import is_none
-from wb.core.statistics.verdict import Judgement, Remark, Verdict, loss, undone
+from wb.core.statistics.verdict import Judgement, Remark, Verdict, lost_in_tuning
 from wb.jobs.frame.record import JobRecord
 from wb.search.trained.config import TrainedConfig
+from wb.training.refit.judged import Refit
 
 ADDITIVE = 0.8  # Kendall's tau from which summed scores rank choices well
 
@@ -168,9 +168,7 @@ class TrainedSearch(JobRecord[TrainedConfig]):
         if not result.before:
             return None
         before = result.before[self.quality]
-        if result.discarded:
-            return undone("fine-tuning", before, result.discarded[self.quality])
-        return loss("fine-tuning", before, result.after[self.quality])
+        return lost_in_tuning(before, result.after[self.quality], result.discarded.get(self.quality))
 
     @property
     def limited(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from wb.core.statistics.verdict import of_tuning
 from wb.jobs.calls.shown import Table, columns_table
 from wb.jobs.frame.page import links, settings
 from wb.jobs.frame.shares import COLUMNS, listed, shares, told
@@ -32,6 +33,7 @@ def page(record: TrainedSearch, folder: Path, beside: Path) -> str:
         columns=columns,
         links={r.name: links({"model": r.model, "ONNX graph": r.graph}, folder, beside) for r in record.results},
         ratios={r.name: listed(shares(r.after, record.dense_final)) for r in record.results},
+        done=done(record),
         chosen=alternatives(record),
         divergences=divergences(record),
         tau=agreement_text(record),
@@ -49,6 +51,16 @@ def result(record: TrainedSearch) -> str:
         verdict = f"; {', '.join(r.limits)}: {r.verdict}" if record.config.front is None else ""
         sentences.append(f"{r.name}: {costs}; {tests}{verdict}.")
     return " ".join(sentences)
+
+
+def done(record: TrainedSearch) -> list[str]:
+    """What was kept of each network: of its correction, and of its fine-tuning."""
+    found = [f"{one.name}: {one.refit.text}." for one in record.made if one.refit is not None]
+    for r in record.results:
+        if record.quality in r.before:
+            told = of_tuning(r.before[record.quality], r.after[record.quality], r.discarded.get(record.quality))
+            found.append(f"{r.name}: {told}")
+    return found
 
 
 def alternatives(record: TrainedSearch) -> tuple[list[str], list[list[str]]]:

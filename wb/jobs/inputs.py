@@ -1,6 +1,6 @@
 """Inputs of commands: models and data given by file, by name, or left to defaults.
 
-Data that are not named are taken from the model's history; labels are put into the order of the model's classes.
+Data that are not named are taken from the model's history; `wb.jobs.reading` reads them.
 """
 
 from __future__ import annotations
@@ -10,30 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import image_spec
 from wb.core.system.files import read_text
 from wb.data import Dataset
-from wb.data import load as load_data
-from wb.data.preparation import Preparation, described
 from wb.data.spec import FOLDERS, HUB, Spec, resolved, with_background
 from wb.export.foreign.opening import read_metadata
-from wb.export.graph import TOKENIZER_KEY, read_classes, read_image
+from wb.export.graph import TOKENIZER_KEY, read_image
 from wb.export.graph import read_architecture as architecture_of_graph
-from wb.export.texts import read_vocabulary
 from wb.foreign.reading import load, read_header
-from wb.jobs.frame.config import DataConfig, JobConfig
+from wb.jobs.frame.config import DataConfig
 from wb.jobs.kinds import ARCHITECTURE, GRAPH, MODELS, need, need_model
 from wb.models.files.header import TOKENIZER
-from wb.models.files.history import Known, data_of, tokenizer_of
+from wb.models.files.history import Known, data_of
 from wb.models.model import Model, Step, read_history
 from wb.spaces.stock import Stock
-from wb.tasks.names import matched
-from wb.training.train import fitted
 
 Say = Callable[[str], None]  # receives a note for the user about something that was not asked for
 STOCK = "digits"
@@ -128,39 +121,6 @@ def given_data(data: str | None, background: str | None) -> str | None:
     return data if background is None else with_background(data, background)
 
 
-def read(
-    file: Path | None,
-    choice: Choice,
-    seed: int,
-    progress: Progress,
-    *,
-    say: Say,
-    by_index: bool,
-    texts: bool = False,
-) -> tuple[Model, Dataset]:
-    """The model in `file`, or the stock model, and its data with classes in the model's order; `say` gets notes on both.
-
-    With `texts` it may be a network that takes texts, which then are written with its own tokenizer.
-
-    Raises:
-        BadData: the data are damaged or do not fit the model, or have other classes.
-        Unsupported: the model takes texts, and not `texts`.
-        WbError: as `read_model` and `wb.data.load` say.
-    """
-    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
-    model = read_model(file, data, seed, progress)
-    (refuse_decoder if texts else check_images)(model.architecture, str(file or "the stock model"))
-    data, notes = fitted(
-        taken(data, model.architecture, model.history),
-        model.architecture,
-        str(file or "the stock model"),
-        by_index=by_index,
-    )
-    for note in (*notes, *changed(model.history, data)):
-        say(note)
-    return model, data
-
-
 def refuse_decoder(architecture: Architecture | None, what: str) -> None:
     """Raises `Unsupported` for a network that continues texts, where only networks that classify are worked on."""
     if architecture is not None and architecture.causal:
@@ -178,12 +138,6 @@ def check_images(architecture: Architecture | None, what: str) -> None:
             f"{what} takes texts, and this works on networks that take images; networks of texts can be trained, searched, "
             "pruned, quantized, fused, bundled, exported, measured and asked"
         )
-
-
-def read_for(config: JobConfig, file: Path | None, seed: int, progress: Progress, *, say: Say) -> tuple[Model, Dataset]:
-    """The model and the data of a job, read on its threads. Raises as `read` does."""
-    torch.set_num_threads(config.threads)
-    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index, texts=config.takes_texts)
 
 
 def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress) -> Model:
@@ -216,72 +170,6 @@ def read_architecture(path: Path) -> Architecture:
         raise BadArtefact(f"{path}: {error}; expected an architecture as JSON, or a model file") from error
 
 
-def read_data(
-    file: Path, choice: Choice, images: Preparation | None = None, *, by_index: bool
-) -> tuple[Dataset, list[str]]:
-    """The data for the model or graph in `file`, with classes in its order, and notes for the user.
-
-    For a foreign graph, `images` prepares the images.
-
-    Raises:
-        BadArtefact: no model and no ONNX file, or damaged metadata.
-        BadData: the data are damaged or do not fit the model, or have other classes.
-        BadOption: `images` are of another number of channels.
-    """
-    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
-    architecture, history = about(file)
-    if architecture is not None:
-        data, notes = fitted(taken(data, architecture, history), architecture, str(file), by_index=by_index)
-        return data, [*notes, *changed(history, data)]
-    vocabulary = read_vocabulary(file)
-    if vocabulary is not None and data.train.vocabulary is not None:
-        data = data.written_by(vocabulary)
-    labels, classes = read_classes(file)
-    data, notes = matched(data, labels, classes, str(file), by_index=by_index)
-    if data.train.vocabulary is not None and images is None:
-        return data, notes
-    return data.prepared(images), [described(images), *notes]
-
-
-def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) -> Dataset:
-    """`data` as a model with that history takes them: texts written with its own tokenizer and cut to its longest."""
-    tokenizer = tokenizer_of(history)
-    if tokenizer is None or data.train.vocabulary is None:
-        return data
-    from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
-
-    length = int(architecture.layout.shape[0])
-    usual = architecture.input.usual_tokens or length
-    return data.written_by(Vocabulary(tokenizer, length, usual))
-
-
-def load_sized(
-    spec: str,
-    architecture: Architecture,
-    model: str,
-    say: Say,
-    *,
-    image_size: int | None = None,
-    limit: int | None = None,
-) -> Dataset:
-    """The data that `spec` names; images have the size that `architecture` takes, if that is a square and none is asked for.
-
-    `model` is its name for `say`. Raises as `wb.data.load` does.
-    """
-    if architecture.input.usual_tokens is not None:
-        return load_data(spec, limit=limit)
-    taken, parsed = architecture.image, Spec.parse(spec)
-    square = image_size is None and taken.height == taken.width and not parsed.features
-    at_once = square and parsed.form in (FOLDERS, HUB)  # files are decoded once
-    data = load_data(spec, image_size=taken.height if at_once else image_size, limit=limit)
-    if data.train.vocabulary is not None:
-        return data
-    if not square or (data.height, data.width) == (taken.height, taken.width):
-        return data
-    say(f"images of {data.height}x{data.width} are resized to {taken.height}x{taken.width}, which {model} takes")
-    return load_data(spec, image_size=taken.height, limit=limit)
-
-
 def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
     """The architecture and the history in a model file or an ONNX graph, without reading weights if possible.
 
@@ -307,18 +195,6 @@ def about(path: Path) -> tuple[Architecture | None, tuple[Step, ...]]:
     if TOKENIZER_KEY in metadata:
         history = (*history, Step(name="export", arguments={TOKENIZER: metadata[TOKENIZER_KEY]}))
     return architecture, history
-
-
-def changed(history: Iterable[Step], data: Dataset) -> list[str]:
-    """A note if `data` are those of the history by name, but have other content."""
-    known = data_of(history)
-    if known is None or known.fingerprint in (None, data.fingerprint):
-        return []
-    if (resolved(known.spec), known.limit) != (data.spec, data.limit):
-        return []
-    return [
-        f"{data.spec} has changed since the model was trained with it (fingerprint {data.fingerprint}, then {known.fingerprint})"
-    ]
 
 
 def _common(histories: Iterable[Iterable[Step]]) -> Known | None:

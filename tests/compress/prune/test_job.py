@@ -17,7 +17,7 @@ from wb.compress.nvit.nvit import Pruned
 from wb.compress.nvit.settings import Settings
 from wb.compress.prune.begin import begin
 from wb.compress.prune.config import Cut, PruneConfig
-from wb.compress.prune.job import PruneJob
+from wb.compress.prune.job import LOST, PruneJob
 from wb.compress.prune.landing import Aims, Landing
 from wb.compress.prune.record import Pruning
 from wb.core.commands.progress import Progress
@@ -230,6 +230,23 @@ def test_what_refitting_ruins_stays_as_it_was_cut(
     assert not refit.kept
     assert any("refitting what is left did not help" in remark.text for remark in record.remarks)
     assert "the weights stay as they were cut" in (tmp_path / "a.html").read_text()
+
+
+@pytest.mark.parametrize("method", ["nvit", "depth"])
+def test_landings_leave_room_for_the_longer_history(
+    striped: Model, stripes: Dataset, tmp_path: Path, method: Cut
+) -> None:
+    """Whether a refit is kept, which the history says, is known only once a model has landed on its size."""
+    config = PruneConfig(method=method, data="stripes", budget=("size=0.6x",), settings=SETTINGS, finetune=0)
+    job = job_of(striped, stripes, tmp_path / "a.safetensors", config)
+    (stage,) = job.stages
+
+    def length(model: Model) -> int:
+        return sum(len(step.model_dump_json()) for step in model.history)
+
+    kept, lost = (length(job._cutter.signed(Pruned(striped, refit=refit), stage)) for refit in (None, LOST))
+    assert kept != lost
+    assert length(job._landing(stage).finished(striped)) == max(kept, lost)
 
 
 def test_a_budget_out_of_reach_leaves_no_model(trained: Model, stripes: Dataset, tmp_path: Path) -> None:

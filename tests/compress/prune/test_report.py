@@ -121,13 +121,14 @@ def test_everything_is_on_the_page(record: Pruning, tmp_path: Path) -> None:
 
 
 def test_the_page_says_what_was_done_besides_cutting(record: Pruning) -> None:
-    rotated, refitted = done(record)
+    rotated, refitted, *tuned = done(record)
+    assert [line.split(":")[1].strip() for line in tuned] == ["fine-tuning is kept"] * len(record.results)
     assert "was turned into the bases of its channels" in rotated
     assert "refitted to the dense one after its last cut" in refitted
     for name, left in (("rotate", refitted), ("compensate", rotated)):
         settings = record.config.settings.model_copy(update={name: False})
         other = record.model_copy(update={"config": record.config.model_copy(update={"settings": settings})})
-        assert done(other) == [left]
+        assert done(other) == [left, *tuned]
 
 
 def test_the_result_says_what_came_of_each_model(record: Pruning) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wb.core.measures.metrics import METRICS, Limit, Rules, parse_budget
 from wb.core.measures.readings import Reading
 from wb.core.statistics.scores import score
-from wb.core.statistics.verdict import Judgement, judge, loss, worst
+from wb.core.statistics.verdict import Judgement, judge, loss, lost_in_tuning, of_tuning, undone, worsened, worst
 
 POSITIVE = st.floats(0.1, 10)
 MS = METRICS["latency"]
@@ -102,3 +102,17 @@ def test_fine_tuning_that_made_it_worse_is_called_so() -> None:
     assert heavy is not None
     assert heavy.text == "fine-tuning made it worse: 45.80 % before, 30.00 % after (79 of 500 images)."
     assert heavy.warn
+
+
+def test_only_what_fine_tuning_made_worse_goes_back_and_it_is_said_which_was_kept() -> None:
+    """Of a perplexity more is worse."""
+    labels = [*range(10)] * 50
+    less, more = (score(right, labels, "cpu") for right in (222, 229))
+    low, high = (Reading(value=value, unit="ppl", how="measured", n=10) for value in (2.0, 3.0))
+    before, after = {"a": less, "b": more, "c": more, "p": low}, {"a": more, "b": less, "c": more, "p": high}
+    assert worsened(before, after) == {"b": less, "p": high}
+    assert of_tuning(less, more, None) == "fine-tuning is kept: 44.40 % before, 45.80 % after."
+    assert of_tuning(more, more, less) == "fine-tuning is not kept: 45.80 % before, 44.40 % after."
+    assert lost_in_tuning(less, more, None) is None
+    assert lost_in_tuning(more, more, less) == undone("fine-tuning", more, less)
+    assert lost_in_tuning(more, less, None) == loss("fine-tuning", more, less), "as records of older versions have it"

@@ -13,6 +13,7 @@ from tests.catalogue import CATALOGUE
 from tests.networks import images, of_digits, random_model, wired
 from wb.core.architecture import Architecture, Block, axis_sizes, resize
 from wb.core.errors import BadOption, Unsupported
+from wb.core.records import Unnormed
 from wb.fusion.grow.grow import Grow
 from wb.models.model import Model
 from wb.models.passes.base import apply
@@ -66,6 +67,21 @@ def test_the_function_is_the_same_at_every_width(name: str) -> None:
 def deeper(a: Architecture) -> Architecture:
     (stage,) = a.stages
     return a.model_copy(update={"stages": (stage.model_copy(update={"blocks": stage.blocks * 2}),)})
+
+
+def test_folded_blocks_are_grown_too() -> None:
+    """As `wb fold norms` leaves them: each says that it has no norm. Only a norm allows a stream to grow by any width."""
+    folded = of_digits().with_blocks(lambda name, block: block.model_copy(update={"norm": Unnormed()}))
+    model = random_model(folded, gain=1.0)
+    goal = resize(larger(deeper(folded)), {"s0.embed": 16})
+    grown = apply(Grow(goal), model)
+    assert axis_sizes(grown.architecture) == axis_sizes(goal)
+    x = images(folded, 5).double()
+    expected = run(model, x)
+    torch.testing.assert_close(run(grown, x), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    mixed = deeper(folded).with_blocks(lambda name, b: b.model_copy(update={"norm": None}) if name == "s0.b3" else b)
+    with pytest.raises(BadOption, match="kind of norm of the target is"):
+        apply(Grow(mixed), model)
 
 
 def test_blocks_and_widths_grow_at_once_and_again() -> None:

@@ -25,7 +25,7 @@ from wb.fusion.fuse import fuse
 from wb.fusion.job.begin import begin
 from wb.fusion.job.config import MAPS_RATE, RATE, FuseConfig
 from wb.fusion.job.finish import Ensemble, Parents
-from wb.fusion.job.job import FuseJob, calibration
+from wb.fusion.job.job import FuseJob, calibration, held_out
 from wb.fusion.job.record import Fusion
 from wb.fusion.job.verdict import remarks
 from wb.fusion.settings import Settings
@@ -341,6 +341,29 @@ def test_one_model_into_another_architecture(folder: Path, stripes: Dataset, tmp
     assert [step.name for step in load(tmp_path / "x.pt").history] == ["train", "fuse", "finetune"]
 
 
+def test_what_does_not_help_is_not_kept(folder: Path, stripes: Dataset, tmp_path: Path) -> None:
+    """The average of a model with itself is that model, which no correction and no wild training makes better."""
+    config = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=64, finetune=1, learning_rate=1.0)
+    record = job_of(files_of(folder, "aa"), stripes, tmp_path / "x.pt", config)()
+    model, parent, again = load(tmp_path / "x.pt"), load(folder / "a.safetensors"), tmp_path / "again"
+    again.mkdir()
+    assert record.refit is not None
+    assert not record.refit.kept
+    assert record.untuned
+    assert record.final == record.one_shot
+    assert record.tuned["acc"].value < record.one_shot["acc"].value
+    assert [step.name for step in model.history] == ["train", "fuse"]
+    assert model.history[-1].arguments["corrected"] is False
+    assert dict(model.history[-1].readings) == record.one_shot
+    assert (tmp_path / "x.onnx").read_bytes() == exported(model, again).read_bytes()
+    x = torch.from_numpy(stripes.test.pixels())
+    with torch.no_grad():
+        assert torch.allclose(model.network()(x), parent.network()(x), atol=1e-4)
+    said = " ".join(record.verdicts)
+    assert "The correction did not help" in said
+    assert "the network is that from before it" in said
+
+
 def test_images_are_drawn_by_the_seed_and_only_where_they_are_of_use(stripes: Dataset) -> None:
     parents = [network(), network()]
     other = CONFIG.model_copy(update={"settings": Settings(method="regress", seed=1)})
@@ -352,8 +375,13 @@ def test_images_are_drawn_by_the_seed_and_only_where_they_are_of_use(stripes: Da
     assert one.shape == two.shape == (64, 1, 8, 8)
     assert not torch.equal(one, two)
     every = calibration(CONFIG.model_copy(update={"calib": None}), stripes, parents)
+    rest = held_out(CONFIG.model_copy(update={"calib": None}), stripes, parents)
     assert every is not None
-    assert np.array_equal(every.numpy(), stripes.train.pixels()), "no more than there are"
+    assert rest is not None
+    both = torch.cat([every, rest]).numpy()
+    seen, there = (sorted(one.tobytes() for one in part) for part in (both, stripes.train.pixels()))
+    assert seen == there, "all are looked at, or judge"
+    assert held_out(CONFIG.model_copy(update={"calib": len(stripes.train)}), stripes, parents) is None
     plain = FuseConfig(data="stripes")
     assert calibration(plain, stripes, parents) is None
     assert calibration(plain, stripes, [network(), network(depth=3)]) is not None, "blocks are matched"

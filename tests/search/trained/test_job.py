@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from wb.core.commands.progress import Progress
 from wb.core.errors import BadData, BadOption, BudgetMissed
 from wb.data import Dataset
 from wb.data.split import Images
+from wb.export.assess import Assessor
 from wb.export.graph import read_architecture
 from wb.export.score import score
 from wb.hardware.device import Device
@@ -27,6 +29,8 @@ from wb.search.trained.images import folder_of
 from wb.search.trained.job import TrainedJob
 from wb.search.trained.record import TrainedSearch
 from wb.tasks.classes import CLASSES
+from wb.training.refit.judged import Refit
+from wb.training.refit.keep import Refitted
 from wb.training.statistics import with_statistics
 
 pytestmark = pytest.mark.usefixtures("untimed", "few")
@@ -114,6 +118,28 @@ def test_latency_lands_on_what_is_measured(striped: Model, stripes: Dataset, tmp
     (result,) = found.results
     assert result.verdict == "met"
     assert 0.6 < result.after["latency"].value / found.dense_final["latency"].value <= 0.8
+
+
+def test_a_size_is_kept_though_the_correction_is_not(
+    striped: Model, stripes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lands has the history that it will have: a longer one where the correction is not kept."""
+    read: list[float] = []
+
+    def assessed(self: Assessor, models: Mapping[str, Model], *given: Any, **more: Any) -> Any:
+        found = assess(self, models, *given, **more)
+        if "pruned" in models:
+            read.append(found["pruned"]["size"].value)
+        return found
+
+    assess = Assessor.__call__
+    monkeypatch.setattr(Assessor, "__call__", assessed)
+    lost = Refit(images=1, cut=0, refitted=None)
+    monkeypatch.setattr("wb.search.trained.job.refitted", lambda cut, *_, **__: Refitted(cut, lost))
+    config = TrainedConfig(data="stripes", budget=("size=0.8x",), calibration=64, alternatives=4, finetune=0)
+    (result,) = job_of(striped, stripes, tmp_path / "report.html", config)().results
+    assert result.verdict == "met"
+    assert result.after["size"].value in read
 
 
 def test_stages_of_maps_and_of_tokens(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -106,8 +106,24 @@ def loss(what: str, before: Reading, after: Reading) -> Remark | None:
     return Remark(f"{what} made it worse: {before.plain()} before, {after.plain()} after{brackets}.", not noise)
 
 
+def worsened(before: Mapping[str, Reading], after: Mapping[str, Reading]) -> dict[str, Reading]:
+    """The readings `after` fine-tuning of those, by name, whose quality was better `before`: they are the networks of then."""
+    return {name: reading for name, reading in after.items() if loss("fine-tuning", before[name], reading) is not None}
+
+
+def of_tuning(before: Reading, after: Reading, discarded: Reading | None) -> str:
+    """Whether a network is that of before or after fine-tuning, in a sentence; `discarded` is the quality that was not kept."""
+    kept = f"{before.plain()} before, {(after if discarded is None else discarded).plain()} after"
+    return f"fine-tuning is {'kept' if discarded is None else 'not kept'}: {kept}."
+
+
 def undone(what: str, before: Reading, after: Reading) -> Remark:
     """A remark that `what` ("fine-tuning") lowered an accuracy, and that the network is therefore the one before it."""
     worse = loss(what, before, after)
     text = f"{what} did not help." if worse is None else worse.text
     return Remark(f"{text.removesuffix('.')}; the network is that from before it.")
+
+
+def lost_in_tuning(before: Reading, after: Reading, discarded: Reading | None) -> Remark | None:
+    """A remark if fine-tuning made a network worse: that it is undone, or, in records of older versions, that it is not."""
+    return loss("fine-tuning", before, after) if discarded is None else undone("fine-tuning", before, discarded)

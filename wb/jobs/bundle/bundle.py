@@ -34,8 +34,9 @@ from wb.jobs.bundle.config import BundleConfig
 from wb.jobs.bundle.place import CARD, check_place, publish, write_sums
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
-from wb.jobs.inputs import Say, about, choose, read_data, refuse_decoder
+from wb.jobs.inputs import Say, about, choose, refuse_decoder
 from wb.jobs.kinds import GRAPH, MODELS, need
+from wb.jobs.reading import read_data
 from wb.jobs.verbs.measuring import Measuring
 from wb.models.feeds import made_up
 from wb.models.model import Model

@@ -81,7 +81,7 @@ def chosen(
 
 def read(file: Path | None, config: JobConfig, seed: int, progress: Progress, say: Say) -> tuple[Weights, Dataset]:
     """The model and the data of a job."""
-    from wb.jobs.inputs import read_for
+    from wb.jobs.reading import read_for
 
     return read_for(config, file, seed, progress, say=say)
 

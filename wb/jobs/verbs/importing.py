@@ -16,8 +16,8 @@ from wb.foreign.importing import read_checkpoint
 from wb.foreign.reading import is_ours
 from wb.jobs.frame.output import MODELS as ENDINGS
 from wb.jobs.frame.output import check_ending, check_free
-from wb.jobs.inputs import load_sized
 from wb.jobs.kinds import MODELS, need
+from wb.jobs.reading import load_sized
 from wb.jobs.verbs.untold import tried_out
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, save

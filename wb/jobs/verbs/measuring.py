@@ -29,8 +29,9 @@ from wb.foreign.reading import load
 from wb.hardware.device import Device, of_run, parse_device
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
-from wb.jobs.inputs import Choice, Say, choose, read_data
+from wb.jobs.inputs import Choice, Say, choose
 from wb.jobs.kinds import GRAPH, MODELS, need
+from wb.jobs.reading import read_data
 from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
 from wb.tasks.base import Task
 from wb.tasks.known import task_of

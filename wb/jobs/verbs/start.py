@@ -15,8 +15,9 @@ from wb.core.statistics.scores import near
 from wb.data import Dataset
 from wb.foreign.reading import load
 from wb.jobs.frame.config import TrainConfig
-from wb.jobs.inputs import Say, load_sized
-from wb.jobs.inputs import taken as as_taken
+from wb.jobs.inputs import Say
+from wb.jobs.reading import load_sized
+from wb.jobs.reading import taken as as_taken
 from wb.models.model import Model
 from wb.tasks.known import task_of
 from wb.tasks.names import check_task, listed

@@ -46,7 +46,29 @@ class Streams:
 
 
 def _ended(network: Network, state: State, later: set[str]) -> Tensor:
-    for at in network.walk():
+    """The answers from a state on: behind the last operator that mixes tokens only those that the head reads are computed."""
+    steps = list(network.walk())
+    alone = len(steps)
+    while alone and _by_token(steps[alone - 1]) and steps[alone - 1].stage == len(network.stages) - 1:
+        alone -= 1
+    for i, at in enumerate(steps):
         if at.name in later:
-            state = at(network.enter(state, at.stage))
+            state = network.enter(state, at.stage)
+            state = at(_read(network, state) if i >= alone else state)
     return network.end(state)
+
+
+def _by_token(at: Sublayer) -> bool:
+    """Whether a sub-layer computes each token by itself."""
+    return at.kind == "ffn" and at.operator.plain and at.norm.local
+
+
+def _read(network: Network, state: State) -> State:
+    """A state of the last stage with nothing but the tokens that the head reads, where these are the first ones."""
+    a, last = network.architecture, network.norm
+    if a.head.pool not in ("first", "pair") or state.stream.dim() != 3 or state.context.mask is not None:
+        return state
+    if last is not None and not last.local:
+        return state
+    first = slice(0, a.prefix)
+    return state._replace(stream=state.stream[:, first], memory=tuple(one[:, first] for one in state.memory))
