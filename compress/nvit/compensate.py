@@ -24,7 +24,8 @@ from torch import Tensor
 from wb import __version__
 from wb.compress.nvit.refit import Refit
 from wb.compress.nvit.settings import REFITTED_ON
-from wb.data import Dataset
+from wb.data import Dataset, Split
+from wb.data.batches import batches, scored_at_once
 from wb.models.axes import Select
 from wb.models.model import Model, Step
 from wb.models.network import skeleton
@@ -63,10 +64,9 @@ def refitted(
     count, order = _fitted_on(data), _order(data, seed)
     found = compensated(model, dense, kept, data, images=count, seed=seed, report=report)
     index = (order[count:] if count < len(order) else order)[:HELD]
-    images = torch.from_numpy(data.train.inputs(index.numpy()))
-    wanted = _answers(dense, images)
-    cut, now = (_divergence(one, images, wanted) for one in (model, found))
-    refit = Refit(images=len(images), cut=cut, refitted=now)
+    held = data.train.take(index.numpy())
+    cut, now = (_divergence(one, dense, held) for one in (model, found))
+    refit = Refit(images=len(held), noun=held.noun, cut=cut, refitted=now)
     return Refitted(found if refit.kept else model, refit)
 
 
@@ -135,16 +135,15 @@ def _fitted_on(data: Dataset) -> int:
     return max(1, min(REFITTED_ON, count - max(1, min(HELD, count // OTHERS))))
 
 
-def _answers(model: Model, images: Tensor) -> Tensor:
-    network = model.network(pick_device())
-    with torch.inference_mode():
-        return torch.cat([network(part.to(pick_device())).cpu() for part in images.split(BATCH)])
-
-
-def _divergence(model: Model, images: Tensor, wanted: Tensor) -> float | None:
-    """The mean divergence from the answers that are wanted; None for answers that are not finite."""
-    found = _answers(model, images)
-    if not found.isfinite().all():
-        return None
-    nobody = torch.zeros(len(images), dtype=torch.long)
-    return float(task_of(model.architecture).effects(wanted, found, nobody)["kl"].double().mean())
+@torch.inference_mode()
+def _divergence(model: Model, dense: Model, held: Split) -> float | None:
+    """The mean divergence from the dense model's answers; None for answers that are not finite."""
+    device, task = pick_device(), task_of(model.architecture)
+    network, wanted = model.network(device), dense.network(device)
+    found = list[Tensor]()
+    for x, labels in batches(held, scored_at_once(held, BATCH), shuffle=False):
+        given = network(x.to(device))
+        if not given.isfinite().all():
+            return None
+        found.append(task.effects(wanted(x.to(device)), given, labels.to(device))["kl"].double().cpu())
+    return float(torch.cat(found).mean())

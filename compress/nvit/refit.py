@@ -12,10 +12,11 @@ from wb.core.records import Frozen
 class Refit(Frozen):
     """The mean divergence of answers from the dense model's in nats, on training images that nothing was fitted to.
 
-    Of the network as it was cut, and of the refitted one; None where answers are not finite.
+    Of the network as it was cut, and of the refitted one; None where answers are not finite. `noun` says what `images` counts.
     """
 
     images: Annotated[int, Field(ge=1)]
+    noun: Annotated[str, Field(exclude_if=lambda noun: noun == "images")] = "images"
     cut: FiniteFloat | None
     refitted: FiniteFloat | None
 
@@ -28,5 +29,5 @@ class Refit(Frozen):
     def text(self) -> str:
         """Both divergences, and what follows."""
         as_cut, refitted = ("not finite" if one is None else f"{one:.2g}" for one in (self.cut, self.refitted))
-        found = f"divergence (KL) on {self.images} other training images {as_cut} as cut, {refitted} refitted"
+        found = f"divergence (KL) on {self.images} other training {self.noun} {as_cut} as cut, {refitted} refitted"
         return found if self.kept else f"{found}: the weights stay as they were cut"

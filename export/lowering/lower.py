@@ -186,15 +186,21 @@ def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
     """A parameter in the form that the graph stores: convolutions unchanged, others as a matrix (inputs, outputs)."""
     weight = module.get_parameter(name).detach()
-    if weight.dim() == 4:
-        return weight.numpy()
     owner, _, local = name.rpartition(".")
     operator = module.get_submodule(owner)
+    if weight.dim() == 4 and not _of_units(operator, local):
+        return weight.numpy()
     if isinstance(operator, BatchNormed):  # a 1x1 convolution
         return weight[:, :, None, None].numpy()
     rows = operator.outputs[local] if isinstance(operator, OperatorModule | MergeModule) else 1
     matrix = weight.flatten(0, rows - 1).flatten(1) if weight.dim() > 2 else weight
     return np.ascontiguousarray(matrix.numpy().T)
+
+
+def _of_units(operator: nn.Module, local: str) -> bool:
+    """Whether all dimensions of a weight count units: those of a kernel do not."""
+    last = operator.axes[local][-1] if isinstance(operator, OperatorModule) and local in operator.axes else None
+    return last is not None and last.role != "side"
 
 
 def _digest(array: NDArray[Any]) -> str:

@@ -268,6 +268,8 @@ class Correction(Beside):
                 for state in self.states:
                     self.network.pooled(self.network.wiring(state.stage).end(state))
         for weight, bias in self.network.answer.readers.items():
+            if not hasattr(self.network, weight):  # a table that tokens are looked up in too
+                continue
             fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
             for i, state in enumerate(self.states):
                 theirs = [(lane.share, lane.network, read_by_head(lane.network, lane.states[i])) for lane in self.lanes]
