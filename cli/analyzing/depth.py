@@ -63,7 +63,7 @@ def depth(
     torch.set_num_threads(config.threads)
     with output.progress() as progress:
         told = running.telling(progress, "reading the data")
-        chosen, dataset = read(model, choice, seed, told, say=output.say, by_index=config.by_index, texts=True)
+        chosen, dataset = read(model, choice, seed, told, say=output.say, by_index=config.by_index)
         analysis = _analyze(chosen, dataset, split, config.limit, told)
     about = About(
         model=model.name if model else f"the stock model, seed {seed}",
@@ -105,7 +105,15 @@ def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
     note = f"; {analysis.quality.note}" if analysis.quality.note else ""
     output.data.print(Text(f"{name}: {measured}{note}"), soft_wrap=True)
     table = Table()
-    for column in ("sub-layer", "operator", "‖c‖/‖h‖", "cos(c,h)", "later\nchange", "KL", analysis.title.replace(" ", "\n", 1)):
+    for column in (
+        "sub-layer",
+        "operator",
+        "‖c‖/‖h‖",
+        "cos(c,h)",
+        "later\nchange",
+        "KL",
+        analysis.title.replace(" ", "\n", 1),
+    ):
         table.add_column(column, justify="left" if column in ("sub-layer", "operator") else "right", no_wrap=True)
     for row in analysis.sublayers:
         change = "–" if row is analysis.sublayers[-1] else f"{row.later_mean:.3g}"

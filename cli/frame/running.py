@@ -113,7 +113,7 @@ def plan(
     with output.progress() as work:
         progress = telling(work, "reading the data")
         model, data, first = planning.read(
-            asked.file, Choice.of(config), seed, by_index=config.by_index, texts=config.takes_texts
+            asked.file, Choice.of(config), seed, by_index=config.by_index, takes=config.takes
         )
         progress("timing a few steps", 0, 0)
         found = [*first, *stages(model, data, progress)]

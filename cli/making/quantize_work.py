@@ -73,7 +73,7 @@ def _plan(
             stages = [] if data is None else [data_stage(data, time.perf_counter() - start)]
         else:
             model, data, stages = planning.read(
-                asked.file, Choice.of(config), config.seed, by_index=config.by_index, texts=config.takes_texts
+                asked.file, Choice.of(config), config.seed, by_index=config.by_index, takes=config.takes
             )
             given = Given(asked.name, model)
         stages += estimate(job(given, data, progress))

@@ -7,9 +7,9 @@ contribution; a sub-layer is skipped together with its norm.
 Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: norms
 and cosines, effects of skipping, direct effects, logit lens, depth score. Men et al., "ShortGPT", 2024:
 block influence.
-Differs: images instead of prompts, one output per image; of networks that foresee tokens one at every place of a passage. Sub-layers are skipped one by one instead of whole layers. A
-later sub-layer whose contribution is only rounding has no relative change. Between stages a merge changes width and
-number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that are still to come.
+Differs: images instead of prompts, one output per image; in decoders one at every place of a passage.
+Sub-layers are skipped one by one instead of whole layers. A later sub-layer whose contribution is only rounding has no relative
+change. Between stages a merge changes width and number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that are still to come.
 The depth score counts sub-layers from 1.
 Limits: effects on later tokens alone are left out, because tokens of an image have no order (in a decoder the changes are those
 of all tokens); residual erasure and integrated
@@ -126,8 +126,8 @@ class DepthAnalysis(Frozen):
     `change_most` and `change_mean` are the relative changes of later contributions when a sub-layer is skipped, maximum and mean
     over images and tokens. `direct_most` and `direct_mean` are the same for direct effects: only the input of the later
     sub-layer lacks the contribution. `scores` are the depth scores Σ l·e_l / Σ e_l of `contribution` (ratio), `later` (mean) and
-    `output` (distance) over the sub-layers l = 1, 2, …; None where all e_l are zero. `quality` is the accuracy, or the perplexity,
-    of the whole network; `measure` says what of it the rows have. `classes` counts those of an answer: the vocabulary's tokens.
+    `output` (distance) over the sub-layers l = 1, 2, …; None where all e_l are zero. `quality` is the accuracy, or perplexity,
+    of the whole network; `measure` says what of it the rows have. `classes` counts those of an answer: tokens, too.
     """
 
     images: int

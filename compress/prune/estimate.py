@@ -9,6 +9,7 @@ from wb.compress.nvit.nvit import check_reachable
 from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune.job import PruneJob
 from wb.core.commands.plan import Planned
+from wb.core.measures.metrics import LATENCIES
 from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.blocks import PART_CAP_S
 from wb.export.timing.estimate import ReadingTimes, reading_times
@@ -29,7 +30,8 @@ def estimate(job: PruneJob) -> list[Planned]:
     """
     architecture, config = job.model.architecture, job.config
     times = reading_times(job.model, job.data, job.device)
-    latency = "latency" in {limit.metric.name for stage in job.stages for limit in stage.limits}
+    timed = [name for name in LATENCIES if name in {limit.metric.name for one in job.stages for limit in one.limits}]
+    latency = bool(timed)
     keep = frozenset(config.settings.keep)
     found = [network_stage(architecture, job.record.model)]
     counted = [limit for limit in job.stages[-1].limits if limit.metric.name in ("macs", "params", "energy")]
@@ -38,7 +40,7 @@ def estimate(job: PruneJob) -> list[Planned]:
         check_reachable(counted, costs, job.model, config.settings)
     if latency:
         align = config.settings.rules(architecture).align
-        parts = untimed(architecture, LatencyTable(job.device), keep=keep, align=align)
+        parts = sum(untimed(architecture, LatencyTable(job.device), run, keep=keep, align=align) for run in timed)
         what = f"{parts} parts of the network that are not timed yet, for what pruning would save"
         found.append(Planned("timing parts", what, parts * PART_S))
     found.append(_pruning(job, times, latency=latency))

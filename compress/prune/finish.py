@@ -113,7 +113,7 @@ class Finish:
         return {
             name: after
             for name, was in readings
-            if (after := found[name][record.quality]).value < was[record.quality].value
+            if record.metric.cost(after := found[name][record.quality]) > record.metric.cost(was[record.quality])
         }
 
     def staged(self, number: int, suffix: str | None = None) -> Path:

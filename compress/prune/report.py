@@ -11,7 +11,7 @@ from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
-from wb.core.measures.metrics import METRICS
+from wb.core.measures.metrics import METRICS, usual_latency
 from wb.jobs.calls.shown import Table, columns_table
 from wb.jobs.frame.page import links, settings
 from wb.jobs.frame.shares import COLUMNS, listed, shares, told
@@ -96,12 +96,10 @@ def _numbers(place: str) -> tuple[int, ...]:
 
 
 def _figures(record: Pruning) -> dict[str, go.Figure]:
-    limited = [
-        name for name in ("latency", "macs", "params", "size", "energy") if any(name in r.aims for r in record.rounds)
-    ]
+    limited = [name for name in COLUMNS if any(name in r.aims for r in record.rounds)]
     found = {
         "shares": figures.shares_figure(record),
-        "progress": figures.progress_figure(record, METRICS[(limited or ["latency"])[0]]),
+        "progress": figures.progress_figure(record, METRICS[limited[0] if limited else usual_latency(record.dense)]),
     }
     if axis_sizes(record.architecture):
         found["redistribution"] = figures.redistribution_figure(record)

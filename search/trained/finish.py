@@ -76,10 +76,10 @@ class Finish:
         """
         self.progress("final readings", 0, 0)
         names = [one.name for one in self.record.made]
-        quality = self.record.quality
+        quality, metric = self.record.quality, self.record.metric
         before = self._qualities(names, corrected)
         after = self._qualities(names, tuned) if self.record.config.finetune else before
-        worse = {name: after[name] for name in names if after[name].value < before[name].value}
+        worse = {name: after[name] for name in names if metric.cost(after[name]) > metric.cost(before[name])}
         models = [corrected[i] if name in worse else tuned[i] for i, name in enumerate(names)]
         splits = {quality: self.data.validation, "test": self.data.test}
         found = self.assess({"": self.model} | dict(zip(names, models, strict=True)), splits)

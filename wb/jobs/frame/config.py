@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,8 @@ from wb.training.recipes.recipe import RecipeOptions
 if TYPE_CHECKING:
     from wb.data import Dataset
 
+Takes = Literal["images", "texts", "decoders"]
+EVERY: tuple[Takes, ...] = ("images", "texts", "decoders")
 SCRATCH, FINETUNE = 60, 20  # epochs of a network from scratch, and of a trained one
 # The same on texts, of which a network soon knows all, and on passages, each of which has many tokens to learn from.
 PASSES: Mapping[str, tuple[int, int]] = {"texts": (16, 8), "passages": (4, 2)}
@@ -97,8 +99,8 @@ class DataConfig(Columns):
 class JobConfig(DataConfig):
     """The other fields of every job on trained models: how classes are matched, and where the job runs."""
 
-    takes_texts: ClassVar[bool] = False
-    """Whether it works on networks that take texts."""
+    takes: ClassVar[tuple[Takes, ...]] = EVERY
+    """The networks that it works on: those that take images, that take texts, and that continue them."""
 
     @model_validator(mode="before")
     @classmethod
