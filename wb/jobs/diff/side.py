@@ -25,10 +25,12 @@ from wb.export.graph import read_classes
 from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.jobs.calls.results import read_model
-from wb.jobs.inputs import about, check_images
+from wb.jobs.diff.examples import Examples
+from wb.jobs.inputs import about
 from wb.jobs.kinds import GRAPH, need
 from wb.jobs.verbs.preparation import of_graph
 from wb.models.counting import count_bytes, count_macs, count_parameters
+from wb.models.files.history import tokenizer_of
 from wb.models.model import Model, Step
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
@@ -77,15 +79,31 @@ class Side:
         """Images in [0, 1] as the network takes them."""
         return pixels if self.preparation is None else self.preparation(pixels)
 
-    def outputs(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The class scores (n, classes) of images in [0, 1].
+    @property
+    def texts(self) -> bool:
+        """Whether it is a network of the workbench that takes texts."""
+        return self.architecture is not None and self.architecture.input.usual_tokens is not None
+
+    @property
+    def continues(self) -> bool:
+        """Whether it continues texts."""
+        return self.architecture is not None and self.architecture.causal
+
+    @property
+    def tokenizer(self) -> str | None:
+        """What its texts are written with, if that is known."""
+        return tokenizer_of(self.history)
+
+    def outputs(self, examples: Examples) -> NDArray[np.float32]:
+        """The scores (n, classes), or of each token (n, tokens, vocabulary).
 
         Raises:
             BadArtefact, BadData: as `wb.export.run.Runner`.
         """
         if self.model is None:
-            return Runner(self.path, Device(threads=torch.get_num_threads()))({PIXELS: self.prepared(pixels)})
-        network = self.model.network()
+            feed = {name: self.prepared(one) if name == PIXELS else one for name, one in examples.feed().items()}
+            return Runner(self.path, Device(threads=torch.get_num_threads()))(feed)
+        network, pixels = self.model.network(), examples.inputs
         with torch.no_grad():
             parts = [network(torch.from_numpy(pixels[i : i + _AT_ONCE])) for i in range(0, len(pixels), _AT_ONCE)]
         return np.asarray(torch.cat(parts).numpy())
@@ -101,13 +119,12 @@ def opened(path: Path, images: Preparation | None = None, run_limit: float | Non
     if path.suffix != ".onnx":
         model = read_model(path).model
         a = model.architecture
-        check_images(a, str(path))
-        shape = (a.image.channels, a.image.height, a.image.width)
+        texts = a.input.usual_tokens is not None
+        shape = (None,) if texts else (a.image.channels, a.image.height, a.image.width)
         return Side(path, a, model.history, a.head.labels, a.head.classes, shape, model.weights, model=model)
     need(path, "onnx", expected=GRAPH)
     graph = open_graph(path)
     architecture, history = about(path)
-    check_images(architecture, str(path))
     trial = try_out(path, Device(), limit_s=LIMIT_S if run_limit is None else run_limit)
     names = {"params": "parameters", "macs": "MACs"}
     labels, classes = read_classes(path)
