@@ -7,10 +7,10 @@ contribution; a sub-layer is skipped together with its norm.
 Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: norms
 and cosines, effects of skipping, direct effects, logit lens, depth score. Men et al., "ShortGPT", 2024:
 block influence.
-Differs: images instead of prompts, one output per image; in decoders one at every place of a passage.
-Sub-layers are skipped one by one instead of whole layers. A later sub-layer whose contribution is only rounding has no relative
-change. Between stages a merge changes width and number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that are still to come.
-The depth score counts sub-layers from 1.
+Differs: images instead of prompts, one output per image; in decoders one at every place of a passage. Sub-layers are skipped one
+by one instead of whole layers. A later sub-layer whose contribution is only rounding has no relative change. Between stages a
+merge changes width and number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that
+are still to come. The depth score counts sub-layers from 1.
 Limits: effects on later tokens alone are left out, because tokens of an image have no order (in a decoder the changes are those
 of all tokens); residual erasure and integrated
 gradients are left out too. With up to five classes the overlap of the likeliest five is always 1. Maxima are over the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wb.core.commands.plan import Planned
+from wb.core.measures.metrics import LATENCIES
 from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.estimate import reading_times
 from wb.jobs.frame.tune import tuning
@@ -50,7 +51,7 @@ def estimate(job: TrainedJob) -> list[Planned]:
     else:
         found.append(Planned("library", f"{sum(counts)} alternatives, which are in {folder}", 0.0))
     points = config.front or len(parse_points(config.texts))
-    latency = any(limit.metric.name == "latency" for point in parse_points(config.texts) for limit in point)
+    latency = any(limit.metric.name in LATENCIES for point in parse_points(config.texts) for limit in point)
     if latency:
         found.append(Planned("costs", f"at most {sum(wanted)} alternatives timed", sum(wanted) * PART_S))
     times = reading_times(job.model, data, job.device)

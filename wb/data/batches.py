@@ -34,9 +34,9 @@ def batches(
     return _batches(split, size, shuffle, generator)
 
 
-def scored_at_once(split: Split, size: int) -> int:
-    """How many examples, at most `size`, go through a network at once: where each of their tokens has scores, few."""
-    return size if split.labels.ndim == 1 or size < 1 else max(1, min(size, SCORED // split.labels.shape[1]))
+def scored_at_once(split: Split, size: int, tokens: int = SCORED) -> int:
+    """How many examples, at most `size`, are scored at once: where each of their tokens has scores, those of so many `tokens`."""
+    return size if split.labels.ndim == 1 or size < 1 else max(1, min(size, tokens // split.labels.shape[1]))
 
 
 def typical(split: Split, size: int) -> tuple[Tensor, Tensor]:

@@ -51,8 +51,8 @@ class Next:
     def effects(self, outputs: Tensor, changed: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """Effects by example (B,), each the mean over its tokens.
 
-        `distance` is ‖y − ȳ‖₂ of the probabilities of the tokens, `kl` is KL(y ‖ ȳ) in nats, `agreement` the share of tokens whose
-        first choice stays, `nats` what the labels cost behind the change.
+        `distance` is ‖y − ȳ‖₂ of the probabilities of the tokens, `kl` is KL(y ‖ ȳ) in nats, `agreement` the share of tokens
+        whose first choice stays, `nats` what the labels cost behind the change.
         """
         log_y, log_changed = outputs.float().log_softmax(dim=-1), changed.float().log_softmax(dim=-1)
         kl = F.kl_div(log_changed, log_y, reduction="none", log_target=True).sum(dim=-1)

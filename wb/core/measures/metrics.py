@@ -173,6 +173,11 @@ def of_runs(limits: Sequence[Limit], *, continues: bool) -> tuple[Limit, ...]:
     return found
 
 
+def costs_of(*, continues: bool) -> tuple[str, ...]:
+    """The costs that networks have which continue texts, or do not."""
+    return (*(CONTINUING if continues else LATENCIES[:1]), *(name for name in COSTS if name not in LATENCIES))
+
+
 def usual_latency(readings: Container[str]) -> str:
     """The latency that is meant where nothing says which: that of a token, of a network that has it."""
     return CONTINUING[1] if CONTINUING[1] in readings else LATENCIES[0]

@@ -71,7 +71,7 @@ class Outputs(Frozen):
 
     `kl` is the mean divergence of B's class probabilities from A's, in nats; `largest` the largest difference of two logits,
     `distance` ‖a − b‖ / ‖a‖ of all (over ‖b‖ where A answers nothing but zeros). `paired` compares
-    right answers of B (won) with those of A (lost). Of networks that foresee tokens `agreement` and `kl` are over all tokens, `ppl`
+    right answers of B (won) with those of A (lost). Of decoders `agreement` and `kl` are over all tokens, `ppl`
     has their perplexities, and `nats` how much more a token costs B.
     """
 

@@ -109,7 +109,7 @@ class Generating(GenerateConfig):
 
 
 class _Told:
-    """What was said of ids up to some place: only the last ones are read again, so that a token takes the same time everywhere."""
+    """What was said of ids up to some place: only the last are read again, so that a token takes the same time everywhere."""
 
     def __init__(self, vocabulary: Vocabulary, start: int) -> None:
         self._read, self._from, self._to = vocabulary.read, start, start
