@@ -274,5 +274,8 @@ class Correction(Beside):
             for i, state in enumerate(self.states):
                 theirs = [(lane.share, lane.network, read_by_head(lane.network, lane.states[i])) for lane in self.lanes]
                 given: Outputs = [(share, own.answer.answered(own, pooled, weight)) for share, own, pooled in theirs]
-                fit.add(self.network.answer.seen(read_by_head(self.network, state), weight), given)
+                seen = self.network.answer.seen(read_by_head(self.network, state), weight)
+                if self.network.architecture.head.foresees:  # it answers at every token
+                    given, seen = [(share, self._picked(one, i)) for share, one in given], self._picked(seen, i)
+                fit.add(seen, given)
             write_fit(self.network, [weight], [bias], fit)
