@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from wb.core.statistics.paired import Paired
-from wb.core.statistics.verdict import Remark
+from wb.core.statistics.verdict import Remark, loss
 from wb.fusion.job.record import Fusion
 from wb.fusion.job.tables import short
 
@@ -16,6 +18,8 @@ def remarks(record: Fusion) -> list[Remark]:
     """
     names = short([parent.name for parent in record.parents])
     model = "fused model" if len(names) > 1 else "new model"
+    if record.metric.direction == "minimize" and "test" in record.final:
+        return list(_by_intervals(record, model, names))
     found = [
         _against(model, name, parent.paired)
         for name, parent in zip(names, record.parents, strict=True)
@@ -27,6 +31,25 @@ def remarks(record: Fusion) -> list[Remark]:
     if record.against_untuned is not None:
         found.append(_tuned(record.against_untuned))
     return found
+
+
+def _by_intervals(record: Fusion, model: str, names: Sequence[str]) -> Iterator[Remark]:
+    """Remarks on a metric that counts no right answers: readings on the test split, whose intervals overlap or not."""
+    own = record.final["test"]
+    others = {name: parent.readings["test"] for name, parent in zip(names, record.parents, strict=True)}
+    others |= {"the ensemble of the parents": record.ensemble["test"]} if record.ensemble else {}
+    for name, other in others.items():
+        both = f"{own.plain()} against {other.plain()} on test"
+        if own.overlaps(other):
+            yield Remark(f"The {model} is no better than {name}, as far as one can tell: {both}.")
+        else:
+            worse = record.metric.cost(own) > record.metric.cost(other)
+            how = "worse" if worse else "better"
+            yield Remark(f"The {model} is {how} than {name}: {both}.", warn=worse and name in names)
+    if record.tuned:
+        lost = loss("fine-tuning", record.one_shot[record.quality], record.tuned[record.quality])
+        if lost is not None:
+            yield lost
 
 
 def _against(model: str, name: str, paired: Paired) -> Remark:
