@@ -100,11 +100,11 @@ def remarks(record: Record) -> list[Remark]:
             times = f"{ratio(latency, before).value:.2f} times as long{_why(record)}"
             found.append(Remark(f"Slower{which}: {latency.text()} against {before.text()}, {times}."))
     if record.final_test is not None and record.original_test is not None and record.metric.direction == "minimize":
-        worse = loss("the job", record.original_test, record.final_test)
-        if worse is not None:
-            before, after = record.original_test.plain(), record.final_test.plain()
-            noise = "" if worse.warn else ", less than its 95 % interval"
-            found.append(Remark(f"Less good: {after} on test, {before} before{noise}.", worse.warn))
+        less = loss("the job", record.original_test, record.final_test)
+        if less is not None:
+            values = f"{record.final_test.plain()} on test, {record.original_test.plain()} before"
+            noise = "" if less.warn else ", less than its 95 % interval"
+            found.append(Remark(f"Less good: {values}{noise}.", less.warn))
     elif record.final_test is not None and record.original_test is not None:
         lost = 100 * (record.original_test.value - record.final_test.value)
         if lost > 0:

@@ -96,7 +96,11 @@ def _readings(record: TrainedSearch) -> tuple[list[str], list[Column]]:
     title = record.metric.title
     columns = [Column(f"{title}, validation", [readings[record.quality] for _, readings, _ in rows])]
     columns.append(Column(f"{title}, test", [test for _, _, test in rows if test is not None]))
-    columns += [Column(text, [readings[name] for _, readings, _ in rows]) for name, text in COLUMNS.items()]
+    columns += [
+        Column(text, [readings[name] for _, readings, _ in rows])
+        for name, text in COLUMNS.items()
+        if name in record.dense_final
+    ]
     return [name for name, _, _ in rows], columns
 
 

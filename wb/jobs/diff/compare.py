@@ -15,12 +15,11 @@ from wb.data.preparation import Preparation, described
 from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.diff import values
 from wb.jobs.diff.config import NONE, DiffConfig
-from wb.jobs.diff.examples import MADE_UP, Examples, of_tokens, taken
 from wb.jobs.diff.layers import compare_layers
 from wb.jobs.diff.lineage import common_readings, lineage
 from wb.jobs.diff.outputs import compare_outputs, reordered
 from wb.jobs.diff.record import Count, Difference, Field, LayerRow, Outputs, WeightRow
-from wb.jobs.diff.side import Shape, Side, opened, same_graph
+from wb.jobs.diff.side import MADE_UP, Examples, Shape, Side, of_tokens, opened, same_graph, taken
 from wb.jobs.diff.structure import compare_architectures
 from wb.jobs.diff.weights import compare_weights, equal_weights, whole_distance
 from wb.jobs.diff.words import remarks, tables

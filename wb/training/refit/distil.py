@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -46,17 +46,17 @@ class Pairs(NamedTuple):
             return cls(torch.cat(inputs), torch.cat(found))
         longest = max(x.shape[1] for x in inputs)
         mask = torch.cat([_longer(one, longest) for one in masks if one is not None])
-        every = (torch.cat([_longer(x, longest) for x in parts]) for parts in (inputs, found))
+        given, targets = (torch.cat([_longer(x, longest) for x in parts]) for parts in (inputs, found))
         order = torch.arange(longest)
-        return cls(*every, mask, order[None, :] <= order[:, None] if causal else None)
+        return cls(given, targets, mask, order[None, :] <= order[:, None] if causal else None)
 
     def given(self, operator: OperatorModule, index: Tensor | slice = _ALL) -> Tensor:
         """What another operator gives for some of the inputs."""
         if self.mask is None:
-            return operator(self.inputs[index])
+            return cast(Tensor, operator(self.inputs[index]))
         mask = self.mask[index]
         visible = mask[:, None, None, :] if self.visible is None else mask[:, None, None, :] & self.visible
-        return operator(self.inputs[index], Context(mask, visible))
+        return cast(Tensor, operator(self.inputs[index], Context(mask, visible)))
 
     def error(self, given: Tensor, index: Tensor | slice = _ALL) -> Tensor:
         """The mean square of the difference, over the tokens that count."""
