@@ -1,4 +1,4 @@
-"""One of the two models that are compared, a model file or an ONNX graph, with whatever is known of it; and what both are run on."""
+"""One of the two that are compared, a model file or an ONNX graph, with what is known of it; and what both are run on."""
 
 from __future__ import annotations
 
