@@ -14,7 +14,6 @@ from wb.cli.frame import output
 if TYPE_CHECKING:
     from wb.core.commands.plan import Planned
     from wb.data import Dataset
-    from wb.jobs.frame.config import Takes
     from wb.jobs.inputs import Choice
     from wb.models.model import Model
 
@@ -49,9 +48,7 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
     return from_network(stock.architecture, network), [trained._replace(what=f"{trained.what}, once, and kept")]
 
 
-def read(
-    file: Path | None, choice: Choice, seed: int, *, by_index: bool, takes: Sequence[Takes]
-) -> tuple[Model, Dataset, list[Planned]]:
+def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tuple[Model, Dataset, list[Planned]]:
     """As `wb.jobs.inputs.read`, but without training a stock model; and the stages of reading and training.
 
     Raises:
@@ -60,7 +57,7 @@ def read(
     import time
 
     from wb.data import load as load_data
-    from wb.jobs.inputs import STOCK, check_taken, taken
+    from wb.jobs.inputs import STOCK, taken
     from wb.training.estimate import data_stage
     from wb.training.train import fitted
 
@@ -69,7 +66,6 @@ def read(
     first = data_stage(data, time.perf_counter() - start)
     model, trained = model_of(file, data, seed)
     name = str(file or "the stock model")
-    check_taken(model.architecture, name, takes)
     data, notes = fitted(taken(data, model.architecture, model.history), model.architecture, name, by_index=by_index)
     for note in notes:
         output.say(note)

@@ -26,7 +26,7 @@ from wb.export.graph import TOKENIZER_KEY, read_classes, read_image
 from wb.export.graph import read_architecture as architecture_of_graph
 from wb.export.texts import read_vocabulary
 from wb.foreign.reading import load, read_header
-from wb.jobs.frame.config import EVERY, DataConfig, JobConfig, Takes
+from wb.jobs.frame.config import DataConfig, JobConfig
 from wb.jobs.kinds import ARCHITECTURE, GRAPH, MODELS, need, need_model
 from wb.models.files.header import TOKENIZER
 from wb.models.files.history import Known, data_of, tokenizer_of
@@ -136,20 +136,17 @@ def read(
     *,
     say: Say,
     by_index: bool,
-    takes: Sequence[Takes] = EVERY,
 ) -> tuple[Model, Dataset]:
     """The model in `file`, or the stock model, and its data with classes in the model's order; `say` gets notes on both.
 
-    It is one that `takes` allows; texts are written with its own tokenizer.
+    Texts are written with its own tokenizer.
 
     Raises:
         BadData: the data are damaged or do not fit the model, or have other classes.
-        Unsupported: the model is of another kind than `takes`.
         WbError: as `read_model` and `wb.data.load` say.
     """
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
     model = read_model(file, data, seed, progress)
-    check_taken(model.architecture, str(file or "the stock model"), takes)
     data, notes = fitted(
         taken(data, model.architecture, model.history),
         model.architecture,
@@ -170,24 +167,10 @@ def refuse_decoder(architecture: Architecture | None, what: str) -> None:
         )
 
 
-def check_taken(architecture: Architecture, what: str, takes: Sequence[Takes]) -> None:
-    """Raises `Unsupported` for a network of a kind that a job does not work on."""
-    texts = architecture.input.usual_tokens is not None
-    kind: Takes = "decoders" if architecture.causal else "texts" if texts else "images"
-    if kind in takes:
-        return
-    does = {"images": "takes images", "texts": "takes texts", "decoders": "continues texts token by token"}
-    able = {"images": "take images", "texts": "take texts", "decoders": "continue texts"}
-    raise Unsupported(
-        f"{what} {does[kind]}, and this works on networks that {' or '.join(able[one] for one in takes)}; such networks can be "
-        "trained, searched, pruned, quantized, bundled, compared, exported and measured"
-    )
-
-
 def read_for(config: JobConfig, file: Path | None, seed: int, progress: Progress, *, say: Say) -> tuple[Model, Dataset]:
     """The model and the data of a job, read on its threads. Raises as `read` does."""
     torch.set_num_threads(config.threads)
-    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index, takes=config.takes)
+    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index)
 
 
 def read_model(file: Path | None, data: Dataset, seed: int, progress: Progress) -> Model:

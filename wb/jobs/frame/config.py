@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,8 +19,6 @@ from wb.training.recipes.recipe import RecipeOptions
 if TYPE_CHECKING:
     from wb.data import Dataset
 
-Takes = Literal["images", "texts", "decoders"]
-EVERY: tuple[Takes, ...] = ("images", "texts", "decoders")
 SCRATCH, FINETUNE = 60, 20  # epochs of a network from scratch, and of a trained one
 # The same on texts, of which a network soon knows all, and on passages, each of which has many tokens to learn from.
 PASSES: Mapping[str, tuple[int, int]] = {"texts": (16, 8), "passages": (4, 2)}
@@ -98,9 +96,6 @@ class DataConfig(Columns):
 
 class JobConfig(DataConfig):
     """The other fields of every job on trained models: how classes are matched, and where the job runs."""
-
-    takes: ClassVar[tuple[Takes, ...]] = EVERY
-    """The networks that it works on: those that take images, that take texts, and that continue them."""
 
     @model_validator(mode="before")
     @classmethod
