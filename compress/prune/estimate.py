@@ -61,7 +61,9 @@ def estimate(job: PruneJob) -> list[Planned]:
 def _compensation(job: PruneJob) -> Planned:
     """Both networks are run on the images, the pruned one twice; the sums of a regression take about as long."""
     images = min(REFITTED_ON, len(job.data.train))
-    what = f"what writes to the stream, and the head, refitted on {images} training images without labels"
+    what = (
+        f"what writes to the stream, and the head, refitted on {images} training {job.data.train.noun} without labels"
+    )
     what += f", for each of {len(job.stages)} models" if len(job.stages) > 1 else ""
     return Planned("compensation", what, 4 * len(job.stages) * images * image_seconds(job.model.architecture, job.data))
 
@@ -83,7 +85,9 @@ def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
         # Each round tries every sub-layer that is left and runs the sub-layers after it: half a network on the average.
         tried = sum((layers - i) / 2 for i in range(drops))
         seconds = tried * images * image_seconds(job.model.architecture, data) * (LANDINGS if latency else 1)
-        what = f"about {drops} of {layers} sub-layers dropped, each by its effect on {images} training images"
+        what = (
+            f"about {drops} of {layers} sub-layers dropped, each by its effect on {images} training {data.train.noun}"
+        )
         return Planned("pruning", f"{what}, until {aims}", seconds + landing)
     settings = config.settings
     rounds = sum(stage.rounds for stage in job.stages) - len(job.record.rounds)
@@ -91,8 +95,8 @@ def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
     scoring = images / settings.batch * step_seconds(architecture, data, Recipe(batch=settings.batch))
     recovery = settings.recovery * step_seconds(architecture, data, Recipe(), teacher=config.distill)
     seconds = rounds * (scoring + recovery + times(2, len(data.validation), cap))
-    what = f"{rounds} rounds of scoring on {images} training images, cutting and {settings.recovery} training steps"
+    what = f"{rounds} rounds of scoring on {images} training {data.train.noun}, cutting and {settings.recovery} training steps"
     if settings.rotate and not job.record.rounds:
-        what = f"heads turned into the bases that these images give them; {what}"
+        what = f"heads turned into the bases that these {data.train.noun} give them; {what}"
         seconds += images * image_seconds(architecture, data)
     return Planned("pruning", f"{what}, until {aims}", seconds + landing)

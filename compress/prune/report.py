@@ -60,7 +60,8 @@ def done(record: Pruning) -> list[str]:
     if settings.compensate:
         images = f"{min(REFITTED_ON, train)}" if isinstance(train, int) else f"{REFITTED_ON}"
         found.append(
-            f"What is left of each model was refitted to the dense one after its last cut, on at most {images} training images "
+            f"What is left of each model was refitted to the dense one after its last cut, on at most {images} training "
+            f"{record.data.get('noun', 'images')} "
             "without labels: the weights that write to the stream, then the head."
         )
     return found + [f"{name}: {refit.text}." for name, refit in record.refits.items()]

@@ -39,14 +39,14 @@ def estimate(job: TrainedJob) -> list[Planned]:
     wanted = [min(count, config.alternatives or count) for count in counts]
     found = [network_stage(architecture, job.record.model)]
     if scored < sum(wanted):
-        what = f"{sum(counts)} alternatives for {len(walk)} sub-layers, fitted to {fit} training images"
+        what = f"{sum(counts)} alternatives for {len(walk)} sub-layers, fitted to {fit} training {job.data.train.noun}"
         distil = f", and trained for {config.distil} steps each" if config.distil else ""
         taught = config.distil * sum(counts) + max(STEPS, config.distil) * sum(map(len, mixed))
         steps = TRAINED * taught * IMAGES * image / len(walk)
         found.append(Planned("library", what + distil, FITTED * fit * image + steps))
         # from a sub-layer to the end: half of the network on the average
         left = sum(wanted) - scored
-        what = f"{left} alternatives, each in the whole network, on {score} other training images"
+        what = f"{left} alternatives, each in the whole network, on {score} other training {job.data.train.noun}"
         found.append(Planned("scores", what, left * score * image / 2))
     else:
         found.append(Planned("library", f"{sum(counts)} alternatives, which are in {folder}", 0.0))

@@ -70,7 +70,7 @@ def divergences(record: TrainedSearch) -> tuple[list[str], list[list[str]]]:
         ]
         for r, one in zip(record.results, record.made, strict=True)
     ]
-    return ["", "sum of scores", "on the images that score", *steps], rows
+    return ["", "sum of scores", f"on the {record.data.get('noun', 'images')} that score", *steps], rows
 
 
 def agreement_text(record: TrainedSearch) -> str:
