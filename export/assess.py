@@ -14,7 +14,8 @@ from wb.export.counting.count import count_model, model_energy
 from wb.export.foreign.opening import file_size
 from wb.export.graph import export
 from wb.export.score import examined, score
-from wb.export.timing.measure import Latency, measure_latency
+from wb.export.timing.measure import Latency
+from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.hardware.device import Device
 from wb.models.model import Model
 from wb.tasks.base import Task
@@ -48,7 +49,8 @@ class Assessor:
     ) -> dict[str, dict[str, Reading]]:
         """For every model: size, MACs, parameters, energy, and for each split the task's metric under the split's name.
 
-        With `timed` also latency, for up to `cap_s` seconds per model.
+        With `timed` also latency, of networks that continue texts that of a prompt and of a token, for up to `cap_s` seconds
+        per model.
 
         Raises:
             ExportDiffers: a graph does not compute what its model does.
@@ -60,8 +62,9 @@ class Assessor:
                 export(model, paths[name])
                 found[name] = count_model(model.architecture, paths[name])
                 found[name] |= self.scores(paths[name], splits or {}, task_of(model.architecture))
-            for name, latency in (self.timed(paths, cap_s=cap_s) if timed else {}).items():
-                found[name]["latency"] = latency.reading
+            continues = any(model.architecture.causal for model in models.values())
+            for name, latencies in (self.runs(paths, continues=continues, cap_s=cap_s) if timed else {}).items():
+                found[name] |= readings_of(latencies)
         return found
 
     def file(self, path: Path, architecture: Architecture | None, splits: Splits) -> dict[str, Reading]:
@@ -83,6 +86,20 @@ class Assessor:
         """The metric on one split, and a warning if it is near chance. Raises as `file` does."""
         return examined(path, split, task_of(architecture), self.device, own=architecture is not None)
 
+    def runs(
+        self, paths: Mapping[str, Path], *, continues: bool, cap_s: float = FINAL_S
+    ) -> dict[str, dict[str, Latency]]:
+        """By graph and metric the latencies of all, timed together, each graph for up to `cap_s` seconds.
+
+        Of graphs that continue texts they are those of a prompt and of a token (`wb.export.timing.runs`).
+        """
+        cap_s *= len(paths)
+        timed = measure_runs(paths, self.device, continues=continues, cap_s=cap_s, seed=self.seed, pace=self.pace)
+        return {
+            name: {metric: one for metric, one in own.items() if metric != LATENCY or not continues}
+            for name, own in timed.items()
+        }
+
     def timed(self, paths: Mapping[str, Path], *, cap_s: float = FINAL_S) -> dict[str, Latency]:
-        """Latencies of all graphs, timed together, each for up to `cap_s` seconds."""
-        return measure_latency(dict(paths), self.device, cap_s=cap_s * len(paths), seed=self.seed, pace=self.pace)
+        """Latencies of graphs that do not continue texts, timed together, each for up to `cap_s` seconds."""
+        return {name: own[LATENCY] for name, own in self.runs(paths, continues=False, cap_s=cap_s).items()}

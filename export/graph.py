@@ -18,6 +18,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported, WbError
 from wb.core.measures.readings import Reading
 from wb.core.precision import TRAINED
+from wb.core.records import Precision
 from wb.core.specs import BATCH
 from wb.core.system.files import replacing
 from wb.data.preparation import Preparation, read_stored
@@ -89,7 +90,7 @@ def export(
         precisions = kept(network)
         settle(network)
         if a.causal:
-            return _export_decoder(network, temporary, metadata, opset, exporter)
+            return _export_decoder(network, temporary, metadata, opset, exporter, precisions)
         axes = {spec.name: spec.dynamic for spec in a.input.specs()}
         export_module(network, feed, temporary, LOGITS, opset, exporter, metadata, axes)
         chosen = set(precisions.values())
@@ -104,15 +105,26 @@ def export(
 
 
 def _export_decoder(
-    network: Network, path: Path, metadata: Mapping[str, str], opset: int, exporter: Exporter
+    network: Network,
+    path: Path,
+    metadata: Mapping[str, str],
+    opset: int,
+    exporter: Exporter,
+    precisions: Mapping[str, Precision],
 ) -> Reading:
-    """Writes a causal network in fp32, and compares it whole and step by step. Raises as `export`."""
+    """Writes a causal network, and compares it in fp32 with torch, whole and step by step. Raises as `export`."""
     if exporter != "torchscript":
         raise Unsupported(f"networks that continue texts are exported by torchscript, not by {exporter}; leave it out")
     with quieted():
         graph = traced(network, path, opset)
     write(graph, path, metadata)
-    return check_steps(network, path, Device(), lambda worst: _check(worst, TOLERANCE))
+    found = check_steps(network, path, Device(), lambda worst: _check(worst, TOLERANCE))
+    if set(precisions.values()) == {"fp32"}:
+        return found
+    lower_file(path, network, precisions)
+    exact = set(precisions.values()) <= {"fp32", *TRAINED}
+    found = check_steps(network, path, Device(), lambda worst: _check(worst, TOLERANCE if exact else math.inf))
+    return found if exact else found.model_copy(update={"note": ROUNDED})
 
 
 def export_module(

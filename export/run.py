@@ -67,7 +67,7 @@ class Runner:
         with Watch(self._loaded, self.what, RUN_S * max(1, size / TOGETHER)) as watch:
             for start in range(0, count, size):
                 part = {name: _filled(values[start : start + size], size) for name, values in feed.items()}
-                part = _unpadded(part, self._stretching) if MASK in part else part
+                part = unpadded(part, self._stretching)
                 try:
                     (given,) = watch.run([self.output], part)
                 except BadArtefact:
@@ -138,8 +138,13 @@ class Runner:
         return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
 
 
-def _unpadded(part: Mapping[str, NDArray[Any]], stretching: Collection[str]) -> dict[str, NDArray[Any]]:
-    """A batch of texts without the columns behind the last token that counts; one column stays."""
+def unpadded(part: Mapping[str, NDArray[Any]], stretching: Collection[str]) -> dict[str, NDArray[Any]]:
+    """A batch of texts without the columns behind the last token that counts; one column stays. Others as they are.
+
+    `stretching` are the inputs of a graph whose second axis may have any size.
+    """
+    if MASK not in part:
+        return dict(part)
     mask = part[MASK]
     shared = {name for name in stretching & part.keys() if part[name].shape[:2] == mask.shape}
     if mask.ndim != 2 or MASK not in shared:

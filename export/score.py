@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from wb.core.measures.readings import Reading
 from wb.data import Split
+from wb.export.decoder import Continuing
 from wb.export.run import BATCH, Runner
 from wb.hardware.device import Device
 from wb.tasks.base import Grades, Task
+from wb.tasks.next import NEXT
 
 
 def outputs(path: Path, split: Split, device: Device, batch: int | None = None) -> NDArray[np.float32]:
@@ -44,6 +46,17 @@ def graded(path: Path, split: Split, task: Task, device: Device) -> Grades:
         each.append(task.grade(found, labels).each)
         places.append(np.arange(len(split))[index])
     return Grades(np.concatenate(each)[np.argsort(np.concatenate(places))], split.labels)
+
+
+def nats(path: Path, split: Split, device: Device, *, steps: bool) -> float:
+    """What a token of the passages of `split` costs a graph that continues texts, read at once or in `steps` of one token."""
+    run, each = Continuing(path, device), []
+    for i in range(len(split)):
+        ids, labels = split.inputs(slice(i, i + 1)), split.labels[i : i + 1]
+        run.begin(1)
+        found = np.concatenate([run(ids[:, n : n + 1]) for n in range(ids.shape[1])], axis=1) if steps else run(ids)
+        each.append(float(NEXT.grade(found, labels).each[0]))
+    return float(np.mean(each))
 
 
 def score(path: Path, split: Split, task: Task, device: Device, batch: int | None = None) -> Reading:

@@ -13,7 +13,7 @@ import torch
 
 from wb.core.records import Frozen
 from wb.data import Split
-from wb.data.batches import batches
+from wb.data.batches import batches, scored_at_once
 from wb.models.model import Model
 from wb.tasks.base import Grades
 from wb.tasks.known import task_of
@@ -24,7 +24,7 @@ BATCH = 128
 
 
 class Point(Frozen):
-    """One mixture: the share of the other parents, mean cross-entropy in nats, accuracy as a fraction."""
+    """One mixture: the share of the other parents, mean cross-entropy in nats, accuracy as a fraction, or perplexity."""
 
     share: float
     loss: float
@@ -61,7 +61,7 @@ def point(model: Model, split: Split, share: float) -> Point:
     network, task = network_of(model), task_of(model.architecture)
     loss, grades = 0.0, []
     with torch.inference_mode():
-        for images, labels in batches(split, BATCH, shuffle=False):
+        for images, labels in batches(split, scored_at_once(split, BATCH), shuffle=False):
             outputs = network(images)
             loss += float(task.loss(outputs, labels, reduction="sum"))
             grades.append(task.grade(outputs.numpy(), labels.numpy()).each)

@@ -178,7 +178,7 @@ def untimed() -> Iterator[None]:
 
     pace = Reading(value=1.0, unit="ms", how="measured")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.export.assess.measure_latency", latency)
+        patch.setattr("wb.export.timing.runs.measure_latency", latency)
         patch.setattr("wb.export.timing.table.measure_latency", latency)
         patch.setattr("wb.jobs.frame.begin.reference_pace", lambda *_: pace)
         yield
@@ -198,7 +198,7 @@ def by_size() -> Iterator[None]:
         return {name: read(file) for name, file in graphs.items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wb.export.assess.measure_latency", latency)
+        patch.setattr("wb.export.timing.runs.measure_latency", latency)
         patch.setattr("wb.compress.ptq.sensitivity.measure_latency", latency)
         yield
 

@@ -33,6 +33,7 @@ from wb.core.records.stems import MobileStem
 from wb.core.specs import IDS, MASK, PIXELS
 from wb.data import Dataset, Split, load
 from wb.data.split import Images
+from wb.data.texts.passages import Passages
 from wb.data.texts.tables import texts_of
 from wb.data.texts.vocabulary import RARE, WORDS, vocabulary_of
 from wb.models.axes import nested
@@ -179,3 +180,14 @@ def noise(architecture: Architecture, count: int = 24) -> Dataset:
         split = texts_of(lines, labels.tolist(), replace(vocabulary, tokens=architecture.input.usual_tokens or longest))
         assert split.specs() == specs
     return Dataset("noise", "noise", split, split, split, ("a", "b", "c"), "0")
+
+
+def prose(architecture: Architecture, count: int = 24) -> Dataset:
+    """Passages without a meaning for a network that foresees tokens; those of each split are others."""
+    longest, known = int(architecture.layout.shape[0]), architecture.input.specs()[0].below or 0
+    words = [f"w{i}" for i in range(known - 2)]
+    vocabulary = vocabulary_of([" ".join(words)] * RARE, WORDS, longest)
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, count * longest + 1)) for _ in range(3)]
+    train, validation, test = (Passages.of(text, vocabulary, "noise") for text in texts)
+    return Dataset("noise", "noise", train, validation, test, (), "0")

@@ -22,7 +22,7 @@ GLOSS = (
     "‖c‖/‖h‖: contribution c of a sub-layer (a mixer or a feed-forward), relative to the stream h that it is added to",
     "cos(c,h): their cosine; below 0 the sub-layer erases, about 0 it writes something new, above 0 it reinforces",
     "later change: mean relative change of later sub-layers' contributions without this one",
-    "KL: change of the class probabilities without it, in nats (0: none); accuracy: accuracy without it",
+    "KL: change of the probabilities without it, in nats (0: none); accuracy, or nat a token: that without it",
 )
 
 
@@ -64,7 +64,7 @@ def depth(
     torch.set_num_threads(config.threads)
     with output.progress() as progress:
         told = running.telling(progress, "reading the data")
-        chosen, dataset = read(model, choice, seed, told, say=output.say, by_index=config.by_index, texts=True)
+        chosen, dataset = read(model, choice, seed, told, say=output.say, by_index=config.by_index)
         analysis = _analyze(chosen, dataset, split, config.limit, told)
     about = About(
         model=model.name if model else f"the stock model, seed {seed}",
@@ -95,22 +95,34 @@ def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: P
 
 
 def _print(analysis: DepthAnalysis, name: str, split: str) -> None:
-    """Prints the accuracy of the whole model, then a table of sub-layers that fits 80 columns."""
+    """Prints the quality of the whole model, then a table of sub-layers that fits 80 columns."""
     from rich.table import Table
     from rich.text import Text
 
     from wb.compress.depth.report import result
 
-    accuracy = f"accuracy {analysis.accuracy.text()}, measured on {analysis.images} {analysis.noun} of {split}"
-    note = f"; {analysis.accuracy.note}" if analysis.accuracy.note else ""
-    output.data.print(Text(f"{name}: {accuracy}{note}"), soft_wrap=True)
+    measured = f"{analysis.quality.text()}, measured on {analysis.images} {analysis.noun} of {split}"
+    measured = f"accuracy {measured}" if analysis.measure == "accuracy" else measured
+    note = f"; {analysis.quality.note}" if analysis.quality.note else ""
+    output.data.print(Text(f"{name}: {measured}{note}"), soft_wrap=True)
     table = Table()
-    for column in ("sub-layer", "operator", "‖c‖/‖h‖", "cos(c,h)", "later\nchange", "KL", "accuracy"):
+    for column in (
+        "sub-layer",
+        "operator",
+        "‖c‖/‖h‖",
+        "cos(c,h)",
+        "later\nchange",
+        "KL",
+        analysis.title.replace(" ", "\n", 1),
+    ):
         table.add_column(column, justify="left" if column in ("sub-layer", "operator") else "right", no_wrap=True)
     for row in analysis.sublayers:
         change = "–" if row is analysis.sublayers[-1] else f"{row.later_mean:.3g}"
         shown = (f"{row.ratio:.3g}", f"{row.cosine:.2f}", change, f"{row.output.kl:.3g}")
-        table.add_row(row.name, row.operator, *shown, f"{100 * row.output.accuracy:.2f} %")
+        left = row.output.quality
+        table.add_row(
+            row.name, row.operator, *shown, f"{100 * left:.2f} %" if analysis.measure == "accuracy" else f"{left:.4g}"
+        )
     output.data.print(table)
     for line in GLOSS:
         output.data.print(Text(line), soft_wrap=True)

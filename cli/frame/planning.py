@@ -48,9 +48,7 @@ def model_of(file: Path | None, data: Dataset, seed: int) -> tuple[Model, list[P
     return from_network(stock.architecture, network), [trained._replace(what=f"{trained.what}, once, and kept")]
 
 
-def read(
-    file: Path | None, choice: Choice, seed: int, *, by_index: bool, texts: bool
-) -> tuple[Model, Dataset, list[Planned]]:
+def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tuple[Model, Dataset, list[Planned]]:
     """As `wb.jobs.reading.read`, but without training a stock model; and the stages of reading and training.
 
     Raises:
@@ -59,7 +57,7 @@ def read(
     import time
 
     from wb.data import load as load_data
-    from wb.jobs.inputs import STOCK, check_images, refuse_decoder
+    from wb.jobs.inputs import STOCK
     from wb.jobs.reading import taken
     from wb.training.estimate import data_stage
     from wb.training.train import fitted
@@ -69,7 +67,6 @@ def read(
     first = data_stage(data, time.perf_counter() - start)
     model, trained = model_of(file, data, seed)
     name = str(file or "the stock model")
-    (refuse_decoder if texts else check_images)(model.architecture, name)
     data, notes = fitted(taken(data, model.architecture, model.history), model.architecture, name, by_index=by_index)
     for note in notes:
         output.say(note)

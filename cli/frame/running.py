@@ -112,9 +112,7 @@ def plan(
     torch.set_num_threads(config.threads)
     with output.progress() as work:
         progress = telling(work, "reading the data")
-        model, data, first = planning.read(
-            asked.file, Choice.of(config), seed, by_index=config.by_index, texts=config.takes_texts
-        )
+        model, data, first = planning.read(asked.file, Choice.of(config), seed, by_index=config.by_index)
         progress("timing a few steps", 0, 0)
         found = [*first, *stages(model, data, progress)]
     planning.tell(found, files, as_json=asked.as_json)

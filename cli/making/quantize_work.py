@@ -72,9 +72,7 @@ def _plan(
             given, data = foreign(config, asked.file, run_limit)
             stages = [] if data is None else [data_stage(data, time.perf_counter() - start)]
         else:
-            model, data, stages = planning.read(
-                asked.file, Choice.of(config), config.seed, by_index=config.by_index, texts=config.takes_texts
-            )
+            model, data, stages = planning.read(asked.file, Choice.of(config), config.seed, by_index=config.by_index)
             given = Given(asked.name, model)
         stages += estimate(job(given, data, progress))
     planning.tell(stages, files_of(config, asked.file, out), as_json=asked.as_json)

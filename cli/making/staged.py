@@ -75,6 +75,7 @@ def _readings(record: StagedRecord[Any]) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from wb.compress.staged.report import COLUMNS
     from wb.core.measures.readings import ratio
 
     table = Table(title="readings", title_justify="left", box=SIMPLE)
@@ -90,7 +91,7 @@ def _readings(record: StagedRecord[Any]) -> Table:
     between = [""] * (len(record.stages) - 1)
     tests = ["" if one is None else output.cell(one) for one in (record.original_test, record.final_test)]
     table.add_row("test\n± points", tests[0], *between, tests[1])
-    for metric in ("size", "latency", "energy", "macs", "params"):
+    for metric in (name for name in COLUMNS if name in record.original):
         before = record.original[metric]
         cells = [f"{readings[metric].text()}\n{ratio(readings[metric], before).plain()}" for readings in models]
         table.add_row(f"{metric}\n{before.how}", *cells)

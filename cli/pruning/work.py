@@ -74,7 +74,7 @@ def _readings(record: Pruning) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from wb.jobs.frame.shares import shares
+    from wb.jobs.frame.shares import COLUMNS, shares
 
     models: dict[str, Mapping[str, Reading]] = {"dense": record.dense_final}
     tests = {"dense": record.dense_test}
@@ -91,7 +91,7 @@ def _readings(record: Pruning) -> Group:
         "test\n± points", *("" if (test := tests.get(name)) is None else output.cell(test) for name in models)
     )
     found = {name: shares(readings, record.dense_final) for name, readings in models.items()}
-    for metric in (name for name in ("latency", "macs", "params", "size", "energy") if name in record.dense_final):
+    for metric in (name for name in COLUMNS if name in record.dense_final):
         cells = [f"{readings[metric].text()}\n{found[name][metric].plain()}" for name, readings in models.items()]
         table.add_row(f"{metric}\n{record.dense_final[metric].how}", *cells)
     read = [(f"{name}, validation", readings[record.quality]) for name, readings in models.items()]

@@ -10,8 +10,8 @@ from wb.compress.binarize.hash import HashAttention
 from wb.compress.binarize.lowbits import Bits, LowBits, chosen
 from wb.compress.staged.record import Name
 from wb.core.architecture import Architecture
-from wb.core.errors import BadOption
-from wb.core.records import Softmax, kind_of
+from wb.core.errors import BadOption, Unsupported
+from wb.core.records import Hash, Softmax, kind_of
 from wb.data import Dataset
 from wb.models.passes.base import Pass
 
@@ -46,6 +46,11 @@ def check_work(config: BinarizeConfig, architecture: Architecture) -> None:
         if kind_of(Softmax) not in mixers:
             has = f"its mixers are {', '.join(sorted(mixers))}" if mixers else "it has no mixers"
             raise BadOption(f"this model has no {Softmax.title} to hash, {has}; say --attention keep")
+        lacks = next((why for layout in architecture.layouts() if (why := Hash.lacks(layout)) is not None), None)
+        if lacks is not None:
+            raise Unsupported(
+                f"hash attention {lacks}, as this network would need; say --attention keep, and --weights w2"
+            )
 
 
 def _groups(config: BinarizeConfig, original: Architecture) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import torch
 
 from wb import __version__
 from wb.core.architecture import Architecture, Block
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, Unsupported
 from wb.core.records import LayerNorm, Norm
 from wb.core.records.norms import RepNorm
 from wb.data import Dataset
@@ -53,7 +53,11 @@ class OtherNorms:
 
 def converted(architecture: Architecture) -> Architecture:
     """`architecture` with the other norms. Raises `BadOption` as the pass does."""
-    _ = architecture.image  # raises for others
+    if architecture.input.usual_tokens is not None:
+        raise Unsupported(
+            "batch norms take their statistics over whole batches, in which padding would count, and this network takes texts; "
+            "say --norm keep"
+        )
     lying = next((stage.wiring.title for stage in architecture.stages if stage.wiring.normalised), None)
     if lying is not None:
         raise BadOption(

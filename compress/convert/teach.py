@@ -34,7 +34,7 @@ from wb.models.model import Model, Step
 from wb.models.network import skeleton
 from wb.models.walk import Sublayer
 from wb.training.refit.distil import Pairs, distilled, missed
-from wb.training.refit.streams import BATCH, Streams
+from wb.training.refit.streams import Streams
 from wb.training.train import check_fits
 
 IMAGES = 512  # that mixers are taught on
@@ -67,7 +67,6 @@ class OtherMixers:
         Raises:
             BadData: the data have another shape or number of classes.
             BadOption: no mixer that could be replaced, or one that is named and cannot be.
-            Unsupported: a network that does not take images.
         """
         check_fits(model.architecture, self.data)
         records = self.records(model.architecture)
@@ -110,21 +109,19 @@ class OtherMixers:
         return {f"{place}.mixer": one for place, one in found.items() if not isinstance(one, str)}
 
     def _pictures(self, architecture: Architecture) -> Tensor:
-        """Training images, evenly spaced: (B, channels, height, width)."""
-        _ = architecture.image  # raises for others
+        """Training images, evenly spaced: (B, channels, height, width), or ids (B, N)."""
         layouts, stages = architecture.layouts(), architecture.stages
         most = max(layout.tokens * stage.embed for layout, stage in zip(layouts, stages, strict=True))
         count = max(16, min(self.images, len(self.data.train), NUMBERS // most))
         count = min(count, len(self.data.train))
-        return torch.from_numpy(self.data.train.pixels(np.arange(count) * len(self.data.train) // count))
+        return torch.from_numpy(self.data.train.inputs(np.arange(count) * len(self.data.train) // count))
 
     def _taught(self, at: Sublayer, mixer: Mixer, streams: Streams, seed: int) -> tuple[dict[str, Tensor], Layer]:
         """The parameters of the new mixer by local names, and how well it does; those in `folder`, if they are there."""
         path = None if self.folder is None else self.folder / f"{at.name}.safetensors"
         if path is not None and path.exists():
             return _read(path)
-        inputs = torch.cat([at.read(state) for state in streams.states])
-        pairs = Pairs(inputs, torch.cat([at.operator(part) for part in inputs.split(BATCH)]))
+        pairs = Pairs.of(at, streams.states, causal=streams.network.architecture.causal)
         operator = started(at, mixer, seed)
         begun = _share(operator, pairs)
         distilled(operator, pairs, self.steps, seed)
@@ -153,7 +150,7 @@ def tried(step: OtherMixers, architecture: Architecture, steps: int) -> OtherMix
 def _share(operator: OperatorModule, pairs: Pairs) -> float:
     """What an operator misses of what is held out, as a share of the variance."""
     held = pairs.held
-    variance = float(held.targets.var())
+    variance = float(held.variance)
     return min(missed(operator, held) / variance, WORST) if variance else 0.0
 
 

@@ -7,29 +7,34 @@ contribution; a sub-layer is skipped together with its norm.
 Source: Csordás et al., "Do Language Models Use Their Depth Efficiently?", 2025, https://arxiv.org/abs/2505.13898: norms
 and cosines, effects of skipping, direct effects, logit lens, depth score. Men et al., "ShortGPT", 2024:
 block influence.
-Differs: images instead of prompts, one output per image. Sub-layers are skipped one by one instead of whole layers. A
-later sub-layer whose contribution is only rounding has no relative change. Between stages a merge changes width and
-number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that are still to come.
-The depth score counts sub-layers from 1.
-Limits: effects on later tokens alone are left out, because tokens of an image have no order; residual erasure and integrated
+Differs: images instead of prompts, one output per image; in decoders one at every place of a passage. Sub-layers are skipped one
+by one instead of whole layers. A later sub-layer whose contribution is only rounding has no relative change. Between stages a
+merge changes width and number of tokens; every later sub-layer is compared with itself, and the logit lens runs the merges that
+are still to come. The depth score counts sub-layers from 1.
+Limits: effects on later tokens alone are left out, because tokens of an image have no order (in a decoder the changes are those
+of all tokens); residual erasure and integrated
 gradients are left out too. With up to five classes the overlap of the likeliest five is always 1. Maxima are over the
 analysed images and grow with their number. Skipping two sub-layers together may change more than the sum of the two.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from wb.compress.depth.chain import Chain, Trace, chosen
 from wb.compress.depth.effect import Tally, cosine, overlap, relative, relative_change
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
+from wb.core.records.base import is_none
 from wb.data import Split
-from wb.data.batches import batches
+from wb.data.batches import batches, scored_at_once
 from wb.data.dataset import Progress
 from wb.models.model import Model
 from wb.models.walk import Kind
@@ -37,8 +42,9 @@ from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 
 LIKELIEST = 5  # classes that the logit lens compares
-LENS = ("kl", "overlap", "agreement", "accuracy")
+LENS = ("kl", "overlap", "agreement")
 
+Measure = Literal["accuracy", "nats"]  # what a row has of the quality without it
 Matrix = tuple[tuple[float | None, ...], ...]  # [skipped][later]; None where later does not come after skipped
 
 
@@ -46,14 +52,21 @@ class OutputEffect(Frozen):
     """The change of the class probabilities y when one sub-layer is skipped.
 
     `distance` is the mean of ‖y − ȳ‖₂ over the images and `most` its maximum; `kl` the mean of KL(y ‖ ȳ) in nats;
-    `agreement` the share of images with the same first choice; `accuracy` the accuracy without the sub-layer.
+    `agreement` the share of images with the same first choice; `accuracy` the accuracy without the sub-layer. Where a network
+    foresees tokens all are means over the tokens of a passage first, and `nats` is what a token costs without the sub-layer.
     """
 
     distance: float
     most: float
     kl: float
     agreement: float
-    accuracy: float
+    accuracy: Annotated[float | None, Field(exclude_if=is_none)] = None
+    nats: Annotated[float | None, Field(exclude_if=is_none)] = None
+
+    @property
+    def quality(self) -> float:
+        """The accuracy, or the nats of a token."""
+        return _either(self.accuracy, self.nats)
 
 
 class SublayerRow(Frozen):
@@ -91,14 +104,20 @@ class LensRow(Frozen):
     """The logit lens after one sub-layer (`stem`: before the first): the classifier on the stream, against the output y.
 
     `kl` is the mean of KL(y ‖ lens) in nats, `overlap` the share of the likeliest `min(5, classes)` classes that both
-    have, `agreement` the share of equal first choices, `accuracy` the share of right ones.
+    have, `agreement` the share of equal first choices, `accuracy` the share of right ones, or `nats` what a token costs.
     """
 
     after: str
     kl: float
     overlap: float
     agreement: float
-    accuracy: float
+    accuracy: Annotated[float | None, Field(exclude_if=is_none)] = None
+    nats: Annotated[float | None, Field(exclude_if=is_none)] = None
+
+    @property
+    def quality(self) -> float:
+        """The accuracy, or the nats of a token."""
+        return _either(self.accuracy, self.nats)
 
 
 class DepthAnalysis(Frozen):
@@ -107,13 +126,15 @@ class DepthAnalysis(Frozen):
     `change_most` and `change_mean` are the relative changes of later contributions when a sub-layer is skipped, maximum and mean
     over images and tokens. `direct_most` and `direct_mean` are the same for direct effects: only the input of the later
     sub-layer lacks the contribution. `scores` are the depth scores Σ l·e_l / Σ e_l of `contribution` (ratio), `later` (mean) and
-    `output` (distance) over the sub-layers l = 1, 2, …; None where all e_l are zero.
+    `output` (distance) over the sub-layers l = 1, 2, …; None where all e_l are zero. `quality` is the accuracy, or perplexity,
+    of the whole network; `measure` says what of it the rows have. `classes` counts those of an answer: tokens, too.
     """
 
     images: int
     noun: str = "images"
     classes: int
-    accuracy: Reading
+    measure: Measure = "accuracy"
+    quality: Reading
     sublayers: tuple[SublayerRow, ...]
     blocks: tuple[BlockRow, ...]
     lens: tuple[LensRow, ...]
@@ -122,6 +143,20 @@ class DepthAnalysis(Frozen):
     direct_most: Matrix
     direct_mean: Matrix
     scores: dict[str, float | None]
+
+    @property
+    def title(self) -> str:
+        """What the rows have of the quality."""
+        return "accuracy" if self.measure == "accuracy" else "nat a token"
+
+    @property
+    def whole(self) -> float:
+        """The same of the whole network."""
+        return self.quality.value if self.measure == "accuracy" else math.log(self.quality.value)
+
+    def said(self, value: float) -> str:
+        """Such a value as text: `97.31 %`, `2.087 nat a token`."""
+        return f"{100 * value:.2f} %" if self.measure == "accuracy" else f"{value:.4g} nat a token"
 
 
 def analyze_depth(
@@ -135,7 +170,7 @@ def analyze_depth(
 ) -> DepthAnalysis:
     """Runs `model` on at most `limit` images of `split`, evenly spaced: once whole, and once without each sub-layer.
 
-    Texts are run one by one, so that no mean is over padding.
+    Texts are run one by one, so that no mean is over padding; passages have none.
 
     Only one batch of contributions is in memory at a time. The cost is about one forward pass per sub-layer;
     `report(done, total)` is called after every batch.
@@ -145,7 +180,7 @@ def analyze_depth(
         BadArtefact: the weights do not fit the architecture.
     """
     some = chosen(split, limit)
-    batch = batch if some.vocabulary is None else min(batch, 1)
+    batch = scored_at_once(some, batch) if some.vocabulary is None or some.task == "next" else min(batch, 1)
     chain = Chain(model.network(device))
     tally, task, grades = Tally(), task_of(model.architecture), []
     total = -(-len(some) // batch) if batch > 0 else 0
@@ -156,8 +191,8 @@ def analyze_depth(
             _look(chain, trace, labels.to(device), tally, task)
             if report is not None:
                 report(done, total)
-    accuracy = task.reading(Grades(np.concatenate(grades), some.labels), f"torch {device}")
-    return _gather(chain, tally, some, accuracy)
+    quality = task.reading(Grades(np.concatenate(grades), some.labels), f"torch {device}")
+    return _gather(chain, tally, some, quality)
 
 
 def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
@@ -189,7 +224,7 @@ def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
 
 
 def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) -> None:
-    k = min(LIKELIEST, trace.logits.shape[1])
+    k = min(LIKELIEST, trace.logits.shape[-1])
     seen = [chain.network.end(state) for state in trace.states]
     for depth, logits in enumerate([*seen, trace.logits]):  # after the last sub-layer the lens is the output
         for name, values in task.effects(trace.logits, logits, labels).items():
@@ -205,20 +240,27 @@ def _blocks(chain: Chain) -> Iterator[tuple[str, list[int]]]:
     yield from inside.items()
 
 
-def _gather(chain: Chain, tally: Tally, seen: Split, accuracy: Reading) -> DepthAnalysis:
-    rows = tuple(_row(chain, tally, s) for s in range(len(chain.sublayers)))
+def _either(accuracy: float | None, nats: float | None) -> float:
+    return math.nan if (found := nats if accuracy is None else accuracy) is None else found
+
+
+def _gather(chain: Chain, tally: Tally, seen: Split, quality: Reading) -> DepthAnalysis:
+    a = chain.network.architecture
+    measure: Measure = "nats" if a.head.foresees else "accuracy"
+    rows = tuple(_row(chain, tally, s, measure) for s in range(len(chain.sublayers)))
     return DepthAnalysis(
         images=len(seen),
         noun=seen.noun,
-        classes=chain.network.architecture.head.classes,
-        accuracy=accuracy,
+        classes=a.head.classes or int(a.input.specs()[0].below or 0),
+        measure=measure,
+        quality=quality,
         sublayers=rows,
         blocks=tuple(
             BlockRow(name=name, **{field: tally.mean(field, name) for field in ("ratio", "cosine", "influence")})
             for name, _ in _blocks(chain)
         ),
         lens=tuple(
-            LensRow(after=after, **{name: tally.mean("lens", name, depth) for name in LENS})
+            LensRow(after=after, **{name: tally.mean("lens", name, depth) for name in (*LENS, measure)})
             for depth, after in enumerate(["stem", *chain.names])
         ),
         change_most=_matrix(len(rows), lambda s, later: tally.most("change", s, later)),
@@ -233,10 +275,10 @@ def _gather(chain: Chain, tally: Tally, seen: Split, accuracy: Reading) -> Depth
     )
 
 
-def _row(chain: Chain, tally: Tally, s: int) -> SublayerRow:
+def _row(chain: Chain, tally: Tally, s: int, measure: Measure) -> SublayerRow:
     sublayer = chain.sublayers[s]
     last = s == len(chain.sublayers) - 1
-    means = {name: tally.mean(name, s) for name in ("distance", "kl", "agreement", "accuracy")}
+    means = {name: tally.mean(name, s) for name in ("distance", "kl", "agreement", measure)}
     return SublayerRow(
         name=sublayer.name,
         kind=sublayer.kind,

@@ -24,10 +24,10 @@ from wb.compress.depth.effect import Tally
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, BudgetMissed
 from wb.data import Dataset, Split
-from wb.data.batches import batches
+from wb.data.batches import batches, scored_at_once
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step
-from wb.models.network import build
+from wb.models.network import Network, build
 from wb.tasks.known import task_of
 from wb.training.statistics import with_statistics
 from wb.training.train import check_fits
@@ -75,7 +75,8 @@ class Dropped(NamedTuple):
 class DropLayers:
     """The pass: drops sub-layers until `enough(architecture)`, judged on at most `limit` images of one split of `data`.
 
-    `effect` is the criterion: the mean KL(y ‖ ȳ) of the class probabilities, or the mean distance ‖y − ȳ‖₂. Sub-layers in
+    `effect` is the criterion: the mean KL(y ‖ ȳ) of the probabilities of classes, or of the next token at every place, or the
+    mean distance ‖y − ȳ‖₂. Sub-layers in
     `keep` stay, and at least `keep_at_least` in all. Training images are the default, so that validation images can still
     judge the result. `report(name, effect)` is called after every drop.
     """
@@ -115,9 +116,9 @@ class DropLayers:
         """
         self._check(model)
         images, dropped = self._images, dict[str, float]()
-        before = self._outputs(model, images)
+        original = model.network(self.device)
         yield Dropped(model, {})
-        while effects := self._effects(model, images, before):
+        while effects := self._effects(model, images, original):
             name = min(effects, key=effects.__getitem__)
             model = with_statistics(without(model, name), self.data.train)
             dropped[name] = effects[name]
@@ -136,14 +137,8 @@ class DropLayers:
         if unknown:
             raise BadOption(f"no sub-layer {', '.join(unknown)} to keep; this model has {', '.join(names) or 'none'}")
 
-    def _outputs(self, model: Model, images: Split) -> list[Tensor]:
-        """Logits (B, classes), batch by batch."""
-        network = model.network(self.device)
-        with torch.inference_mode():
-            return [network(part) for part, _ in self._batches(images)]
-
-    def _effects(self, model: Model, images: Split, before: list[Tensor]) -> dict[str, float]:
-        """By droppable sub-layer, the distance of the output from `before` without it; empty if none may be dropped."""
+    def _effects(self, model: Model, images: Split, original: Network) -> dict[str, float]:
+        """By droppable sub-layer, the distance of the output from the original's without it; empty if none may be dropped."""
         chain = Chain(model.network(self.device))
         spare = len(chain.names) > self.keep_at_least
         may_go = [s for s, name in enumerate(chain.names) if spare and name not in self.keep]
@@ -151,15 +146,15 @@ class DropLayers:
             return {}
         tally, task = Tally(), task_of(model.architecture)
         with torch.inference_mode():
-            for logits, (part, labels) in zip(before, self._batches(images), strict=True):
-                trace = chain.trace(part)
+            for part, labels in self._batches(images):
+                trace, logits = chain.trace(part), original(part)
                 for s in may_go:
                     effects = task.effects(logits, chain.skip(trace, s).logits, labels)
                     tally.add(effects[self.effect], s)
         return {chain.names[s]: tally.mean(s) for s in may_go}
 
     def _batches(self, images: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        for part, labels in batches(images, self.batch, shuffle=False):
+        for part, labels in batches(images, scored_at_once(images, self.batch), shuffle=False):
             yield part.to(self.device), labels.to(self.device)
 
     def _missed(self, architecture: Architecture, dropped: Mapping[str, float]) -> str:

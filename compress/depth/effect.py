@@ -39,9 +39,9 @@ class Tally:
 
 
 def overlap(logits: Tensor, other: Tensor, k: int) -> Tensor:
-    """Share of the `k` likeliest classes that both have, image by image: (B, classes) twice -> (B,)."""
-    first, second = logits.topk(k, dim=1).indices, other.topk(k, dim=1).indices
-    return (first[:, :, None] == second[:, None, :]).any(dim=2).float().mean(dim=1)
+    """Share of the `k` likeliest classes that both have: (B, classes) twice -> (B,), or (B, N, vocabulary) twice -> (B, N)."""
+    first, second = logits.topk(k, dim=-1).indices, other.topk(k, dim=-1).indices
+    return (first[..., :, None] == second[..., None, :]).any(dim=-1).float().mean(dim=-1)
 
 
 def relative(part: Tensor, whole: Tensor) -> Tensor:

@@ -16,26 +16,26 @@ CROWDED = 16  # with more sub-layers, numbers on bars would overlap
 
 
 def output_figure(analysis: DepthAnalysis) -> go.Figure:
-    """Distance of the output without each sub-layer, and below it the accuracy without it."""
+    """Distance of the output without each sub-layer, and below it the quality without it."""
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.6, 0.4])
     for kind, colour in KINDS.items():
         rows = _of(analysis, kind)
         if not rows:
             continue
-        names, hover = [row.name for row in rows], [_describe(row, analysis.accuracy.value) for row in rows]
+        names, hover = [row.name for row in rows], [_describe(row, analysis) for row in rows]
         distances = [row.output.distance for row in rows]
         bar = go.Bar(x=names, y=distances, name=TITLES[kind], marker_color=colour, hovertext=hover, hoverinfo="text")
         if len(analysis.sublayers) <= CROWDED:
             bar.update(text=[f"{d:.2g}" for d in distances], textposition="outside", cliponaxis=False)
         figure.add_trace(bar, 1, 1)
-        dots = go.Scatter(x=names, y=[row.output.accuracy for row in rows], mode="markers", hovertext=hover)
+        dots = go.Scatter(x=names, y=[row.output.quality for row in rows], mode="markers", hovertext=hover)
         dots.update(hoverinfo="text", showlegend=False, marker={"color": colour, "size": 9})
         figure.add_trace(dots, 2, 1)
-    figure.add_hline(analysis.accuracy.value, row=2, col=1, **line_name("accuracy with all sub-layers", GREY))
+    figure.add_hline(analysis.whole, row=2, col=1, **line_name(f"{analysis.title} with all sub-layers", GREY))
     figure.update_yaxes(title_text="‖y − ȳ‖, mean", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(
-        title_text="accuracy without it", tickvals=[0, 0.5, 1], tickformat=".0%", range=[0, 1.05], row=2, col=1
-    )
+    shares = {"tickvals": [0, 0.5, 1], "tickformat": ".0%", "range": [0, 1.05]}
+    scale = shares if analysis.measure == "accuracy" else {"rangemode": "tozero"}
+    figure.update_yaxes(title_text=f"{analysis.title} without it", row=2, col=1, **scale)
     return _along(figure, analysis, 2).update_layout(height=560, bargap=0.3)
 
 
@@ -86,10 +86,11 @@ def lens_figure(analysis: DepthAnalysis) -> go.Figure:
     figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.06)
     after = [row.after for row in analysis.lens]
     k = min(5, analysis.classes)
+    nats = analysis.measure == "nats"
     lines = (
         ("KL(y ‖ lens)", [row.kl for row in analysis.lens], COLOURS[4], 1),
         ("first choice as at the end", [row.agreement for row in analysis.lens], COLOURS[0], 2),
-        ("accuracy", [row.accuracy for row in analysis.lens], COLOURS[1], 2),
+        (analysis.title, [row.quality for row in analysis.lens], COLOURS[1], 1 if nats else 2),
         (f"overlap of the likeliest {k}", [row.overlap for row in analysis.lens], COLOURS[2], 2),
     )
     for name, values, colour, place in lines:
@@ -106,13 +107,18 @@ def _of(analysis: DepthAnalysis, kind: str) -> Sequence[SublayerRow]:
     return [row for row in analysis.sublayers if row.kind == kind]
 
 
-def _describe(row: SublayerRow, accuracy: float) -> str:
+def _describe(row: SublayerRow, analysis: DepthAnalysis) -> str:
     effect = row.output
     return (
         f"<b>{row.name}</b>, {row.operator}<br>without it ‖y − ȳ‖ {effect.distance:.3g}, at most {effect.most:.3g}<br>"
         f"KL {effect.kl:.3g} nats<br>same first choice {100 * effect.agreement:.2f} %<br>"
-        f"accuracy {100 * effect.accuracy:.2f} %, with it {100 * accuracy:.2f} %"
+        f"{_named(analysis)}{analysis.said(effect.quality)}, with it {analysis.said(analysis.whole)}"
     )
+
+
+def _named(analysis: DepthAnalysis) -> str:
+    """The name in front of a value that does not say what it is of."""
+    return "accuracy " if analysis.measure == "accuracy" else ""
 
 
 def _along(figure: go.Figure, analysis: DepthAnalysis, last: int) -> go.Figure:

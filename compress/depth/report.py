@@ -49,9 +49,11 @@ def result(analysis: DepthAnalysis) -> str:
         return "This network has no sub-layers: all of its blocks are switched off."
     rows = sorted(analysis.sublayers, key=lambda row: row.output.kl)
     least, most = rows[0], rows[-1]
+    left, gone, whole = (analysis.said(value) for value in (least.output.quality, most.output.quality, analysis.whole))
+    kept = f"{left} accuracy is left" if analysis.measure == "accuracy" else left
     return (
-        f"Without {least.name} the output changes least ({100 * least.output.accuracy:.2f} % accuracy is left), without "
-        f"{most.name} most ({100 * most.output.accuracy:.2f} %); with all sub-layers it is {100 * analysis.accuracy.value:.2f} %."
+        f"Without {least.name} the output changes least ({kept}), without {most.name} most ({gone}); with all sub-layers it is "
+        f"{whole}."
     )
 
 

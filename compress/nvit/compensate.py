@@ -30,7 +30,7 @@ from wb.training.fit import pick_device
 from wb.training.refit.beside import Report
 from wb.training.refit.correct import Correction
 from wb.training.refit.joins import unfold
-from wb.training.refit.keep import HELD, Refitted, answers, fitted_on, nearer
+from wb.training.refit.keep import HELD, Refitted, fitted_on, nearer
 from wb.training.refit.lane import Lane
 from wb.training.refit.trace import network_of
 from wb.training.statistics import with_statistics
@@ -51,8 +51,8 @@ def refitted(
     count, order = _fitted_on(data), _order(data, seed)
     found = compensated(model, dense, kept, data, images=count, seed=seed, report=report)
     index = (order[count:] if count < len(order) else order)[:HELD]
-    images = torch.from_numpy(data.train.inputs(index.numpy()))
-    return nearer(model, found, images, answers(dense.network(pick_device()), images))
+    held = data.train.take(index.numpy())
+    return nearer(model, found, held, dense.network(pick_device()))
 
 
 def compensated(

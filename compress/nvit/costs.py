@@ -7,8 +7,10 @@ from functools import cache
 
 from wb.compress.nvit.cost import Cost, Piece, Sample
 from wb.core.architecture import Architecture, axis_sizes, kind_of_axis
+from wb.core.measures.metrics import LATENCIES
 from wb.export.counting.count import model_energy
 from wb.export.timing.blocks import parts, time_parts
+from wb.export.timing.runs import LATENCY
 from wb.export.timing.table import LatencyTable
 from wb.models.counting import block_macs, count_bytes, count_macs, count_parameters
 
@@ -31,8 +33,8 @@ def costs_of(
     fixed = _fixed(dense, keep)
     return {
         metric: (
-            timed(dense, table, fixed, progress, align)
-            if metric == "latency" and table
+            timed(dense, table, fixed, progress, align, metric)
+            if metric in LATENCIES and table
             else counted(dense, metric, fixed)
         )
         for metric in metrics
@@ -52,10 +54,14 @@ def timed(
     fixed: frozenset[str] = frozenset(),
     progress: Progress | None = None,
     align: int = 1,
+    run: str = LATENCY,
 ) -> Cost:
-    """The cost model of latency in milliseconds on the table's device; parts missing in the table are timed and stored there."""
+    """The cost model of a latency in milliseconds on the table's device; parts missing in the table are timed and stored there.
 
-    cost = Cost(dense, timing(table, progress), fixed=fixed, align=align)
+    `run` is the metric: of one that continues texts the latency of a prompt, or of a token.
+    """
+
+    cost = Cost(dense, timing(table, progress, run), fixed=fixed, align=align)
     cost.prepare()
     cost.constant = milliseconds(table, [])
     return cost
@@ -78,11 +84,13 @@ def counting(metric: str) -> Sample:
     return sample
 
 
-def timing(table: LatencyTable, progress: Progress | None = None) -> Sample:
+def timing(table: LatencyTable, progress: Progress | None = None, run: str = LATENCY) -> Sample:
     """What gives the milliseconds of the parts of networks, without the overhead of a call; the table keeps them."""
 
     def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:
-        found = [list(parts(architecture))[-1] for architecture, _ in wanted]  # the ends, or the one block after them
+        found = [
+            list(parts(architecture, run))[-1] for architecture, _ in wanted
+        ]  # the ends, or the one block after them
         time_parts(found, table, progress)
         overhead = milliseconds(table, [])
         return [max(0.0, milliseconds(table, [part.key]) - overhead) for part in found]
@@ -90,12 +98,19 @@ def timing(table: LatencyTable, progress: Progress | None = None) -> Sample:
     return sample
 
 
-def untimed(dense: Architecture, table: LatencyTable, *, keep: frozenset[str] = frozenset(), align: int = 1) -> int:
+def untimed(
+    dense: Architecture,
+    table: LatencyTable,
+    run: str = LATENCY,
+    *,
+    keep: frozenset[str] = frozenset(),
+    align: int = 1,
+) -> int:
     """How many parts `costs_of` would have to time for a latency, because the table lacks them; no table is created."""
     wanted: dict[str, None] = {}
 
     def sample(asked: Sequence[tuple[Architecture, Piece]]) -> list[float]:
-        wanted.update(dict.fromkeys(list(parts(architecture))[-1].key for architecture, _ in asked))
+        wanted.update(dict.fromkeys(list(parts(architecture, run))[-1].key for architecture, _ in asked))
         return [1.0] * len(asked)
 
     Cost(dense, sample, fixed=_fixed(dense, keep), align=align).prepare()

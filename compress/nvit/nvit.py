@@ -38,6 +38,7 @@ from wb.data.batches import batches
 from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_parameters
 from wb.models.model import Model, Step, remap_model
+from wb.models.passes.untie import untied
 from wb.training.fit import pick_device
 from wb.training.recipes.choose import recipe_for
 from wb.training.recipes.recipe import Recipe, RecipeOptions
@@ -139,7 +140,8 @@ class NViT:
             self.report(state.rounds + 1, "scoring")
         device = pick_device()
         images = ((x.to(device), y.to(device)) for x, y in batches(self._calibration(), settings.batch, shuffle=False))
-        network = state.model.network(device)
+        # A tied head reads the stream: what it reads by is a weight of its own here, so that gates on channels count it.
+        network = untied(state.model).network(device)
         seed = settings.seed + state.rounds
         new = score(network, images, settings.method, keep=settings.keep, seed=seed)
         old, momentum = state.scores, settings.momentum

@@ -11,6 +11,7 @@ from wb.compress.prune.job import PruneJob
 from wb.compress.prune.record import Pruning
 from wb.compress.prune.stages import name_of, stages_of
 from wb.core.commands.progress import Progress
+from wb.core.measures.metrics import of_runs
 from wb.data import Dataset
 from wb.jobs.frame.begin import begin as taken_up
 from wb.jobs.frame.begin import measured
@@ -40,6 +41,7 @@ def begin(
         BadData: the data do not fit the model.
         BadOption: an axis that the model does not have, a budget that is met already, a snapshot below the budget.
     """
+    limits = of_runs(config.limits, continues=model.architecture.causal)
     check_fits(model.architecture, data)
     check_keep(config.settings.keep, model.architecture)
     check_weights(model.weights, name)
@@ -54,5 +56,5 @@ def begin(
             parts=parameters_by_part(model.architecture),
             dense=readings,
         )
-    stages_of(config.limits, config.snapshots, config.settings.rounds, record.dense)  # raises
+    stages_of(limits, config.snapshots, config.settings.rounds, record.dense)  # raises
     return PruneJob(record, out, progress, model, data, force=force)

@@ -11,14 +11,14 @@ from wb.compress.nvit.settings import Settings
 from wb.compress.prune.stages import name_of
 from wb.core.commands.option import Cli, structured
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import COSTS, Limit, Rules, parse_budget
+from wb.core.measures.metrics import CONTINUING, COSTS, Limit, Rules, parse_budget
 from wb.jobs.frame.config import JobConfig, LearningRate, ModelData
 from wb.jobs.frame.output import config_of
 from wb.training.recipes.recipe import RecipeOptions
 
 Cut = Literal["nvit", "depth"]
 HALF = "latency=0.5x"  # the budget where none is given
-LIMITED = Rules(COSTS)  # what a pruning can aim at: quality is what comes of it
+LIMITED = Rules((*COSTS, *CONTINUING))  # what a pruning can aim at: quality is what comes of it
 OF_DEPTH = ("calibration", "seed", "compensate")  # its settings, of those of `nvit`
 # Of each command: what it takes where nothing is given, instead of the configuration's default, and the fields it has not.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {"nvit": {"recovery": 20}, "depth": {"calibration": 512}}
@@ -47,13 +47,14 @@ def parse_shares(text: str) -> tuple[float, ...]:
 class PruneConfig(JobConfig):
     """Everything that determines a pruning, apart from the model and the machine."""
 
-    takes_texts = True
-
     method: Cut = "nvit"
     data: ModelData = "digits"
     budget: Annotated[
         tuple[str, ...],
-        Field(description="latency, macs, params, size, energy (a model); absolute (2ms, 1MB) or a share (0.5x)."),
+        Field(
+            description="latency (of decoders latency@token, latency@prompt), macs, params, size, energy (a model); absolute "
+            "(2ms, 1MB) or a share (0.5x)."
+        ),
         Cli(default=f"{HALF}, without snapshots", typed=list[str]),
     ] = ()
     snapshots: Annotated[

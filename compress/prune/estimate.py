@@ -9,6 +9,7 @@ from wb.compress.nvit.nvit import check_reachable
 from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune.job import PruneJob
 from wb.core.commands.plan import Planned
+from wb.core.measures.metrics import LATENCIES
 from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.blocks import PART_CAP_S
 from wb.export.timing.estimate import ReadingTimes, reading_times
@@ -29,7 +30,8 @@ def estimate(job: PruneJob) -> list[Planned]:
     """
     architecture, config = job.model.architecture, job.config
     times = reading_times(job.model, job.data, job.device)
-    latency = "latency" in {limit.metric.name for stage in job.stages for limit in stage.limits}
+    timed = [name for name in LATENCIES if name in {limit.metric.name for one in job.stages for limit in one.limits}]
+    latency = bool(timed)
     keep = frozenset(config.settings.keep)
     found = [network_stage(architecture, job.record.model)]
     counted = [limit for limit in job.stages[-1].limits if limit.metric.name in ("macs", "params", "energy")]
@@ -38,7 +40,7 @@ def estimate(job: PruneJob) -> list[Planned]:
         check_reachable(counted, costs, job.model, config.settings)
     if latency:
         align = config.settings.rules(architecture).align
-        parts = untimed(architecture, LatencyTable(job.device), keep=keep, align=align)
+        parts = sum(untimed(architecture, LatencyTable(job.device), run, keep=keep, align=align) for run in timed)
         what = f"{parts} parts of the network that are not timed yet, for what pruning would save"
         found.append(Planned("timing parts", what, parts * PART_S))
     found.append(_pruning(job, times, latency=latency))
@@ -59,7 +61,9 @@ def estimate(job: PruneJob) -> list[Planned]:
 def _compensation(job: PruneJob) -> Planned:
     """Both networks are run on the images, the pruned one twice; the sums of a regression take about as long."""
     images = min(REFITTED_ON, len(job.data.train))
-    what = f"what writes to the stream, and the head, refitted on {images} training images without labels"
+    what = (
+        f"what writes to the stream, and the head, refitted on {images} training {job.data.train.noun} without labels"
+    )
     what += f", for each of {len(job.stages)} models" if len(job.stages) > 1 else ""
     return Planned("compensation", what, 4 * len(job.stages) * images * image_seconds(job.model.architecture, job.data))
 
@@ -81,7 +85,9 @@ def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
         # Each round tries every sub-layer that is left and runs the sub-layers after it: half a network on the average.
         tried = sum((layers - i) / 2 for i in range(drops))
         seconds = tried * images * image_seconds(job.model.architecture, data) * (LANDINGS if latency else 1)
-        what = f"about {drops} of {layers} sub-layers dropped, each by its effect on {images} training images"
+        what = (
+            f"about {drops} of {layers} sub-layers dropped, each by its effect on {images} training {data.train.noun}"
+        )
         return Planned("pruning", f"{what}, until {aims}", seconds + landing)
     settings = config.settings
     rounds = sum(stage.rounds for stage in job.stages) - len(job.record.rounds)
@@ -89,8 +95,8 @@ def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:
     scoring = images / settings.batch * step_seconds(architecture, data, Recipe(batch=settings.batch))
     recovery = settings.recovery * step_seconds(architecture, data, Recipe(), teacher=config.distill)
     seconds = rounds * (scoring + recovery + times(2, len(data.validation), cap))
-    what = f"{rounds} rounds of scoring on {images} training images, cutting and {settings.recovery} training steps"
+    what = f"{rounds} rounds of scoring on {images} training {data.train.noun}, cutting and {settings.recovery} training steps"
     if settings.rotate and not job.record.rounds:
-        what = f"heads turned into the bases that these images give them; {what}"
+        what = f"heads turned into the bases that these {data.train.noun} give them; {what}"
         seconds += images * image_seconds(architecture, data)
     return Planned("pruning", f"{what}, until {aims}", seconds + landing)

@@ -21,6 +21,7 @@ from wb.compress.prune.record import Pruning, Round
 from wb.compress.prune.stages import Stage, stages_of
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
+from wb.core.measures.metrics import LATENCIES, of_runs
 from wb.core.system.files import regular, replacing
 from wb.data import Dataset
 from wb.export.assess import QUICK_S, Assessor
@@ -89,13 +90,14 @@ class PruneJob(Job[Pruning]):
     def stages(self) -> list[Stage]:
         """The models to be made, from large to small."""
         config = self.config
-        return stages_of(config.limits, config.snapshots, config.settings.rounds, self.record.dense)
+        limits = of_runs(config.limits, continues=self.record.architecture.causal)
+        return stages_of(limits, config.snapshots, config.settings.rounds, self.record.dense)
 
     @cached_property
     def costs(self) -> dict[str, Cost]:
         """The cost model of every limited metric, calibrated to the dense model's readings."""
         metrics = list(dict.fromkeys(limit.metric.name for stage in self.stages for limit in stage.limits))
-        table = LatencyTable(self.device) if "latency" in metrics else None
+        table = LatencyTable(self.device) if set(metrics) & set(LATENCIES) else None
         what = "timing mixers and feed-forwards" if table else "counting mixers and feed-forwards"
         keep = frozenset(self.config.settings.keep)
         align = self.config.settings.rules(self.model.architecture).align
@@ -112,6 +114,11 @@ class PruneJob(Job[Pruning]):
             else:
                 cost.factor = found / predicted
         return costs
+
+    @property
+    def _timed(self) -> list[Cost]:
+        """The cost models of latencies."""
+        return [cost for metric, cost in self.costs.items() if metric in LATENCIES]
 
     @cached_property
     def _cutter(self) -> Cutter:
@@ -151,7 +158,7 @@ class PruneJob(Job[Pruning]):
                 else:
                     aims, state = self._landing(stage)(scored)
                     state = self._cutter.compensated(state, partial(self.progress, "refitting what is left"))
-                self._keep(number, state, aims, timed=left == 1 or "latency" in limits)
+                self._keep(number, state, aims, timed=left == 1 or any(metric in LATENCIES for metric in limits))
         return state
 
     def _landing(self, stage: Stage) -> Landing:
@@ -165,9 +172,10 @@ class PruneJob(Job[Pruning]):
     def _remeasure(self, architecture: Architecture) -> None:
         """Times the parts at their present sizes, so that the last cut does not rest on timings of the dense model's."""
         last = self.record.rounds[-1:]
-        if "latency" in self.costs and last:
+        if self._timed and last:
             self.progress("timing mixers and feed-forwards", 0, 0)
-            self.costs["latency"].refine(architecture)
+            for cost in self._timed:
+                cost.refine(architecture)
             correct(self.costs, architecture, last[0].costs)
 
     def _keep(self, number: int, state: Pruned, aims: Mapping[str, float], *, timed: bool) -> None:
@@ -212,8 +220,9 @@ class PruneJob(Job[Pruning]):
         last = self.record.rounds[-1]
         for before, round_ in pairwise(self.record.rounds):
             landed = round_.stage < last.stage or self._stage_path(round_.stage).exists()
-            if "latency" in self.costs and landed and round_ is self._last_of(round_.stage):
-                self.costs["latency"].refine(before.architecture)  # the landing started from this architecture
+            if landed and round_ is self._last_of(round_.stage):
+                for cost in self._timed:
+                    cost.refine(before.architecture)  # the landing started from this architecture
         correct(self.costs, last.architecture, last.costs)
         return Pruned(model, scores, number, kept, last.refit)
 

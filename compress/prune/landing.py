@@ -13,6 +13,7 @@ from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BudgetMissed
+from wb.core.measures.metrics import LATENCIES
 from wb.core.measures.readings import Readings
 from wb.export.assess import QUICK_S, Assessor
 from wb.models.model import Model
@@ -97,7 +98,7 @@ class Landing:
 
     def _read(self, model: Model) -> tuple[dict[str, float], str]:
         """By metric, how far the model is over its limit, as a share (at most 0 if within); and the excess in words."""
-        timed = any(limit.metric.name == "latency" for limit in self.stage.limits)
+        timed = any(limit.metric.name in LATENCIES for limit in self.stage.limits)
         models = {"dense": self.dense, "pruned": self.finished(model)}
         found: list[dict[str, float]] = []
         text = ""
@@ -139,8 +140,8 @@ def read_costs(costs: Mapping[str, Cost], first: Readings, dense: Readings, foun
     machine's drift from a latency.
     """
     values = {metric: found[metric].value for metric in costs if metric in found}
-    if "latency" in values:
-        values["latency"] *= first["latency"].value / dense["latency"].value
+    for metric in values.keys() & set(LATENCIES):
+        values[metric] *= first[metric].value / dense[metric].value
     return values
 
 

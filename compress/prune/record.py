@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 from wb.compress.prune.config import PruneConfig
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
-from wb.core.measures.metrics import COSTS
+from wb.core.measures.metrics import costs_of
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.records.base import is_none
@@ -110,7 +110,8 @@ class Pruning(JobRecord[PruneConfig]):
         """Raises `ValueError` if a field is missing or zero that the report shows or divides by."""
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
             # Records older than the energy model have no such reading.
-            missing = [name for name in (self.quality, *COSTS) if name not in readings and name != "energy"]
+            costs = (self.quality, *costs_of(continues=self.architecture.causal))
+            missing = [name for name in costs if name not in readings and name != "energy"]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
         dense = [*self.dense.items(), *self.dense_final.items()]

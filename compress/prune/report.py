@@ -11,7 +11,7 @@ from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
 from wb.core.architecture import Architecture, Block, axis_sizes, kinds_of_axes
-from wb.core.measures.metrics import METRICS
+from wb.core.measures.metrics import METRICS, usual_latency
 from wb.core.statistics.verdict import of_tuning
 from wb.jobs.calls.shown import Table, columns_table
 from wb.jobs.frame.page import links, settings
@@ -61,7 +61,8 @@ def done(record: Pruning) -> list[str]:
     if settings.compensate:
         images = f"{min(REFITTED_ON, train)}" if isinstance(train, int) else f"{REFITTED_ON}"
         found.append(
-            f"What is left of each model was refitted to the dense one after its last cut, on at most {images} training images "
+            f"What is left of each model was refitted to the dense one after its last cut, on at most {images} training "
+            f"{record.data.get('noun', 'images')} "
             "without labels: the weights that write to the stream, then the head."
         )
     found += [f"{name}: {refit.text}." for name, refit in record.refits.items()]
@@ -102,12 +103,10 @@ def _numbers(place: str) -> tuple[int, ...]:
 
 
 def _figures(record: Pruning) -> dict[str, go.Figure]:
-    limited = [
-        name for name in ("latency", "macs", "params", "size", "energy") if any(name in r.aims for r in record.rounds)
-    ]
+    limited = [name for name in COLUMNS if any(name in r.aims for r in record.rounds)]
     found = {
         "shares": figures.shares_figure(record),
-        "progress": figures.progress_figure(record, METRICS[(limited or ["latency"])[0]]),
+        "progress": figures.progress_figure(record, METRICS[limited[0] if limited else usual_latency(record.dense)]),
     }
     if axis_sizes(record.architecture):
         found["redistribution"] = figures.redistribution_figure(record)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import METRICS, Limit
+from wb.core.measures.metrics import METRICS, Limit, usual_latency
 from wb.core.measures.readings import Readings
 from wb.core.statistics.verdict import Judgement, judge
 
@@ -50,7 +50,7 @@ def stages_of(given: Sequence[Limit], snapshots: Sequence[float], rounds: int, d
         BadOption: a snapshot that is not above the final limits, or limits that are met already.
     """
     if not given:
-        given, snapshots = (Limit(METRICS["latency"], snapshots[-1], relative=True),), snapshots[:-1]
+        given, snapshots = (Limit(METRICS[usual_latency(dense)], snapshots[-1], relative=True),), snapshots[:-1]
     given = unmet(given, dense)
     limits = tuple(limit.against(dense[limit.metric.name]) for limit in given)
     ratios = {limit.metric.name: limit.value for limit in given if limit.relative}

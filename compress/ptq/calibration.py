@@ -24,11 +24,13 @@ from wb.data.preparation import Preparation
 from wb.data.readers.pictures import decode
 from wb.data.spec import WHITE
 from wb.export.foreign.stored import inputs as graph_inputs
+from wb.export.pasts import PASTS
 from wb.hardware.device import Device, example_inputs, session
 
 _log = logging.getLogger(__name__)
 
 Inputs = Feed
+SCORED = 4096  # tokens, each of which has as many scores as there are in the vocabulary
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,16 @@ def first(inputs: Inputs, count: int) -> Inputs:
 def of_images(graph: onnx.ModelProto, split: Split, count: int, seed: int) -> Inputs:
     """At most `count` images, or texts, of `split`, drawn at random without repetition; labels are not used.
 
+    Of passages, each of whose tokens has scores, there are fewer (`SCORED`). A graph that continues texts is to begin them.
+
     Raises:
         BadData: they do not fit the graph's inputs.
         Unsupported: the graph takes more than they are.
     """
+    count = count if split.task == "classes" else max(1, min(count, SCORED // split.labels.shape[1]))
     feed = split.feed(np.random.default_rng(seed).permutation(len(split))[:count])
-    wanted = [_only(graph)] if len(feed) == 1 else entries(graph)
+    every = [entry for entry in entries(graph) if not entry.name.startswith(PASTS)]
+    wanted = [_only(graph)] if len(feed) == 1 else every
     if len(feed) == 1:
         feed = {wanted[0].name: next(iter(feed.values()))}
     if feed.keys() != {entry.name for entry in wanted}:

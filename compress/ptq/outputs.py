@@ -58,8 +58,10 @@ def outputs(graph: onnx.ModelProto | Path, inputs: Inputs, device: Device) -> ND
     return found
 
 
-def compare(floating: NDArray[np.float32], quantized: NDArray[np.float32]) -> Error:
+def compare(floating: NDArray[np.float32], quantized: NDArray[np.float32], *, tokens: bool = False) -> Error:
     """The error of `quantized` against `floating`, both (n, ...). Outputs (n, classes) with two or more are class scores.
+
+    Where there are scores for each of some `tokens`, (n, N, vocabulary), every token counts as an example.
 
     Raises:
         BadData: the shapes differ.
@@ -69,6 +71,8 @@ def compare(floating: NDArray[np.float32], quantized: NDArray[np.float32]) -> Er
             f"outputs {list(quantized.shape)} to compare with {list(floating.shape)}; give those of the same inputs"
         )
     signal, other = floating.astype(np.float64), quantized.astype(np.float64)
+    if tokens:
+        signal, other = signal.reshape(-1, signal.shape[-1]), other.reshape(-1, other.shape[-1])
     power, noise = float((signal**2).sum()), float(((other - signal) ** 2).sum())
     sqnr = math.inf if noise == 0 else 10 * math.log10(power / noise) if power else -math.inf
     if signal.ndim != 2 or signal.shape[1] < 2:

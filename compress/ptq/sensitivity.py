@@ -80,7 +80,7 @@ def sensitivities(
         report(f"sensitivity of {group} in {precision}", i, len(todo))
         try:
             graph = subject.lowered({group: precision})
-            error = compare(floating, outputs(graph, inputs, device)).divergence
+            error = compare(floating, outputs(graph, inputs, device), tokens=subject.continues).divergence
         except (BadArtefact, Unsupported):
             continue
         if timed and (group, precision) not in faster:

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 
-from wb.compress.ptq.calibration import Inputs, batch_of, first, number_of
+from wb.compress.ptq.calibration import Inputs, batch_of, entries, first, number_of
 from wb.compress.ptq.outputs import outputs
 from wb.compress.ptq.qdq import silent
 from wb.compress.ptq.refused import refused
@@ -24,6 +24,7 @@ from wb.compress.ptq.subject import Subject
 from wb.core.errors import BadOption, Unsupported, WbError, reason
 from wb.export.lowering import scopes
 from wb.export.lowering.products import lowered_nodes, rounded_nodes, unshare_weights
+from wb.export.run import unpadded
 from wb.hardware.device import Device
 
 LEFT = "left in floating point by NNCF"
@@ -142,9 +143,14 @@ def _sharing(subject: Subject, kept: Collection[str]) -> list[str]:
 def _quantized(graph: onnx.ModelProto, inputs: Inputs, ignored: list[str], *, smooth: bool) -> onnx.ModelProto:
     outer = {node.name for node in graph.graph.node}  # NNCF knows only nodes of the outermost graph
     batch, number = batch_of(graph), number_of(inputs)
-    examples = [
-        {name: np.ascontiguousarray(values[start : start + batch]) for name, values in inputs.items()}
+    parts = (
+        {name: values[start : start + batch] for name, values in inputs.items()}
         for start in range(0, number - batch + 1, batch)
+    )
+    # Without the padding of texts: its activations would be in the ranges.
+    stretching = {entry.name for entry in entries(graph) if None in entry.shape[1:]}
+    examples = [
+        {name: np.ascontiguousarray(values) for name, values in unpadded(part, stretching).items()} for part in parts
     ]
     with silent():
         nncf = _nncf()

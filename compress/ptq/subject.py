@@ -23,6 +23,7 @@ from wb.export.graph import export
 from wb.export.lowering.fold import folded
 from wb.export.lowering.lower import lower, nodes_of
 from wb.export.lowering.products import QUANTIZED, Product, products
+from wb.export.lowering.tied import continues
 from wb.models.groups import groups_of, settle
 from wb.models.model import Model, read_history
 
@@ -53,6 +54,11 @@ class Subject:
     def convolution(self, group: str) -> bool:
         """Whether the group is a convolution, which has no kernel for 4 bits and is slower in 8 bits without fixed ranges."""
         return any(self.products[node].convolution for node in self.groups[group])
+
+    @property
+    def continues(self) -> bool:
+        """Whether the graph continues texts."""
+        return continues(self.graph.graph)
 
     @property
     def maps(self) -> bool:
@@ -106,12 +112,18 @@ def of_model(model: Model) -> Subject:
     groups = {
         group: names for group, names in groups_of(network).items() if names
     }  # a table of tokens is no linear map
-    able = allowed(plain.architecture)
+    able, known = allowed(plain.architecture), products(graph)
     nodes = nodes_of(graph, network, [name for names in groups.values() for name in names])
+
+    def options(group: str) -> tuple[Precision, ...]:
+        """What both the architecture and the graph can have it in."""
+        found = [known[nodes[name]].options for name in groups[group]]
+        return tuple(one for one in _post_training(able[group]) if all(one in options for options in found))
+
     return Subject(
         graph,
         {group: tuple(nodes[name] for name in names) for group, names in groups.items()},
-        {group: _post_training(able[group]) for group in groups},
+        {group: options(group) for group in groups},
         plain,
     )
 

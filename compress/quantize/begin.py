@@ -97,6 +97,8 @@ def begin(
     _check_needs(config, limits, given, data)
     progress("reading the float graph", 0, 0)
     subject = of_model(given.model) if given.model is not None else _foreign(given, config)
+    if subject.continues:
+        _check_continuing(config, limits)
     kept = kept_groups(subject, config.keep)
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
@@ -173,6 +175,21 @@ def _check_needs(config: QuantizeConfig, limits: Mapping[str, Limit], given: Giv
             )
 
 
+def _check_continuing(config: QuantizeConfig, limits: Mapping[str, Limit]) -> None:
+    """Raises `Unsupported` for what is not done to graphs that continue texts."""
+    if config.policy == "int8":
+        raise Unsupported(
+            "--policy int8 fixes ranges of activations on whole texts, and this network is given its own past, whose ranges "
+            "nothing fixes; take int8-dynamic, which is for long prompts, or int4-weights, for one token after the other"
+        )
+    timed = [text for text, limit in limits.items() if limit.metric.name == "latency"]
+    if timed and config.policy == "mixed":
+        raise Unsupported(
+            f"budget {', '.join(timed)}: a network that continues texts has two latencies, of a prompt and of a token, and no "
+            "policy is looked for under either; give one on size or ppl, or compare int8-dynamic and int4-weights"
+        )
+
+
 def _inputs(config: QuantizeConfig, subject: Subject, data: Dataset | None) -> tuple[Inputs | None, Inputs | None]:
     """The calibration inputs and the inputs kept out of them; None for each that is not needed.
 
@@ -237,6 +254,7 @@ def _measured(config: QuantizeConfig, quality: str, given: Given, source: Source
         described = {"spec": data.spec, "fingerprint": data.fingerprint, "validation": len(data.validation)}
         described |= {name: value for name, value in data.origin.items() if name in ("image_size", "limit")}
         described["test"] = len(data.test)
+        described |= {"noun": data.train.noun} if data.train.noun != "images" else {}
     with source.float_file() as path:
         readings = assess.file(path, source.architecture, {})
         if data is not None:

@@ -18,7 +18,9 @@ from wb.core.errors import BadOption, BudgetMissed
 from wb.core.measures.readings import Reading, ratio
 from wb.core.system.files import scratch
 from wb.export.assess import Assessor
+from wb.export.foreign.opening import file_size
 from wb.models.model import Step
+from wb.tasks.known import task_of
 
 QUICK_S = 3.0  # seconds of timing for each candidate
 
@@ -72,7 +74,8 @@ class Mixed:
         with scratch() as folder, self.source.float_file() as floating:
             path = folder / "candidate.onnx"
             onnx.save(graph, path)
-            found = self.assess.file(path, None, {} if data is None else {self.record.quality: data.validation})
+            splits = {} if data is None else {self.record.quality: data.validation}
+            found = {"size": file_size(path)} | self.assess.scores(path, splits, task_of(self.source.architecture))
             if self._timed:
                 timed = self.assess.timed({"float": floating, "candidate": path}, cap_s=QUICK_S)
                 found["latency"] = scaled_by(

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from wb.core.commands.option import Cli
-from wb.core.measures.metrics import ACCURACY, METRICS, Limit, Rules, parse_budget
+from wb.core.measures.metrics import METRICS, QUALITIES, Limit, Rules, parse_budget
 from wb.data.preparation import Preparation
 from wb.jobs.frame.config import SAMPLES, JobConfig, Seed
 
-LIMITED = Rules(("size", ACCURACY.name, "latency"), changes=True)  # what a budget may be on
+LIMITED = Rules(("size", *QUALITIES, "latency"), changes=True)  # what a budget may be on
 
 PolicyName = Literal["int8", "int8-dynamic", "int4-weights", "mixed"]
 FITTED: tuple[PolicyName, ...] = ("int8", "mixed")  # what they do depends on the calibration inputs
@@ -25,8 +25,6 @@ class QuantizeConfig(JobConfig):
     what transparent images of `calibration` are laid on; that of the data stands in their name.
     """
 
-    takes_texts = True
-
     policy: Annotated[
         PolicyName,
         Field(
@@ -37,8 +35,8 @@ class QuantizeConfig(JobConfig):
     ] = "int8-dynamic"
     budget: Annotated[
         tuple[str, ...],
-        Field(description="size=0.3x, acc=-0.5 (points), latency=0.6x, or absolute."),
-        Cli(default="acc=-0.5 with mixed", typed=list[str]),
+        Field(description="size=0.3x, acc=-0.5 (points), latency=0.6x, ppl=1.02x (decoders), or absolute."),
+        Cli(default="acc=-0.5, or ppl=1.02x, with mixed", typed=list[str]),
     ] = ()
     images: Preparation | None = None  # as the options or the file of a foreign graph say
     calibration: Annotated[
@@ -64,7 +62,7 @@ class QuantizeConfig(JobConfig):
         return tuple(part.strip() for text in budget for part in text.split(",") if part.strip())
 
     def limits(self, quality: str) -> dict[str, Limit]:
-        """The budgets by what was given; where `mixed` has none, half a point of the metric `quality`.
+        """The budgets by what was given; where `mixed` has none, half a point of accuracy or 2 % of perplexity.
 
         Raises:
             BadOption: they are no budgets, or one is on what quantization does not change or cannot aim at.

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from wb.compress.quantize.begin import Given, of_maps
 from wb.compress.quantize.config import FITTED, LIMITED, QuantizeConfig
 from wb.core.commands.option import option_of
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, Unsupported
 from wb.core.measures.metrics import parse_budget
 from wb.core.system.files import absolute
 from wb.data import Dataset
@@ -18,7 +18,7 @@ from wb.data.spec import WHITE, colour
 from wb.export.foreign.trial import LIMIT_S
 from wb.export.graph import read_architecture
 from wb.jobs.frame.output import config_of
-from wb.jobs.inputs import Choice, refuse_decoder
+from wb.jobs.inputs import Choice
 from wb.jobs.kinds import need
 from wb.jobs.reading import read_data
 from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
@@ -81,7 +81,12 @@ def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Prep
 
 def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
     """An ONNX file with notes on the preparation of its images, and the data to score it on."""
-    refuse_decoder(read_architecture(file), str(file))
+    architecture = read_architecture(file)
+    if architecture is not None and architecture.causal:
+        raise Unsupported(
+            f"{file} continues texts, and such graphs are quantized from their model, which tells the table of the head: "
+            "give the model file (.safetensors or .pt) that it was exported from"
+        )
     data, notes = None, list[str]()
     if config.data is not None:
         data, notes = read_data(file, Choice.of(config), config.images, by_index=config.by_index)

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from wb import __version__
 from wb.compress.ptq import calibration
 from wb.compress.ptq.convolutions import slow_in_8_bits, without
@@ -25,13 +27,19 @@ from wb.compress.quantize.source import KEPT, REFUSED, Source
 from wb.compress.quantize.verdict import check_budget, few_inputs
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption, Unsupported
+from wb.core.measures.metrics import usual_latency
 from wb.core.measures.readings import Reading, ratio
 from wb.core.records import Precision
 from wb.export.assess import Assessor
 from wb.export.lowering.products import loose
+from wb.export.score import nats
+from wb.export.timing.runs import readings_of
 from wb.hardware.device import Device, parse_device
 from wb.jobs.frame.job import Job
 from wb.models.model import Step, load
+from wb.tasks.known import task_of
+
+STEPPED = 8  # passages that are read token by token
 
 
 class QuantizeJob(Job[Quantization]):
@@ -62,7 +70,8 @@ class QuantizeJob(Job[Quantization]):
         changes["graph"] = self.out.name
         if self._staged.with_suffix(".safetensors").exists():
             changes["model"] = self.out.with_suffix(".safetensors").name
-        self.note(**changes, notes=(*self.record.notes, *few_inputs(self.record), *notes))
+        said = (*few_inputs(self.record), *notes, *self._acausal(choice))
+        self.note(**changes, notes=(*self.record.notes, *said))
 
     def files(self) -> Mapping[str, Path]:
         """The graph, and the model file if there is one."""
@@ -192,16 +201,19 @@ class QuantizeJob(Job[Quantization]):
         found: dict[str, dict[str, Reading]] = {}
         with self.source.float_file() as path:
             paths = {"float": path, "quantized": self._staged}
-            latencies = self.assess.timed(paths)
+            latencies = self.assess.runs(paths, continues=self.source.subject.continues)
             for name, architecture in (("float", self.source.architecture), ("quantized", self.record.architecture)):
                 self.progress(f"final readings, {name}", 0, 0)
-                found[name] = self.assess.file(paths[name], architecture, splits)
-                found[name]["latency"] = latencies[name].reading
+                found[name] = self.assess.file(paths[name], architecture, splits) | readings_of(latencies[name])
             error = self._error(paths)
+        before, after = (latencies[name] for name in ("float", "quantized"))
+        ratios = {metric: ratio(after[metric].ratio, before[metric].ratio) for metric in before}
+        usual = ratios.pop(usual_latency(ratios))
         return {
             "floating": found["float"],
             "quantized": found["quantized"],
-            "ratio": ratio(latencies["quantized"].ratio, latencies["float"].ratio),
+            "ratio": usual,
+            "ratios": ratios,
             "error": error,
         }
 
@@ -210,13 +222,27 @@ class QuantizeJob(Job[Quantization]):
         if self.source.data is None:
             return {}
         self.progress("final readings, test split", 0, 0)
-        splits = {"test": self.source.data.test}
+        splits, task = {"test": self.source.data.test}, task_of(self.source.architecture)
         with self.source.float_file() as path:
             found = {
-                "floating": self.assess.file(path, None, splits),
-                "quantized": self.assess.file(self._staged, None, splits),
+                "floating": self.assess.scores(path, splits, task),
+                "quantized": self.assess.scores(self._staged, splits, task),
             }
         return {name: {**cast(Mapping[str, Reading], changes[name]), "test": r["test"]} for name, r in found.items()}
+
+    def _acausal(self, choice: Choice) -> Sequence[str]:
+        """A note, with figures, that a graph with dynamic ranges is not the same function token by token."""
+        data = self.source.data
+        if data is None or not self.source.subject.continues or "int8" not in choice.values():
+            return ()
+        self.progress("final readings, token by token", 0, 0)
+        some = data.validation.take(np.arange(min(STEPPED, len(data.validation))))
+        whole, stepped = (nats(self._staged, some, self.device, steps=steps) for steps in (False, True))
+        return (
+            "8-bit activations have one range for all tokens of a run, so that tokens change the scores of those before them: "
+            f"{whole:.4f} nat a token where passages are read at once, as here, and {stepped:.4f} token by token (measured on "
+            f"{len(some)} passages of validation).",
+        )
 
     def _error(self, paths: Mapping[str, Path]) -> OutputError:
         """The output error, on inputs that nothing was fitted to where possible.
@@ -226,7 +252,8 @@ class QuantizeJob(Job[Quantization]):
         """
         graph, data = self.source.subject.graph, self.source.data
         if data is not None:
-            on, inputs = "validation images", calibration.of_images(graph, data.validation, READ, self.config.seed)
+            on = "validation images" if data.train.noun == "images" else f"validation {data.train.noun}"
+            inputs = calibration.of_images(graph, data.validation, READ, self.config.seed)
         elif self.source.fresh is not None:
             on, inputs = "inputs kept out", self.source.fresh
         elif self.source.inputs is not None:
@@ -235,7 +262,7 @@ class QuantizeJob(Job[Quantization]):
         else:
             on, inputs = "random inputs", calibration.made_up(graph, self.config.calib, self.config.seed)
         before, after = (outputs(paths[name], inputs, self.device) for name in ("float", "quantized"))
-        error = compare(before, after)
+        error = compare(before, after, tokens=self.source.subject.continues)
         return OutputError.model_validate(
             {
                 "divergence": error.divergence,

@@ -11,14 +11,21 @@ from pydantic import Field, JsonValue, model_validator
 from wb.compress.ptq.sensitivity import Sensitivity
 from wb.compress.quantize.config import QuantizeConfig
 from wb.core.architecture import Architecture
-from wb.core.measures.metrics import Limit
+from wb.core.measures.metrics import CONTINUING, LATENCIES, Limit
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen, Precision
 from wb.jobs.frame.record import JobRecord
 
-REQUIRED = ("size", "latency")  # of both graphs in the end
 Inputs = Literal[
-    "training images", "validation images", "calibration inputs", "inputs kept out", "given inputs", "random inputs"
+    "training images",
+    "validation images",
+    "validation features",
+    "validation texts",
+    "validation passages",
+    "calibration inputs",
+    "inputs kept out",
+    "given inputs",
+    "random inputs",
 ]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -58,7 +65,8 @@ class Candidate(Frozen):
 class Quantization(JobRecord[QuantizeConfig]):
     """The record of a whole quantization; a finished one has `graph` and perhaps `model`, paths relative to the record.
 
-    `ratio` is the quantized graph's latency over the float graph's, from the same measurement.
+    `ratio` is the quantized graph's latency over the float graph's, from the same measurement; of graphs that continue texts
+    that of a token, and `ratios` has that of a prompt.
     """
 
     verb = "quantize"
@@ -80,6 +88,7 @@ class Quantization(JobRecord[QuantizeConfig]):
     floating: Mapping[str, Reading] = Field(default_factory=dict)  # timed together with `quantized`
     quantized: Mapping[str, Reading] = Field(default_factory=dict)
     ratio: Reading | None = None
+    ratios: Annotated[Mapping[str, Reading], Field(exclude_if=lambda ratios: not ratios)] = Field(default_factory=dict)
     error: OutputError | None = None
     notes: tuple[str, ...] = ()
     near_chance: bool = False  # the float graph's quality is not told from chance, so that a change of it says nothing
@@ -114,10 +123,11 @@ class Quantization(JobRecord[QuantizeConfig]):
         if not self.groups or self.ratio is None or self.ratio.interval is None or self.error is None:
             raise ValueError("a finished one has groups, a ratio of latencies with its interval, and an output error")
         for readings in (self.floating, self.quantized):
-            missing = [name for name in REQUIRED if name not in readings]
+            required = ("size", *(CONTINUING if self.ratios else LATENCIES[:1]))
+            missing = [name for name in required if name not in readings]
             if missing:
                 raise ValueError(f"a graph has no reading of {', '.join(missing)}")
-            if not all(math.isfinite(readings[name].value) and readings[name].value > 0 for name in REQUIRED):
+            if not all(math.isfinite(readings[name].value) and readings[name].value > 0 for name in required):
                 raise ValueError("a graph costs nothing")
         if self.floating.keys() != self.quantized.keys():
             raise ValueError("the two graphs have different readings")

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from wb.compress.quantize import figures
 from wb.compress.quantize.record import Group, Quantization
 from wb.compress.quantize.verdict import calibrated, compared, decibels, verdict, warned
+from wb.core.measures.metrics import LATENCIES, METRICS
 from wb.core.measures.readings import scaled
 from wb.core.precision import BITS
 from wb.core.statistics.verdict import Remark
@@ -19,7 +20,7 @@ from wb.jobs.frame.page import links, settings
 from wb.page.look import figure_html
 from wb.page.page import Column, render
 
-COSTS = {"size": "file size", "latency": "latency", "energy": "energy"}
+COSTS = {"size": "file size", **{name: METRICS[name].title for name in LATENCIES}, "energy": "energy"}
 POLICIES = {
     "int8": "static 8 bits: ranges of activations found beforehand, on calibration inputs (NNCF)",
     "int8-dynamic": "8 bits, activations quantized as they come (ONNX Runtime)",
@@ -71,11 +72,12 @@ def changes(record: Quantization) -> dict[str, str]:
     found = {}
     for name in titles(record):
         before, after = record.floating[name].value, record.quantized[name].value
-        if record.metric.unit == record.quantized[name].unit:
+        if record.quantized[name].unit == "fraction":
             found[name] = f"{100 * (after - before):+.2f} points"
-        elif name == "latency" and record.ratio is not None:
-            low, high = record.ratio.interval or (record.ratio.value,) * 2
-            found[name] = f"{record.ratio.value:.3f}x ({low:.3f} to {high:.3f})"
+        elif name in LATENCIES and record.ratio is not None:
+            ratio = record.ratios.get(name, record.ratio)
+            low, high = ratio.interval or (ratio.value,) * 2
+            found[name] = f"{ratio.value:.3f}x ({low:.3f} to {high:.3f})"
         else:
             found[name] = f"{after / before:.3f}x"
     return found

@@ -22,6 +22,7 @@ from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.data.preparation import Preparation
 from wb.export.graph import IMAGES, export
+from wb.export.lowering.tied import BLOCK
 from wb.export.writing import tidy
 from wb.models.files.history import nameless, public
 from wb.models.model import Model, Step, save
@@ -32,6 +33,7 @@ KEPT = "kept by --keep"
 SLOW_CONVOLUTION = "8-bit convolutions are slower, as the runtime finds their ranges in every run"
 NO_KERNEL = "convolutions have no kernel for 4 bits"
 REFUSED = "the runtime refuses it in fewer bits"
+UNEVEN = f"a table that is looked up in has no rows of whole blocks of {BLOCK}"
 BATCHED = "weights of more than two dimensions have no kernel for 4 bits"
 
 
@@ -82,10 +84,13 @@ class Source:
     def uniform_reasons(self, precision: Precision) -> dict[str, str]:
         """By group, why it stays in floating point when all others get `precision`."""
         convolution = SLOW_CONVOLUTION if precision == "int8" else NO_KERNEL
-        return {
-            group: self.subject.refusals.get(group) or (convolution if self.subject.convolution(group) else BATCHED)
-            for group in self.subject.groups
-        }
+
+        def why(group: str) -> str:
+            if self.subject.convolution(group):
+                return convolution
+            return UNEVEN if any(self.subject.products[node].tied for node in self.subject.groups[group]) else BATCHED
+
+        return {group: self.subject.refusals.get(group) or why(group) for group in self.subject.groups}
 
     def quantized(self, choice: Choice, step: Step) -> Model:
         """The workbench model with the chosen precisions, and `step` in its history."""

@@ -65,8 +65,8 @@ def warned(record: Quantization) -> bool:
 
 
 def points(record: Quantization, metric: str) -> float | None:
-    """The gain of a metric of quality (or `test`) in percentage points; None if it was not read."""
-    if metric not in record.quantized or metric not in record.floating:
+    """The gain of an accuracy (or of `test`) in percentage points; None if it was not read, or is on another scale."""
+    if metric not in record.quantized or metric not in record.floating or record.quantized[metric].unit != "fraction":
         return None
     return 100 * (record.quantized[metric].value - record.floating[metric].value)
 
@@ -82,22 +82,24 @@ def verdict(record: Quantization) -> str:
         return "not finished"
     low, high = record.ratio.interval or (record.ratio.value,) * 2
     smaller = share(record) < 1
+    token = "at one token after the other " if record.ratios else ""
     match speed(record.ratio):
         case "faster":
             title = "Faster and smaller" if smaller else "Faster, but not smaller"
-            time = (
-                f"{1 / record.ratio.value:.2f} times as fast as float (95 % interval {1 / high:.2f} to {1 / low:.2f})"
-            )
+            time = f"{token}{1 / record.ratio.value:.2f} times as fast as float (95 % interval {1 / high:.2f} to {1 / low:.2f})"
         case "slower":
             title = "Smaller, but slower" if smaller else "No improvement, slower and not smaller"
-            time = f"takes {record.ratio.value:.2f} times as long as float (95 % interval {low:.2f} to {high:.2f})"
+            time = (
+                f"{token}takes {record.ratio.value:.2f} times as long as float (95 % interval {low:.2f} to {high:.2f})"
+            )
         case "same":
             title = "Smaller, but not faster" if smaller else "No improvement, neither faster nor smaller"
             time = (
-                f"its latency cannot be told apart from float’s ({record.ratio.value:.2f} times, 95 % interval {low:.2f} to "
-                f"{high:.2f})"
+                f"{token}its latency cannot be told apart from float’s ({record.ratio.value:.2f} times, 95 % interval {low:.2f} "
+                f"to {high:.2f})"
             )
-    return f"{title}: {time}; {share(record):.3f} of the file; {quality(record)}."
+    prompts = [f"a prompt takes {one.value:.2f} times as long" for one in record.ratios.values()]
+    return f"{title}: {'; '.join([time, *prompts])}; {share(record):.3f} of the file; {quality(record)}."
 
 
 def quality(record: Quantization) -> str:
@@ -107,8 +109,11 @@ def quality(record: Quantization) -> str:
         change = points(record, metric)
         if change is not None:
             n = record.quantized[metric].n
-            images = f"{abs(round(change * n / 100))} of {n} images"
+            images = f"{abs(round(change * n / 100))} of {n} {(record.data or {}).get('noun', 'images')}"
             found.append(f"{change:+.2f} points of {name} {record.metric.title} ({images})")
+        elif metric in record.quantized and metric in record.floating:
+            before, after = record.floating[metric].plain(), record.quantized[metric].plain()
+            found.append(f"{after} on {name}, {before} in floating point")
     if found or record.error is None:
         chance = (
             ", which says nothing, for the float graph itself cannot be told from chance"

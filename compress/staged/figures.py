@@ -20,6 +20,7 @@ def energy_figure(record: StagedRecord[Any]) -> go.Figure:
     models: list[tuple[str, Mapping[str, float]]] = [("original", record.energy)]
     models += [(stage.name, stage.energy) for stage in record.stages]
     parts = _in_order(dict.fromkeys(part for _, energy in models for part in energy))
+    one = "image" if record.architecture.input.usual_tokens is None else "text"
     largest = max((value for _, energy in models for value in energy.values()), default=1.0)
     factor, unit = next(((f, u) for f, u in JOULES if largest >= f), JOULES[-1])
     figure = go.Figure(layout={"height": 400, "bargap": 0.25})
@@ -28,13 +29,13 @@ def energy_figure(record: StagedRecord[Any]) -> go.Figure:
         bar = go.Bar(x=[html.escape(part) for part in parts], y=[value / factor for value in values])
         bar.update(name=html.escape(name), marker_color=colour, customdata=[scaled(value, "pJ") for value in values])
         figure.add_trace(bar.update(hovertemplate=f"%{{x}}: ~%{{customdata}}<extra>{html.escape(name)}</extra>"))
-    return figure.update_yaxes(title_text=f"energy of one image in {unit}, modelled", rangemode="tozero")
+    return figure.update_yaxes(title_text=f"energy of one {one} in {unit}, modelled", rangemode="tozero")
 
 
 def accuracy_figure(record: StagedRecord[Any]) -> go.Figure:
     """Validation readings with 95 % intervals: the original, and each stage as converted and after fine-tuning."""
     names = [html.escape(stage.name) for stage in record.stages]
-    figure = go.Figure(layout={"height": 320, "bargap": 0.4})
+    figure, share = go.Figure(layout={"height": 320, "bargap": 0.4}), record.metric.unit == "fraction"
     series: list[tuple[str, list[str], list[Reading], str]] = [
         ("original", ["original"], [record.original[record.quality]], GREY),
         ("as converted", names, [stage.before[record.quality] for stage in record.stages], BLUE),
@@ -42,8 +43,12 @@ def accuracy_figure(record: StagedRecord[Any]) -> go.Figure:
     ]
     for name, x, found, colour in series if record.config.finetune else series[:2]:
         bar = go.Bar(x=x, y=[reading.value for reading in found], name=name, marker_color=colour)
-        figure.add_trace(bar.update(error_y=bars(found), hovertemplate="%{x}: %{y:.2%}<extra>%{fullData.name}</extra>"))
-    return figure.update_yaxes(title_text=f"validation {record.metric.title}", tickformat=".0%", range=[0, 1.02])
+        value = "%{y:.2%}" if share else "%{y:.4g}"
+        figure.add_trace(
+            bar.update(error_y=bars(found), hovertemplate=f"%{{x}}: {value}<extra>%{{fullData.name}}</extra>")
+        )
+    scale = {"tickformat": ".0%", "range": [0, 1.02]} if share else {"rangemode": "tozero"}
+    return figure.update_yaxes(title_text=f"validation {record.metric.title}", **scale)
 
 
 def loss_figure(record: StagedRecord[Any]) -> go.Figure:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, JsonValue, model_validator
 
 from wb.core.architecture import Architecture
-from wb.core.measures.metrics import COSTS
+from wb.core.measures.metrics import costs_of
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.jobs.frame.config import JobConfig
@@ -90,11 +90,12 @@ class StagedRecord(JobRecord[C]):
             return self
         if not self.stages or self.graph is None or self.original_test is None or self.final_test is None:
             raise ValueError("a finished one has stages, a graph and readings of the test split")
+        named = costs_of(continues=self.architecture.causal)
         for readings in (self.original, *(stage.after for stage in self.stages)):
-            missing = [name for name in (self.quality, *COSTS) if name not in readings]
+            missing = [name for name in (self.quality, *named) if name not in readings]
             if missing:
                 raise ValueError(f"a model has no reading of {', '.join(missing)}")
-        costs = [self.original[name].value for name in COSTS]
+        costs = [self.original[name].value for name in named]
         if not all(math.isfinite(value) and value > 0 for value in costs):
             raise ValueError("the original costs nothing")
         return self

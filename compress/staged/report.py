@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from wb.compress.staged import figures
 from wb.compress.staged.record import StagedRecord
+from wb.core.measures.metrics import LATENCIES, METRICS
 from wb.core.measures.readings import ratio
 from wb.core.statistics.verdict import Remark, loss
 from wb.jobs.calls.shown import Table, columns_table
@@ -19,7 +20,7 @@ from wb.page.page import Column, render
 
 COLUMNS = {  # costs
     "size": "file size",
-    "latency": "latency",
+    **{name: METRICS[name].title for name in LATENCIES},
     "energy": "energy",
     "macs": "MACs",
     "params": "parameters",
@@ -67,8 +68,8 @@ def result(record: Record) -> str:
 def shares(record: Record) -> dict[str, float]:
     """The final model's file size, latency and modelled energy, as shares of the original's."""
     final = record.stages[-1].after
-    named = {"size": "file", "latency": "latency", "energy": "modelled energy"}
-    return {name: final[metric].value / record.original[metric].value for metric, name in named.items()}
+    named = {"size": "file", **{name: METRICS[name].title for name in LATENCIES}, "energy": "modelled energy"}
+    return {n: final[metric].value / record.original[metric].value for metric, n in named.items() if metric in final}
 
 
 def ratios(record: Record) -> dict[str, str]:
@@ -77,7 +78,7 @@ def ratios(record: Record) -> dict[str, str]:
     for stage in record.stages:
         before, after = (readings[record.quality].plain() for readings in (stage.before, stage.after))
         tuned = f" as converted, {after} fine-tuned" if stage.epochs else ""
-        costs = [f"{stage.after[m].value / record.original[m].value:.3f}x {m}" for m in COLUMNS]
+        costs = [f"{stage.after[m].value / record.original[m].value:.3f}x {m}" for m in COLUMNS if m in stage.after]
         found[stage.name] = f"{record.metric.title} {before}{tuned}; {', '.join(costs)}"
     return found
 
@@ -89,14 +90,22 @@ def remarks(record: Record) -> list[Remark]:
     """
     final, original = record.stages[-1].after, record.original
     found = []
-    latency, before = final["latency"], original["latency"]
-    if latency.overlaps(before):
-        spread = "which is within the measurement’s spread"
-        found.append(Remark(f"Not faster: {latency.text()} against {before.text()}, {spread}."))
-    elif latency.value > before.value:
-        times = f"{ratio(latency, before).value:.2f} times as long{_why(record)}"
-        found.append(Remark(f"Slower: {latency.text()} against {before.text()}, {times}."))
-    if record.final_test is not None and record.original_test is not None:
+    for metric in (metric for metric in LATENCIES if metric in final):
+        latency, before = final[metric], original[metric]
+        which = "" if metric == LATENCIES[0] else f" in {METRICS[metric].title}"
+        if latency.overlaps(before):
+            spread = "which is within the measurement’s spread"
+            found.append(Remark(f"Not faster{which}: {latency.text()} against {before.text()}, {spread}."))
+        elif latency.value > before.value:
+            times = f"{ratio(latency, before).value:.2f} times as long{_why(record)}"
+            found.append(Remark(f"Slower{which}: {latency.text()} against {before.text()}, {times}."))
+    if record.final_test is not None and record.original_test is not None and record.metric.direction == "minimize":
+        less = loss("the job", record.original_test, record.final_test)
+        if less is not None:
+            values = f"{record.final_test.plain()} on test, {record.original_test.plain()} before"
+            noise = "" if less.warn else ", less than its 95 % interval"
+            found.append(Remark(f"Less good: {values}{noise}.", less.warn))
+    elif record.final_test is not None and record.original_test is not None:
         lost = 100 * (record.original_test.value - record.final_test.value)
         if lost > 0:
             unsure = record.final_test.overlaps(record.original_test)
@@ -122,7 +131,7 @@ def readings(record: Record) -> tuple[list[str], list[Column]]:
     """Rows for the original and each stage; a column for each metric."""
     names = ["original", *(stage.name for stage in record.stages)]
     rows = [record.original, *(stage.after for stage in record.stages)]
-    titles = {record.quality: record.metric.title, **COLUMNS}
+    titles = {record.quality: record.metric.title, **{n: t for n, t in COLUMNS.items() if n in record.original}}
     return names, [Column(title, [found[name] for found in rows]) for name, title in titles.items()]
 
 

@@ -27,11 +27,11 @@ from wb.export.lowering import scopes
 from wb.export.lowering.fold import folded
 from wb.export.lowering.pack import pack
 from wb.export.lowering.products import Product, linear_nodes, lowered_nodes, products, unshare_weights
+from wb.export.lowering.tied import BLOCK, continues, lower_tied, tied_tables
 from wb.models.layers.convolution import BatchNormed
 from wb.models.layers.operator import OperatorModule
 from wb.models.merges.base import MergeModule
-
-BLOCK = 32  # weights that share a scale in int4
+from wb.models.stems.base import StemModule
 
 Policy = Mapping[str, Precision]  # node name -> precision of its weights
 
@@ -81,14 +81,20 @@ def lower(graph: onnx.ModelProto, policy: Policy) -> onnx.ModelProto:
     _check(products(graph), policy)
     lowered = onnx.ModelProto()
     lowered.CopyFrom(graph)
-    by_precision = {precision: [name for name, p in wanted.items() if p == precision] for precision in wanted.values()}
+    tied = tied_tables(graph.graph)
+    by_precision = {
+        precision: names
+        for precision in wanted.values()
+        if (names := [name for name, p in wanted.items() if p == precision and name not in tied])
+    }
     if "int8" in by_precision:  # first: its quantizer cannot infer types after a product with fewer bits
         lowered = _int8(lowered, by_precision["int8"])
     if "int4" in by_precision:
         lowered = _int4(lowered, by_precision["int4"])
-    low = [name for name, precision in wanted.items() if precision in TRAINED]
+    low = [name for name, precision in wanted.items() if precision in TRAINED and name not in tied]
     if low:
         pack(lowered, low)
+    lower_tied(lowered, {name: precision for name, precision in wanted.items() if name in tied})
     del lowered.metadata_props[:]
     lowered.metadata_props.extend(graph.metadata_props)
     _verify(lowered, wanted)
@@ -173,8 +179,10 @@ def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     ]  # `nodes_to_include` excludes nothing
     with _silent():
         try:
+            # Activations in 8 bits, block by block, make a token of a network of 19M parameters 1.7 times as fast (measured).
+            level = 4 if continues(graph.graph) else 0
             quantizer = MatMulNBitsQuantizer(
-                graph, bits=4, block_size=BLOCK, is_symmetric=True, nodes_to_exclude=others
+                graph, bits=4, block_size=BLOCK, is_symmetric=True, accuracy_level=level, nodes_to_exclude=others
             )
             quantizer.process()
         except Exception as error:
@@ -186,15 +194,22 @@ def _int4(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 def _as_operand(module: nn.Module, name: str) -> NDArray[Any]:
     """A parameter in the form that the graph stores: convolutions unchanged, others as a matrix (inputs, outputs)."""
     weight = module.get_parameter(name).detach()
-    if weight.dim() == 4:
-        return weight.numpy()
     owner, _, local = name.rpartition(".")
     operator = module.get_submodule(owner)
+    looked_up = isinstance(operator, StemModule) and local in operator.looked_up  # a head that is tied to it turns it
+    if looked_up or (weight.dim() == 4 and not _of_units(operator, local)):
+        return weight.numpy()
     if isinstance(operator, BatchNormed):  # a 1x1 convolution
         return weight[:, :, None, None].numpy()
     rows = operator.outputs[local] if isinstance(operator, OperatorModule | MergeModule) else 1
     matrix = weight.flatten(0, rows - 1).flatten(1) if weight.dim() > 2 else weight
     return np.ascontiguousarray(matrix.numpy().T)
+
+
+def _of_units(operator: nn.Module, local: str) -> bool:
+    """Whether all dimensions of a weight count units: those of a kernel do not."""
+    last = operator.axes[local][-1] if isinstance(operator, OperatorModule) and local in operator.axes else None
+    return last is not None and last.role != "side"
 
 
 def _digest(array: NDArray[Any]) -> str:

@@ -13,6 +13,7 @@ from wb.core.precision import CONVOLUTIONS, PRECISIONS
 from wb.core.records import Precision
 from wb.export.foreign.stored import graphs
 from wb.export.lowering import scopes
+from wb.export.lowering.tied import in_blocks, tied_tables
 
 # Operator that multiplies by weights -> inputs that may be the weights; None for an operator with any number of inputs.
 OPERANDS: Mapping[str, tuple[int, ...] | None] = {
@@ -54,6 +55,7 @@ class Product:
     kind: int
     options: tuple[Precision, ...]
     why: str | None = None
+    tied: bool = False  # its weights are a table that tokens are looked up in, too (`wb.export.lowering.tied`)
 
     @property
     def convolution(self) -> bool:
@@ -72,6 +74,11 @@ def products(graph: onnx.ModelProto) -> dict[str, Product]:
         product = _product(node, constants, outer=one is graph.graph)
         if product is not None:
             found[node.name] = product
+    for name, table in tied_tables(graph.graph).items():
+        options: tuple[Precision, ...] = (
+            ("int4", "int8", "fp32") if in_blocks(constants.dims(table)) else ("int8", "fp32")
+        )
+        found[name] = replace(found[name], options=options, why=None, tied=True)
     return _without_shared(found, constants)
 
 
@@ -88,8 +95,12 @@ def lowered_nodes(graph: onnx.ModelProto) -> dict[str, Precision]:
     """
     kinds = {tensor.name: tensor.data_type for one in graphs(graph.graph) for tensor in one.initializer}
     found: dict[str, Precision] = {}
+    origin = {node.output[0]: node.input[0] for node in graph.graph.node if node.op_type == "Transpose"}
     for node, origins in _origins(graph.graph):
-        if node.op_type in ("MatMulInteger", "ConvInteger") and kinds.get(node.input[1]) in _EIGHT:
+        if (
+            node.op_type in ("MatMulInteger", "ConvInteger")
+            and kinds.get(origin.get(node.input[1], node.input[1])) in _EIGHT
+        ):
             found[node.name.removesuffix("_quant")] = "int8"
         elif node.op_type == "MatMulNBits":
             bits = next(attribute.i for attribute in node.attribute if attribute.name == "bits")
@@ -172,6 +183,10 @@ class _Constants:
                 made.update(dict.fromkeys(node.output, max(tensors, key=lambda tensor: math.prod(tensor.dims))))
         return cls(bare, made, scopes.readers(graph), scopes.output_names(graph))
 
+    def dims(self, name: str) -> tuple[int, ...]:
+        """The dimensions of a stored constant."""
+        return tuple(self.bare[name].dims)
+
     def __getitem__(self, name: str) -> TensorProto | None:
         return self.bare.get(name) or self.made.get(name)
 
@@ -231,7 +246,7 @@ def _options(node: NodeProto, dims: tuple[int, ...], *, outer: bool) -> tuple[Pr
 
 def _without_shared(found: Mapping[str, Product], constants: _Constants) -> dict[str, Product]:
     """Removes the options of products whose weights another node needs in floating point: quantizing would add a copy."""
-    able = {name for name, product in found.items() if product.why is None}
+    able = {name for name, product in found.items() if product.why is None and not product.tied}
     shared: dict[str, str] = {}
     while True:
         others = {name: constants.others(found[name].weight, able) for name in able}

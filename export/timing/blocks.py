@@ -13,16 +13,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wb.core.architecture import Architecture, Block
+from wb.core.architecture import Architecture, Block, Stage
+from wb.core.layout import Layout
 from wb.core.measures.readings import Reading
 from wb.core.records import Precision
+from wb.core.specs import PAST
 from wb.core.system.files import scratch
 from wb.export.graph import export_module
 from wb.export.lowering.lower import lower_file
+from wb.export.timing.runs import LATENCY, TOKEN
 from wb.export.timing.table import LatencyTable
 from wb.models.block import BlockModule, build_wiring
 from wb.models.feeds import made_up
 from wb.models.groups import carry, kept, kept_in_block, settle
+from wb.models.layers.operator import Context
 from wb.models.layers.planes import laid
 from wb.models.network import build
 from wb.models.walk import Wiring
@@ -55,15 +59,39 @@ class _Alone(nn.Module):
         return self.wiring.end(self.block(self.wiring, self.wiring.begin(x, 0)))
 
 
-def parts(architecture: Architecture) -> Iterator[Part]:
-    """The network without its blocks (stem, merging, head), then every block that is not switched off."""
+class _Further(nn.Module):
+    """A block that is given one more token (B, 1, D), and what it keeps of the `before` tokens before."""
+
+    def __init__(self, block: BlockModule, wiring: Wiring, before: int) -> None:
+        super().__init__()
+        self.block, self.wiring = block, wiring
+        visible = torch.ones(1, 1, 1, before + 1, dtype=torch.bool)
+        self.context = Context(visible=visible, places=torch.full((1, 1), before))
+
+    def forward(self, x: torch.Tensor, *past: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        state = self.wiring.begin(x, 0)._replace(context=self.context)
+        left, kept = list(past), list[torch.Tensor]()
+        for at in self.block.sublayers(self.wiring):
+            own, left = left[: len(at.operator.recalls)], left[len(at.operator.recalls) :]
+            given, now = at.operator.continued(at.read(state), own, self.context)
+            state = at.add(state, at.joined(given, state))
+            kept += now
+        return self.wiring.end(state), *kept
+
+
+def parts(architecture: Architecture, run: str = LATENCY) -> Iterator[Part]:
+    """The network without its blocks (stem, merging, head), then every block that is not switched off.
+
+    In a `run` that gives one more token of a text (`wb.export.timing.runs.TOKEN`) each is given one, behind the others.
+    """
+    further = run == TOKEN
     architecture = architecture.usual
     bare = tuple(stage.model_copy(update={"blocks": ()}) for stage in architecture.stages)
     # Labels do not influence the graph, and the mean and deviation of the data only its constants.
     ends = architecture.with_labels(()).model_copy(update={"stages": bare})
     neutral = {name: (float(name == "std"),) * len(values) for name, values in ends.input.moments.items()}
     ends = ends.model_copy(update={"input": ends.input.model_copy(update=neutral)})
-    yield Part(f"ends/{ends.key}", lambda: _ends(ends))
+    yield Part(f"{'further/' if further else ''}ends/{ends.key}", lambda: _ends(ends, 1 if further else None))
     layouts = list(architecture.layouts())
     for name, stage, block in architecture.blocks():
         if block.off:
@@ -78,10 +106,12 @@ def parts(architecture: Architecture) -> Iterator[Part]:
             module = BlockModule(block, (0, 0), stage.embed, layout, architecture.norm)
             _fill(module)
             kept_in = {f"block.{weight}": precision for weight, precision in kept_in_block(module).items()}
+            if further:
+                return _one_more(module, stage, layout, kept_in)
             example = {"x": laid(torch.rand(2, layout.tokens, stage.embed), layout)}
             return _Alone(module, build_wiring(stage), architecture.input.views), example, kept_in
 
-        yield Part(f"block/{key}", make)
+        yield Part(f"{'further/' if further else ''}block/{key}", make)
 
 
 def estimate(architecture: Architecture, table: LatencyTable) -> Reading:
@@ -116,7 +146,7 @@ def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[
 def _export_part(part: Part, path: Path) -> None:
     module, examples, precisions = part.make()
     settle(module)
-    if isinstance(module, _Alone):
+    if isinstance(module, _Alone | _Further):
         carry(module.block.sublayers(module.wiring))
     export_module(module, examples, path, "y")
     if set(precisions.values()) - {"fp32"}:
@@ -129,10 +159,25 @@ def _timed(block: Block) -> Block:
     return block.model_copy(update={"join": join, **{role: part.structure() for role, part in block.parts()}})
 
 
-def _ends(architecture: Architecture) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:
+def _one_more(
+    block: BlockModule, stage: Stage, layout: Layout, kept_in: Mapping[str, Precision]
+) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:
+    """A block that is given the last token of a line, with what it keeps of those before."""
+    before, wiring = layout.tokens - 1, build_wiring(stage)
+    examples = {"x": torch.rand(2, 1, stage.embed)}
+    for at in block.sublayers(wiring):
+        for name, shape in at.operator.recalls.items():
+            sizes = (before if size == PAST else int(size) for size in shape)
+            examples[f"{at.kind}.{name}"] = torch.rand(2, *sizes)
+    return _Further(block, wiring, before), examples, kept_in
+
+
+def _ends(
+    architecture: Architecture, tokens: int | None
+) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:
     network = build(architecture)
     _fill(network)
-    return network, made_up(architecture.input.specs(), 2, tokens=architecture.layout.shape[0]), kept(network)
+    return network, made_up(architecture.input.specs(), 2, tokens=tokens or architecture.layout.shape[0]), kept(network)
 
 
 def _fill(module: nn.Module) -> None:

@@ -30,9 +30,10 @@ def sustained_latency(
     batch: int = 1,
     seed: int = 0,
     tokens: int | None = None,
+    behind: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Reading]:
-    """Runs a graph, and the reference graph in turn with it, for so many `seconds`.
+    """Runs a graph, and the reference graph in turn with it, for so many `seconds`; of texts all `tokens`, or the last `behind`.
 
     Gives `latency, sustained`, the milliseconds of a run in the last fifth of the time, and `sustained / first`, in multiples of
     the first fifth. Both are wall times, since what slows the reference too is what is asked for. `progress` hears the seconds
@@ -45,7 +46,7 @@ def sustained_latency(
     Limits: between the samples of a batch the device is busy; between batches a device elsewhere waits for the channel.
     """
     with quiet(device):
-        bench = bench_of({graph.name: graph}, device, batch, seed, tokens)
+        bench = bench_of({graph.name: graph}, device, batch, seed, tokens, [graph.name] if behind else [])
         timing = Timing([graph.name], bench, device.threads == 1, random.Random(seed))
         start = time.perf_counter()
         taken: list[tuple[float, list[Sample]]] = []

@@ -88,8 +88,11 @@ class Aligner:
         stages = range(len(self.network.stages))
         self.centred = {f"s{i}.embed" for i in stages if any(centred(network, i) for network in both)}
         inside = nested(axes_of(self.network), self.source.dims)
-        self.nested = {axis: outer for axis, outer in inside.items() if axis in self.kinds}
         self.found = Alignment()
+        for axis in [axis for axis in inside if axis in self.kinds and self._single(axis)]:
+            self.found.maps[axis] = Select(torch.zeros(1, dtype=torch.int64))  # there is nothing to choose
+            del self.kinds[axis]
+        self.nested = {axis: outer for axis, outer in inside.items() if axis in self.kinds}
         self.settled: dict[str, tuple[Matrix, int]] = {}  # axis -> plan of heads, and how often it did not change
         own, wanted = axis_sizes(self.source.model.architecture), axis_sizes(self.reference.architecture)
         for name, sublayer in self.source.sublayers.items():
@@ -113,6 +116,17 @@ class Aligner:
             before = common
         self.found.costs = self._distances()
         return self.found
+
+    def _single(self, axis: str) -> bool:
+        """Whether an axis has one entry in both networks."""
+        sizes = {
+            tensor.shape[dim]
+            for name, dimensions in self.source.axes.items()
+            for dim, on in enumerate(dimensions)
+            if on is not None and on.name == axis
+            for tensor in (self.source.weight(name), self.reference.weights[name])
+        }
+        return sizes == {1}
 
     def _step(self, axis: str) -> tuple[float, float]:
         """Finds the map of one axis, given the others; returns the similarity and its largest possible value (0 off streams)."""

@@ -61,8 +61,8 @@ def check_scales(architecture: Architecture, name: str) -> None:
 def check_nesting(architecture: Architecture, name: str) -> None:
     """Raises `Unsupported` for parameters on two axes within heads, such as groups of queries: each needs the other's map."""
     network = skeleton(architecture)
-    axes = axes_of(network)
-    within = nested(axes, axis_dims(architecture))
+    axes, sizes = axes_of(network), axis_sizes(architecture)
+    within = {axis for axis in nested(axes, axis_dims(architecture)) if sizes[axis] > 1}  # one entry needs no map
     for parameter, dimensions in axes.items():
         inner = sorted({on.name for on in dimensions if on is not None and on.name in within})
         if len(inner) > 1:

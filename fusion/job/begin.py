@@ -100,7 +100,7 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
         data, notes = fitted(data, architectures[anchor], parents[anchor].name, by_index=config.by_index)
         if config.calib is not None and config.calib > len(data.train):
             notes.append(
-                f"there are {len(data.train)} training images for --samples {config.calib}: all of them are looked at"
+                f"there are {len(data.train)} training {data.train.noun} for --samples {config.calib}: all of them are looked at"
             )
         if parse_device(config.device, threads=config.threads).address is not None:
             raise BadOption(f"fusion times nothing, and scores on this machine: leave --device {config.device} out")

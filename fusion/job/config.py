@@ -27,8 +27,6 @@ class FuseConfig(JobConfig):
     looked at. `to` is the architecture to fuse into, None for the anchor's.
     """
 
-    takes_texts = True
-
     data: Annotated[
         str | None,
         Field(description="digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE or hf:PLACE, or none."),

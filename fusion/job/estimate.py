@@ -51,7 +51,7 @@ def _fusing(job: FuseJob) -> tuple[Planned, Fused]:
         if len(images) > FEW:
             more = _timed(lambda: job.fusion(config.settings, _first(images, 2 * FEW), config.to))[1]
             seconds += (len(images) - FEW) * max(0.0, more - seconds) / (min(len(images), 2 * FEW) - FEW)
-        what += f", looking at {len(images):,} training images without their labels"
+        what += f", looking at {len(images):,} training {job.data.train.noun if job.data else 'images'} without their labels"
     return Planned("fusing", what, seconds), fusion
 
 

@@ -9,10 +9,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from wb.core.architecture import kind_of_axis, kinds_of_axes
+from wb.core.measures.metrics import METRICS
 from wb.fusion.curve import Point
 from wb.fusion.job.record import Fusion
 from wb.fusion.job.tables import short
 from wb.page.look import BLUE, COLOURS, FRONT, GREY, TEST
+from wb.tasks.next import PPL
 
 LINES = {"vanilla": ("averaged as they are", GREY, "dash"), "aligned": ("aligned and averaged", BLUE, "solid")}
 POINTS = {
@@ -44,7 +46,8 @@ def lines_figure(record: Fusion) -> go.Figure:
     figure.update_xaxes(tickformat=".0%", range=[-0.03, 1.03])
     figure.update_xaxes(title_text=title, row=2, col=1)
     figure.update_yaxes(title_text="loss, nats", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text=quality, tickformat=".0%", row=2, col=1)
+    share = {"tickformat": ".0%"} if record.metric.unit == "fraction" else {}
+    figure.update_yaxes(title_text=quality, row=2, col=1, **share)
     return figure.update_layout(height=560, hovermode="closest")
 
 
@@ -83,7 +86,8 @@ def distance_series(record: Fusion) -> list[tuple[str, str, float, Mapping[str, 
 
 def _add(figure: go.Figure, name: str, points: Sequence[Point], style: Mapping[str, object], quality: str) -> None:
     """Adds the same points to both panels: losses above, and below the metric called `quality`."""
-    text = [f"{name}<br>loss {p.loss:.3g} nats<br>{quality} {p.accuracy:.2%}<br>at {p.share:.0%}" for p in points]
+    form = ".4g" if quality == METRICS[PPL].title else ".2%"
+    text = [f"{name}<br>loss {p.loss:.3g} nats<br>{quality} {p.accuracy:{form}}<br>at {p.share:.0%}" for p in points]
     for row, values in ((1, [p.loss for p in points]), (2, [p.accuracy for p in points])):
         trace = go.Scatter(x=[p.share for p in points], y=values, name=name, legendgroup=name, showlegend=row == 1)
         figure.add_trace(trace.update(style, text=text, hoverinfo="text"), row, 1)

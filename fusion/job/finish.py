@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,7 +22,8 @@ from wb.data import Dataset, Split
 from wb.export.assess import Assessor
 from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.score import checked
+from wb.export.run import BATCH, Runner
+from wb.export.score import checked, score
 from wb.foreign.reading import load
 from wb.fusion.curve import point
 from wb.fusion.forms.compatible import adapted
@@ -30,7 +32,7 @@ from wb.hardware.device import Device
 from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, save
-from wb.tasks.base import Task
+from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
 from wb.training.train import Finetune
@@ -40,14 +42,14 @@ Votes = dict[str, NDArray[Any]]  # split -> votes (n, ...)
 
 @dataclass(frozen=True)
 class Scored:
-    """The readings of a model, and for each split which examples it answers correctly."""
+    """The readings of a model, and for each split which examples it answers correctly; of passages, which are not right, none."""
 
     readings: Kept
     right: Mapping[str, Sequence[bool]]
 
-    def against(self, other: Scored) -> Paired:
+    def against(self, other: Scored) -> Paired | None:
         """The paired comparison of this model and another on the same test images."""
-        return Paired.of(self.right["test"], other.right["test"])
+        return Paired.of(self.right["test"], other.right["test"]) if self.right and other.right else None
 
 
 class Parents:
@@ -162,6 +164,8 @@ class Finish:
 
     def _parents(self) -> tuple[list[Scored], Scored]:
         """The readings of each parent and of their ensemble."""
+        if self.parents.like.head.foresees:
+            return self._foreseeing()
         rows: list[Scored] = []
         total: Votes = {}
         for i, model in enumerate(self.parents):
@@ -176,8 +180,33 @@ class Finish:
             return rows, Scored({}, {})
         return rows, self._scored(total, _sums([row.readings for row in rows]))
 
+    def _foreseeing(self) -> tuple[list[Scored], Scored]:
+        """The same of networks that foresee tokens: their scores, for every token, are too many to be held."""
+        with scratch() as folder:
+            paths, rows = list[Path](), list[Scored]()
+            for i, model in enumerate(self.parents):
+                self.progress("final readings, parents", i, len(self.parents))
+                paths.append(folder / f"{i}.onnx")
+                export(model, paths[-1])
+                rows.append(self._of_graph(model, paths[-1])[0])
+            if len(rows) < 2:
+                return rows, Scored({}, {})
+            found = {name: self._together(paths, split) for name, split in self._splits.items()}
+        return rows, Scored({**_sums([row.readings for row in rows]), **found}, {})
+
+    def _together(self, paths: Sequence[Path], split: Split) -> Reading:
+        """The reading of an ensemble of graphs, some passages at a time."""
+        runs, each = [Runner(path, self.device) for path in paths], []
+        for index in split.together(BATCH):
+            votes = [self._task.votes(run(split.feed(index))) for run in runs]
+            each.append(self._task.grade(np.log(np.mean(votes, axis=0)), split.labels[index]).each)
+        return self._task.reading(Grades(np.concatenate(each), split.labels), self.device.here.text)
+
     def _of_graph(self, model: Model, path: Path) -> tuple[Scored, Votes]:
-        """The readings of the graph of `model` at `path`, and its votes in the ensemble."""
+        """The readings of the graph of `model` at `path`, and its votes in the ensemble, but for those on passages."""
+        if model.architecture.head.foresees:
+            readings = {name: score(path, split, self._task, self.device) for name, split in self._splits.items()}
+            return Scored({**count_model(model.architecture, path), **readings}, {}), {}
         found = {name: checked(path, split, self._task, self.device) for name, split in self._splits.items()}
         scored = self._scored(found, count_model(model.architecture, path))
         return scored, {name: self._task.votes(given) for name, given in found.items()}

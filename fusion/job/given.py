@@ -17,7 +17,7 @@ from wb.data import Dataset, load
 from wb.fusion.job.begin import Files
 from wb.fusion.job.config import EPOCHS, FuseConfig
 from wb.jobs.frame.output import config_of
-from wb.jobs.inputs import Say, about, choose, given_data, read_architecture, refuse_decoder
+from wb.jobs.inputs import Say, choose, given_data, read_architecture
 from wb.jobs.kinds import need_model
 from wb.spaces.stock import Stock
 
@@ -76,7 +76,6 @@ def read(config: FuseConfig, models: Sequence[Path], progress: Progress) -> tupl
     torch.set_num_threads(config.threads)
     for path in models:
         need_model(path)
-        refuse_decoder(about(path)[0], str(path))
     data = None
     if config.data is not None:
         progress("reading the data", 0, 0)

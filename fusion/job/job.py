@@ -36,7 +36,7 @@ from wb.models.model import Model, save
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
 from wb.training.refit.judged import Refit
-from wb.training.refit.keep import HELD, answers, fitted_on, nearer
+from wb.training.refit.keep import HELD, fitted_on, nearer
 
 
 class FuseJob(Job[Fusion]):
@@ -157,15 +157,13 @@ class FuseJob(Job[Fusion]):
 
         Nothing decides where --samples asks for all images, or there are none.
         """
-        images = held_out(self.config, self.data, parents)
-        if images is None or fusion.average.weights is fusion.model.weights:
+        held = held_out(self.config, self.data, parents)
+        if held is None or fusion.average.weights is fusion.model.weights:
             return fusion, None
         self.progress("judging the correction", 0, 0)
-        device = pick_device()
-        wanted = task_of(self._models.like).together(
-            [answers(parent.network(device), images) for parent in self._models]
-        )
-        found, refit = nearer(fusion.average, fusion.model, images, wanted)
+        task, networks = task_of(self._models.like), [parent.network(pick_device()) for parent in self._models]
+        ensemble = lambda x: task.together([network(x) for network in networks])  # noqa: E731
+        found, refit = nearer(fusion.average, fusion.model, held, ensemble)
         if refit.kept:
             return fusion, refit
         *before, last = fusion.model.history
@@ -237,12 +235,12 @@ def calibration(config: FuseConfig, data: Dataset | None, parents: Sequence[Arch
     return torch.from_numpy(data.train.inputs(np.sort(_drawn(config, data)[: _looked_at(config, data)])))
 
 
-def held_out(config: FuseConfig, data: Dataset | None, parents: Sequence[Architecture]) -> Tensor | None:
+def held_out(config: FuseConfig, data: Dataset | None, parents: Sequence[Architecture]) -> Split | None:
     """Other random training images, which judge what was fitted to those of `calibration`; None if none are left."""
     if data is None or not config.looks(parents):
         return None
     drawn = _drawn(config, data)[_looked_at(config, data) :][:HELD]
-    return torch.from_numpy(data.train.inputs(np.sort(drawn))) if len(drawn) else None
+    return data.train.take(np.sort(drawn)) if len(drawn) else None
 
 
 def _drawn(config: FuseConfig, data: Dataset) -> NDArray[np.int64]:

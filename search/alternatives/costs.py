@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from wb.compress.nvit.cost import alone, pieces
 from wb.compress.nvit.costs import Progress, counting, milliseconds, timing
 from wb.core.architecture import Architecture
-from wb.core.measures.metrics import METRICS
+from wb.core.measures.metrics import LATENCIES, METRICS
 from wb.core.measures.readings import scaled
 from wb.export.timing.table import LatencyTable
 from wb.search.alternatives.option import NONE, WHOLE, Option
@@ -57,7 +57,7 @@ def costs_of(
     progress: Progress | None = None,
 ) -> Costs:
     """The costs of a network's alternatives by slot and name; latency needs the `table` of a device."""
-    sample = timing(table, progress) if metric == "latency" and table else counting(metric)
+    sample = timing(table, progress, metric) if metric in LATENCIES and table else counting(metric)
     ends = next(piece for piece in pieces(architecture) if piece.name == "ends")
     found: dict[tuple[str, str], float] = {}
     wanted, keys = [(alone(architecture, ends), ends)], []
@@ -71,7 +71,7 @@ def costs_of(
             wanted.append((alone(changed, piece), piece))
             keys.append((slot, name))
     rest, *each = sample(wanted)
-    constant = milliseconds(table, []) if metric == "latency" and table else 0.0
+    constant = milliseconds(table, []) if metric in LATENCIES and table else 0.0
     return Costs(metric, found | dict(zip(keys, each, strict=True)), rest + constant)
 
 

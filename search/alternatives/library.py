@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -143,8 +142,7 @@ class Library:
             found += [self._alternative(at, unit, writer, size) for size in wanted if size.qk == qk and unit]
         if not self.distil and not mixers:
             return found
-        inputs = torch.cat([at.read(state) for state in streams.states])
-        pairs = Pairs(inputs, torch.cat([at.operator(part) for part in inputs.split(BATCH)]))
+        pairs = Pairs.of(at, streams.states, causal=self.model.architecture.causal)
         for mixer in mixers:
             operator = started(at, mixer, 1000 * self.seed + number)
             distilled(operator, pairs, max(self.distil, STEPS), 1000 * self.seed + number)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.models.layers.convolution import BatchNormed
-from wb.models.layers.operator import NOTHING, OperatorModule
+from wb.models.layers.operator import OperatorModule
 from wb.models.layers.planes import as_tokens
 from wb.models.network import skeleton
 from wb.models.walk import Sublayer
@@ -21,7 +21,7 @@ ROWS = 24_576  # tokens that a writer is fitted on
 def given(at: Sublayer, streams: Streams, rows: list[Tensor]) -> list[Tensor]:
     """What a sub-layer gives at those tokens, by batch: (rows, D)."""
     return [
-        as_tokens(at.operator(at.read(state))).flatten(0, 1)[some]
+        as_tokens(at.operator(at.read(state), state.context)).flatten(0, 1)[some]
         for state, some in zip(streams.states, rows, strict=True)
     ]
 
@@ -40,7 +40,7 @@ def observed(
         operator.sizes[unit_of(at) or ""],
     )
     for state, some, target in zip(streams.states, rows, targets, strict=True):
-        writer.add(as_tokens(operator.hidden(at.read(state), NOTHING)).flatten(0, 1)[some], target)
+        writer.add(as_tokens(operator.hidden(at.read(state), state.context)).flatten(0, 1)[some], target)
     return writer
 
 
@@ -52,6 +52,8 @@ def rows_of(architecture: Architecture, at: Sublayer, streams: Streams, seed: in
     """
     generator = torch.Generator().manual_seed(seed)
     a, ends = architecture, [one.place for one in skeleton(architecture).walk()]
+    if streams.states[0].context.mask is not None:
+        return _counting(streams, generator)
     every = [as_tokens(state.stream).shape[:2] for state in streams.states]
     last = at.place == ends[-1] and a.prefix > 0 and a.head.pool != "mean"
     total = sum(n * tokens for n, tokens in every)
@@ -63,3 +65,10 @@ def rows_of(architecture: Architecture, at: Sublayer, streams: Streams, seed: in
         some = torch.randperm(n * tokens, generator=generator)[:count]
         found.append(torch.cat([first, some]) if last else some)
     return found
+
+
+def _counting(streams: Streams, generator: torch.Generator) -> list[Tensor]:
+    """Some of the tokens that count, by batch."""
+    there = [state.context.mask.flatten().nonzero()[:, 0] for state in streams.states if state.context.mask is not None]
+    share = min(1.0, ROWS / sum(map(len, there)))
+    return [one[torch.randperm(len(one), generator=generator)[: max(1, round(share * len(one)))]] for one in there]

@@ -135,7 +135,8 @@ class Scores:
     def _divergence(self, logits: Tensor) -> Divergence | None:
         """None for answers that are not finite."""
         task = task_of(self.library.given.architecture)
-        each = task.effects(self._logits, logits, torch.zeros(len(logits), dtype=torch.long))["kl"].double()
+        nobody = torch.zeros(logits.shape[:-1], dtype=torch.long)  # labels, which say nothing of a divergence
+        each = task.effects(self._logits, logits, nobody)["kl"].double()
         if not torch.isfinite(logits).all():
             return None
         return Divergence(float(each.mean()), float(each.std() / len(each) ** 0.5) if len(each) > 1 else 0.0)

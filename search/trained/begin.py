@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption
+from wb.core.measures.metrics import LATENCIES
 from wb.core.system.files import absolute
 from wb.data import Dataset
 from wb.jobs.frame.begin import begin as taken_up
@@ -17,7 +18,6 @@ from wb.jobs.frame.work import RECORD, work_of
 from wb.models.model import Model, check_weights
 from wb.models.network import skeleton
 from wb.search.alternatives.mixers import lacking, others
-from wb.search.trained.budgets import parse_points
 from wb.search.trained.config import TrainedConfig
 from wb.search.trained.job import TrainedJob
 from wb.search.trained.record import TrainedSearch
@@ -66,9 +66,9 @@ def begin(config: TrainedConfig, model: Model, name: str, data: Dataset, out: Pa
         fields, readings = measured(config, config.seed, model, data)
         record = TrainedSearch(**fields, recipes=recipes(config, model.architecture, data), model=name, dense=readings)
     job = TrainedJob(record, out, progress, model, data)
-    for point in parse_points(config.texts) if config.front is None else ():
+    for point in job.asked if config.front is None else ():
         stage = job.stage(point)  # raises
-        counted = [limit.metric.name for limit in stage.limits if limit.metric.name != "latency"]
+        counted = [limit.metric.name for limit in stage.limits if limit.metric.name not in LATENCIES]
         job.check_reach(stage, {metric: job.least_of(metric) for metric in counted})
     return job
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import COSTS, METRICS, Limit, Rules, parse_budget
+from wb.core.measures.metrics import CONTINUING, COSTS, METRICS, Limit, Rules, parse_budget
 from wb.search.alternatives.costs import ABOVE
 
-LIMITED = Rules(COSTS)
+LIMITED = Rules((*COSTS, *CONTINUING))
 LEAST = 0.02  # of the model, the end of a front that goes down to the least there is
 
 Point = tuple[Limit, ...]  # the limits of one network

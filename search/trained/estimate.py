@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wb.core.commands.plan import Planned
+from wb.core.measures.metrics import LATENCIES
 from wb.export.assess import FINAL_S, QUICK_S
 from wb.export.timing.estimate import reading_times
 from wb.jobs.frame.tune import tuning
@@ -40,19 +41,19 @@ def estimate(job: TrainedJob) -> list[Planned]:
     wanted = [min(count, config.alternatives or count) for count in counts]
     found = [network_stage(architecture, job.record.model)]
     if scored < sum(wanted):
-        what = f"{sum(counts)} alternatives for {len(walk)} sub-layers, fitted to {fit} training images"
+        what = f"{sum(counts)} alternatives for {len(walk)} sub-layers, fitted to {fit} training {job.data.train.noun}"
         distil = f", and trained for {config.distil} steps each" if config.distil else ""
         taught = config.distil * sum(counts) + max(STEPS, config.distil) * sum(map(len, mixed))
         steps = TRAINED * taught * IMAGES * image / len(walk)
         found.append(Planned("library", what + distil, FITTED * fit * image + steps))
         # from a sub-layer to the end: half of the network on the average
         left = sum(wanted) - scored
-        what = f"{left} alternatives, each in the whole network, on {score} other training images"
+        what = f"{left} alternatives, each in the whole network, on {score} other training {job.data.train.noun}"
         found.append(Planned("scores", what, left * score * image / 2))
     else:
         found.append(Planned("library", f"{sum(counts)} alternatives, which are in {folder}", 0.0))
     points = config.front or len(parse_points(config.texts))
-    latency = any(limit.metric.name == "latency" for point in parse_points(config.texts) for limit in point)
+    latency = any(limit.metric.name in LATENCIES for point in parse_points(config.texts) for limit in point)
     if latency:
         found.append(Planned("costs", f"at most {sum(wanted)} alternatives timed", sum(wanted) * PART_S))
     times = reading_times(job.model, data, job.device)

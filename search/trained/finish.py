@@ -20,12 +20,14 @@ from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.statistics.verdict import worsened, worst
 from wb.data import Dataset
+from wb.data.batches import scored_at_once
 from wb.export.assess import Assessor
 from wb.export.graph import export
 from wb.export.score import graded
 from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.model import Model, save
 from wb.search.ending.front import ranked
+from wb.search.trained.images import TOKENS
 from wb.search.trained.record import Result, TrainedSearch
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
@@ -130,14 +132,15 @@ class Finish:
     @cached_property
     def _looked_at(self) -> tuple[Tensor, Tensor]:
         """Validation images, and what the model answers to them."""
-        images = torch.from_numpy(chosen(self.data.validation, LOOKED_AT).pixels())
+        split = self.data.validation
+        images = torch.from_numpy(chosen(split, scored_at_once(split, LOOKED_AT, TOKENS)).inputs())
         return images, Streams(self.model, images).logits()
 
     def _divergence(self, model: Model) -> float:
         """The mean divergence of a network's answers from the model's, on validation images."""
         images, logits = self._looked_at
         found = Streams(model, images).logits()
-        nobody = torch.zeros(len(images), dtype=torch.long)
+        nobody = torch.zeros(logits.shape[:-1], dtype=torch.long)
         return float(task_of(self.model.architecture).effects(logits, found, nobody)["kl"].double().mean())
 
     @cached_property

@@ -13,15 +13,17 @@ from torch import Tensor
 
 from wb.core.errors import BadData
 from wb.data import Dataset
+from wb.data.batches import scored_at_once
 from wb.models.model import Model
 from wb.search.trained.config import TrainedConfig
 
 VERSION = 2  # of what is in a library
 LEAST = 24  # training images
+TOKENS = 16_384  # of passages that score, each of which has as many scores as there are in the vocabulary
 
 
 class Images(NamedTuple):
-    """Those that alternatives are fitted to, and others that score them: (n, channels, height, width)."""
+    """Those that alternatives are fitted to, and others that score them: (n, channels, height, width), or ids (n, N)."""
 
     fit: Tensor
     score: Tensor
@@ -34,11 +36,14 @@ class Images(NamedTuple):
             BadData: there are hardly any.
         """
         if len(data.train) < LEAST:
-            raise BadData(f"{data.spec} has {len(data.train)} training images; alternatives need {LEAST} at least")
+            raise BadData(
+                f"{data.spec} has {len(data.train)} training {data.train.noun}; alternatives need {LEAST} at least"
+            )
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
         fit = min(count, 2 * len(order) // 3)
-        parts = order[:fit], order[fit : fit + max(fit // 2, 1)]
-        return cls(*(torch.from_numpy(data.train.pixels(part.sort().values.numpy())) for part in parts))
+        score = scored_at_once(data.train, max(fit // 2, 1), TOKENS)
+        parts = order[:fit], order[fit : fit + score]
+        return cls(*(torch.from_numpy(data.train.inputs(part.sort().values.numpy())) for part in parts))
 
 
 def folder_of(model: Model, data: Dataset, config: TrainedConfig) -> Path:

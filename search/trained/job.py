@@ -18,7 +18,7 @@ from wb.compress.prune.landing import EXACT, Landing
 from wb.compress.prune.stages import Stage, stages_of
 from wb.core.commands.progress import Progress
 from wb.core.errors import BudgetMissed
-from wb.core.measures.metrics import Limit
+from wb.core.measures.metrics import LATENCIES, Limit, of_runs
 from wb.data import Dataset
 from wb.export.assess import Assessor
 from wb.export.timing.table import LatencyTable
@@ -162,7 +162,7 @@ class TrainedJob(Job[TrainedSearch]):
             BadOption: a front whose end the model is at already.
             BudgetMissed: limits that no choice keeps, which is known before there is a library.
         """
-        points = parse_points(self.config.texts)
+        points = self.asked
         if self.config.front is not None:
             ((end,),) = points
             name = end.metric.name
@@ -197,14 +197,20 @@ class TrainedJob(Job[TrainedSearch]):
         )
 
     @property
+    def asked(self) -> list[Point]:
+        """The limits that are asked for, of each network. Raises `BadOption` for a latency that the model has not."""
+        continues = self.record.architecture.causal
+        return [of_runs(point, continues=continues) for point in parse_points(self.config.texts)]
+
+    @property
     def _limited(self) -> list[str]:
-        return sorted({limit.metric.name for point in parse_points(self.config.texts) for limit in point})
+        return sorted({limit.metric.name for point in self.asked for limit in point})
 
     def _table(self, metric: str) -> LatencyTable | None:
-        return LatencyTable(self.device) if metric == "latency" else None
+        return LatencyTable(self.device) if metric in LATENCIES else None
 
     def _costing(self, metric: str) -> Callable[[int, int], None]:
-        what = "timing alternatives" if metric == "latency" else "counting alternatives"
+        what = "timing alternatives" if metric in LATENCIES else "counting alternatives"
         return lambda done, of: self.progress(what, done, of)
 
     def _share(self, limit: Limit) -> float:

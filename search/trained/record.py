@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat, JsonValue, model_validator
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BudgetMissed
-from wb.core.measures.metrics import COSTS, METRICS
+from wb.core.measures.metrics import METRICS, costs_of
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.records.base import is_none
@@ -116,11 +116,12 @@ class TrainedSearch(JobRecord[TrainedConfig]):
     @model_validator(mode="after")
     def _complete(self) -> TrainedSearch:
         """Raises `ValueError` if a reading is missing that the page shows or divides by."""
+        named = costs_of(continues=self.architecture.causal)
         for readings in (self.dense, *([self.dense_final] if self.results else []), *(r.after for r in self.results)):
-            missing = [name for name in (self.quality, *COSTS) if name not in readings]
+            missing = [name for name in (self.quality, *named) if name not in readings]
             if missing:
                 raise ValueError(f"a network has no reading of {', '.join(missing)}")
-        if any(reading.value <= 0 for name, reading in self.dense_final.items() if name in COSTS):
+        if any(reading.value <= 0 for name, reading in self.dense_final.items() if name in named):
             raise ValueError("the model costs nothing")
         if self.results and self.dense_test is None:
             raise ValueError("there are results without a reading of the test split")

@@ -82,7 +82,7 @@ def divergences(record: TrainedSearch) -> tuple[list[str], list[list[str]]]:
         ]
         for r, one in zip(record.results, record.made, strict=True)
     ]
-    return ["", "sum of scores", "on the images that score", *steps], rows
+    return ["", "sum of scores", f"on the {record.data.get('noun', 'images')} that score", *steps], rows
 
 
 def agreement_text(record: TrainedSearch) -> str:
@@ -108,7 +108,11 @@ def _readings(record: TrainedSearch) -> tuple[list[str], list[Column]]:
     title = record.metric.title
     columns = [Column(f"{title}, validation", [readings[record.quality] for _, readings, _ in rows])]
     columns.append(Column(f"{title}, test", [test for _, _, test in rows if test is not None]))
-    columns += [Column(text, [readings[name] for _, readings, _ in rows]) for name, text in COLUMNS.items()]
+    columns += [
+        Column(text, [readings[name] for _, readings, _ in rows])
+        for name, text in COLUMNS.items()
+        if name in record.dense_final
+    ]
     return [name for name, _, _ in rows], columns
 
 

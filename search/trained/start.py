@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wb.compress.nvit.bases import rebased
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, Unsupported
 from wb.data import Dataset, Split
 from wb.models.axes import Map, Select
 from wb.models.layers.planes import as_tokens
@@ -48,6 +48,11 @@ def started(options: Mapping[str, Any], model: Model) -> dict[str, Any]:
             raise BadOption(
                 f"--{name} says another space than --from with --supernet, which has its own; leave one out"
             )
+    if model.architecture.input.usual_tokens is not None:
+        raise Unsupported(
+            "--supernet makes the space around a network that takes images, and this one takes texts; leave --supernet out, or "
+            f"search space {'decoder' if model.architecture.causal else 'text'} without --from"
+        )
     changes = around(model.architecture) | {**options.get("changes", {})}
     space_around(model.architecture, changes)  # raises
     return {**options, "space": "vit", "preset": PRESET, "changes": changes, "start": model.architecture}

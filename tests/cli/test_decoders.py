@@ -136,25 +136,53 @@ def test_a_model_is_tuned_further_and_shown(model: Path, text: Path, tmp_path: P
     assert "classes" not in shown
 
 
-def test_what_names_classes_or_changes_networks_refuses_decoders(model: Path, graph: Path, tmp_path: Path) -> None:
-    commands = (
-        ("prune", "nvit", model, "--budget", "macs=0.5x", "-o", tmp_path / "p.pt"),
-        ("prune", "depth", model, "--budget", "macs=0.5x", "-o", tmp_path / "p.pt"),
-        ("analyze", "depth", model),
-        ("binarize", model, "-o", tmp_path / "b.pt"),
-        ("quantize", model, "-o", tmp_path / "q.onnx"),
-        ("quantize", graph, "-o", tmp_path / "q.onnx"),
-        ("fuse", model, model, "-o", tmp_path / "f.pt"),
-        ("diff", model, graph),
-        ("bundle", model, "-o", tmp_path / "bundle"),
-        ("predict", graph, "hello"),
-        ("predict", model, "hello"),
-        ("export", model, "--to", "torch", tmp_path / "plain"),
-        ("search", "--from", model, "--budget", "latency=0.5x", "-o", tmp_path / "run"),
-    )
-    for command in commands:
-        error = refused(*command)
-        assert "wb generate" in error or "network takes text" in error, command
+def test_what_cannot_be_done_to_decoders_says_why(model: Path, graph: Path, tmp_path: Path) -> None:
+    whys = {
+        "continues texts token by token, and this names classes": ("predict", graph, "hello"),
+        "such graphs are quantized from their model": ("quantize", graph, "-o", tmp_path / "q.onnx"),
+        "take int8-dynamic": ("quantize", model, "--policy", "int8", "-o", tmp_path / "q.onnx"),
+        "give one on size or ppl": ("quantize", model, "--budget", "latency=0.5x", "-o", tmp_path / "q.onnx"),
+        "is a loss in points, which perplexity has not": ("quantize", model, "--budget", "ppl=-0.5", "-o", "q.onnx"),
+        "has no softmax attention to hash": ("binarize", model, "--attention", "hash", "-o", tmp_path / "b.pt"),
+        "takes text": ("export", model, "--to", "torch", tmp_path / "plain"),
+        "leave --supernet out": ("search", "--from", model, "--supernet", "--out", tmp_path / "run"),
+        "there are budgets on both": (
+            *("prune", "nvit", model, "--budget", "latency=0.5x,latency@token=0.5x", "-o", tmp_path / "p.pt"),
+        ),
+    }
+    for why, command in whys.items():
+        assert why in refused(*command), command
+
+
+def test_a_decoder_is_looked_into_and_compared(model: Path, graph: Path, tmp_path: Path) -> None:
+    page = tmp_path / "depth.html"
+    said = succeeded("analyze", "depth", model, "--limit", 4, "-o", page).stdout
+    assert "measured on 4 passages of validation" in said
+    assert "accuracy" not in page.read_text().lower().replace("location-accuracy-circle", "")  # of the plots' own style
+    assert "nat a token" in said
+    found = json.loads(succeeded("diff", model, graph, "--samples", 4, "-o", tmp_path / "d.html", "--json").stdout)
+    assert (found["outputs"]["noun"], found["outputs"]["images"]) == ("passages", 4)
+    assert found["outputs"]["distance"] < 1e-5
+    assert found["outputs"]["ppl"][0]["unit"] == "ppl"
+
+
+@pytest.mark.usefixtures("untimed", "unpaged")
+def test_a_decoder_is_pruned_quantized_and_bundled(model: Path, tmp_path: Path) -> None:
+    cut, low, bundle = (tmp_path / name for name in ("c.safetensors", "q.onnx", "bundle"))
+    how = ("--budget", "macs=0.6x", "--rounds", 1, "--samples", 16, "--recovery", 1, "--finetune", 1)
+    said = succeeded("prune", "nvit", model, *how, "-o", cut).stdout
+    assert "latency@token" in said
+    assert api.generate(cut, "hello", tokens=3, quiet=True).text
+    said = " ".join(succeeded("quantize", cut, "-o", low).stdout.split())
+    assert "8-bit activations have one range for all tokens of a run" in said
+    assert "ppl on test" in said
+    succeeded("bundle", low, "-o", bundle, "--cap", 0.1)
+    card = json.loads((bundle / "card.json").read_text())
+    assert (card["task"], card["labels"], card["stepwise"]) == ("next token", [], False)
+    assert not (bundle / "labels.txt").exists()
+    done = subprocess.run([sys.executable, "infer.py", "hello"], cwd=bundle, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("hello")
+    assert len(done.stdout) > 100
 
 
 @pytest.mark.parametrize(

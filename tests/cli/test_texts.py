@@ -198,13 +198,14 @@ def test_a_model_is_tuned_further_with_its_own_vocabulary(model: Path, table: Pa
 
 def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: Path) -> None:
     commands = (
-        ("binarize", model, "-o", tmp_path / "b.pt"),
-        ("diff", model, graph),
+        ("convert", model, "--norm", "repbn", "-o", tmp_path / "b.pt"),
         ("export", model, "--to", "torch", tmp_path / "plain"),
         ("export", model, "--to", "hf", tmp_path / "hf"),
         ("export", model, "--mirror", "-o", tmp_path / "m.onnx"),
-        ("search", "--from", model, "--budget", "latency=0.5x", "-o", tmp_path / "run"),
+        ("search", "--from", model, "--supernet", "--out", tmp_path / "run"),
     )
+    hashed = refused("binarize", model, "--attention", "hash", "-o", tmp_path / "b.pt")
+    assert "hash attention cannot leave out padding" in hashed
     for command in commands:
         assert re.search(r"takes texts?[,;]|network takes text$", refused(*command)), command
     assert "--recipe light is not for texts" in refused(

@@ -12,7 +12,7 @@ from tests.networks import fed, images, random_model
 from wb.core.precision import allowed, with_precisions
 from wb.core.specs import IDS, MASK
 from wb.export.graph import export
-from wb.export.run import Runner, _unpadded
+from wb.export.run import Runner, unpadded
 from wb.hardware.device import Device
 
 
@@ -46,10 +46,10 @@ def test_only_columns_behind_the_last_token_that_counts_go() -> None:
     mask = np.array([[0, 1, 0, 0], [1, 1, 1, 0]])
     part = {IDS: np.arange(8).reshape(2, 4), MASK: mask, "other": np.arange(4).reshape(2, 2)}
     every = {IDS, MASK, "other"}
-    assert {name: values.tolist() for name, values in _unpadded(part, every).items()} == {
+    assert {name: values.tolist() for name, values in unpadded(part, every).items()} == {
         IDS: [[0, 1, 2], [4, 5, 6]],
         MASK: [[0, 1, 0], [1, 1, 1]],
         "other": [[0, 1], [2, 3]],
     }
-    assert _unpadded(part, {IDS, "other"}) == part, "a mask of a fixed length stays"
-    assert _unpadded({MASK: np.zeros((2, 3), int)}, every)[MASK].shape == (2, 1)
+    assert unpadded(part, {IDS, "other"}) == part, "a mask of a fixed length stays"
+    assert unpadded({MASK: np.zeros((2, 3), int)}, every)[MASK].shape == (2, 1)

@@ -14,6 +14,8 @@ from wb.data.split import Indices, Split
 
 _SHARE = 0.04  # of the shorter side: how far `shift` moves larger images
 
+SCORED = 2048  # tokens, of each of which a whole vocabulary has scores
+
 
 def batches(
     split: Split, size: int, *, shuffle: bool, generator: torch.Generator | None = None
@@ -30,6 +32,11 @@ def batches(
     if size < 1:
         raise BadOption(f"a batch of {size} images is empty; choose a batch size of 1 or more")
     return _batches(split, size, shuffle, generator)
+
+
+def scored_at_once(split: Split, size: int, tokens: int = SCORED) -> int:
+    """How many examples, at most `size`, are scored at once: where each of their tokens has scores, those of so many `tokens`."""
+    return size if split.labels.ndim == 1 or size < 1 else max(1, min(size, tokens // split.labels.shape[1]))
 
 
 def typical(split: Split, size: int) -> tuple[Tensor, Tensor]:

@@ -125,18 +125,8 @@ def refuse_decoder(architecture: Architecture | None, what: str) -> None:
     """Raises `Unsupported` for a network that continues texts, where only networks that classify are worked on."""
     if architecture is not None and architecture.causal:
         raise Unsupported(
-            f"{what} takes text that it continues token by token, and this works on networks that classify; decoders can be "
-            "trained, searched (wb search --space decoder), exported, measured, and asked for text (wb generate)"
-        )
-
-
-def check_images(architecture: Architecture | None, what: str) -> None:
-    """Raises `Unsupported` for a network that takes texts, which some jobs on trained models do not work on yet."""
-    refuse_decoder(architecture, what)
-    if architecture is not None and architecture.input.usual_tokens is not None:
-        raise Unsupported(
-            f"{what} takes texts, and this works on networks that take images; networks of texts can be trained, searched, "
-            "pruned, quantized, fused, bundled, exported, measured and asked"
+            f"{what} continues texts token by token, and this names classes; ask it for text with wb generate, and measure it "
+            "with wb measure"
         )
 
 

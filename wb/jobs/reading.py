@@ -16,7 +16,7 @@ from wb.data.spec import FOLDERS, HUB, Spec, resolved
 from wb.export.graph import read_classes
 from wb.export.texts import read_vocabulary
 from wb.jobs.frame.config import JobConfig
-from wb.jobs.inputs import STOCK, Choice, Say, about, check_images, read_model, refuse_decoder
+from wb.jobs.inputs import STOCK, Choice, Say, about, read_model
 from wb.models.files.history import data_of, tokenizer_of
 from wb.models.model import Model, Step
 from wb.tasks.names import matched
@@ -26,7 +26,7 @@ from wb.training.train import fitted
 def read_for(config: JobConfig, file: Path | None, seed: int, progress: Progress, *, say: Say) -> tuple[Model, Dataset]:
     """The model and the data of a job, read on its threads. Raises as `read` does."""
     torch.set_num_threads(config.threads)
-    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index, texts=config.takes_texts)
+    return read(file, Choice.of(config), seed, progress, say=say, by_index=config.by_index)
 
 
 def read(
@@ -37,20 +37,17 @@ def read(
     *,
     say: Say,
     by_index: bool,
-    texts: bool = False,
 ) -> tuple[Model, Dataset]:
     """The model in `file`, or the stock model, and its data with classes in the model's order; `say` gets notes on both.
 
-    With `texts` it may be a network that takes texts, which then are written with its own tokenizer.
+    Texts are written with its own tokenizer.
 
     Raises:
         BadData: the data are damaged or do not fit the model, or have other classes.
-        Unsupported: the model takes texts, and not `texts`.
         WbError: as `read_model` and `wb.data.load` say.
     """
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
     model = read_model(file, data, seed, progress)
-    (refuse_decoder if texts else check_images)(model.architecture, str(file or "the stock model"))
     data, notes = fitted(
         taken(data, model.architecture, model.history),
         model.architecture,

@@ -51,12 +51,13 @@ class Next:
     def effects(self, outputs: Tensor, changed: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
         """Effects by example (B,), each the mean over its tokens.
 
-        `kl` is KL(y ‖ ȳ) in nats, `agreement` the share of tokens whose first choice stays, `nats` what the labels cost behind
-        the change.
+        `distance` is ‖y − ȳ‖₂ of the probabilities of the tokens, `kl` is KL(y ‖ ȳ) in nats, `agreement` the share of tokens
+        whose first choice stays, `nats` what the labels cost behind the change.
         """
         log_y, log_changed = outputs.float().log_softmax(dim=-1), changed.float().log_softmax(dim=-1)
         kl = F.kl_div(log_changed, log_y, reduction="none", log_target=True).sum(dim=-1)
         return {
+            "distance": (log_y.exp() - log_changed.exp()).norm(dim=-1).mean(dim=1),
             "kl": kl.mean(dim=1).clamp_min(0),
             "agreement": (changed.argmax(dim=-1) == outputs.argmax(dim=-1)).float().mean(dim=1),
             "nats": -log_changed.gather(-1, labels[..., None])[..., 0].mean(dim=1),

@@ -106,7 +106,7 @@ def test_a_sublayer_that_writes_nothing_has_no_effect(name: str) -> None:
         assert row.name == sublayer
         assert (row.ratio, row.cosine, row.later, row.later_mean) == (0, 0, 0, 0)
         assert (row.output.distance, row.output.most, row.output.kl, row.output.agreement) == (0, 0, 0, 1)
-        assert row.output.accuracy == analysis.accuracy.value
+        assert row.output.accuracy == analysis.quality.value
         assert not any(analysis.change_most[s])
         assert not any(analysis.direct_most[s])
 
@@ -193,7 +193,7 @@ def test_ranges_and_ends(name: str) -> None:
     assert all(0 <= row.output.distance <= row.output.most <= 2**0.5 for row in analysis.sublayers)
     assert [row.after for row in analysis.lens] == ["stem", *(row.name for row in analysis.sublayers)]
     last = analysis.lens[-1]
-    assert (last.kl, last.overlap, last.agreement, last.accuracy) == (0, 1, 1, analysis.accuracy.value)
+    assert (last.kl, last.overlap, last.agreement, last.accuracy) == (0, 1, 1, analysis.quality.value)
     assert analysis.sublayers[-1].later == 0
     for score in analysis.scores.values():
         assert score is None or 1 <= score <= len(analysis.sublayers)

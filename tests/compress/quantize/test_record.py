@@ -71,5 +71,5 @@ def test_mixed_aims_at_accuracy_unless_told_otherwise() -> None:
     assert list(QuantizeConfig(policy="mixed", budget=("size=0.3x , acc=-1",)).limits("acc")) == ["size=0.3x", "acc=-1"]
     assert not QuantizeConfig().limits("acc")
     for budget in ("macs=0.5x", "params=1M", "energy=0.5x"):
-        with pytest.raises(BadOption, match="limit one of size, acc, latency"):
+        with pytest.raises(BadOption, match="limit one of size, acc, ppl, latency"):
             _ = QuantizeConfig(budget=(budget,)).limits("acc")

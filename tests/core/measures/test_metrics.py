@@ -5,7 +5,7 @@ import re
 import pytest
 
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import METRICS, Rules, parse_budget, parse_objectives
+from wb.core.measures.metrics import METRICS, Rules, of_runs, parse_budget, parse_objectives
 from wb.core.measures.readings import Reading
 
 
@@ -133,3 +133,18 @@ def test_excess_has_the_sign_of_the_violation() -> None:
     assert latency.excess(over) == pytest.approx(0.5)
     assert latency.excess(under) < 0
     assert accuracy.excess(Reading(value=0.8, unit="fraction", how="measured")) > 0
+
+
+def test_latency_of_what_continues_texts_is_that_of_a_token() -> None:
+    limits = parse_budget(["latency=0.5x", "size=0.5x"])
+    assert of_runs(limits, continues=False) == limits
+    assert [one.metric.name for one in of_runs(limits, continues=True)] == ["latency@token", "size"]
+    both = parse_budget(["latency=0.5x,latency@token=0.4x"], Rules(tuple(METRICS)))
+    with pytest.raises(BadOption, match="budgets on both"):
+        of_runs(both, continues=True)
+    with pytest.raises(BadOption, match="write latency instead"):
+        of_runs(both, continues=False)
+    rules = Rules(tuple(METRICS), changes=True)
+    assert rules.on_quality(METRICS["ppl"]) == "ppl=1.02x"
+    with pytest.raises(BadOption, match=r"write ppl=1\.02x"):
+        parse_budget(["ppl=-0.5"], rules)

@@ -378,7 +378,7 @@ def test_images_are_drawn_by_the_seed_and_only_where_they_are_of_use(stripes: Da
     rest = held_out(CONFIG.model_copy(update={"calib": None}), stripes, parents)
     assert every is not None
     assert rest is not None
-    both = torch.cat([every, rest]).numpy()
+    both = np.concatenate([every.numpy(), rest.inputs()])
     seen, there = (sorted(one.tobytes() for one in part) for part in (both, stripes.train.pixels()))
     assert seen == there, "all are looked at, or judge"
     assert held_out(CONFIG.model_copy(update={"calib": len(stripes.train)}), stripes, parents) is None

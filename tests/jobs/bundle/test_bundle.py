@@ -23,8 +23,10 @@ from wb.core.precision import allowed, with_precisions
 from wb.data import load as load_data
 from wb.export.graph import export
 from wb.jobs.bundle import bundle as module
-from wb.jobs.bundle.bundle import FIXED, LOWERED, MODEL, Bundled, BundleDiffers, Bundling
+from wb.jobs.bundle import stored
+from wb.jobs.bundle.bundle import FIXED, MODEL, Bundled, BundleDiffers, Bundling
 from wb.jobs.bundle.place import CARD, publish
+from wb.jobs.bundle.stored import LOWERED
 from wb.jobs.verbs.classifier import Classifier
 from wb.models.model import Model, save
 
@@ -114,7 +116,7 @@ def test_a_bundle_that_fails_its_own_check_is_not_left(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is as near as a tolerance below zero asks for."""
-    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    monkeypatch.setattr(stored, "TOLERANCE", -1.0)
     with pytest.raises(BundleDiffers, match="which is too much"):
         bundled(model, tmp_path / "b")
     assert not list(tmp_path.iterdir())

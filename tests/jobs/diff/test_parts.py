@@ -10,12 +10,13 @@ import pytest
 import torch
 from onnx import helper
 
+from tests.catalogue import CATALOGUE
 from tests.export import foreign_graphs as graphs
 from tests.networks import assembled, hybrid, images, of_digits, random_model, wired
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
-from wb.jobs.diff.layers import NOT_FINITE, compare_layers
+from wb.jobs.diff.layers import NOT_FINITE, _mean, compare_layers
 from wb.jobs.diff.lineage import common_readings, lineage
 from wb.jobs.diff.outputs import compare_outputs, reordered
 from wb.jobs.diff.record import Field, LayerRow
@@ -301,3 +302,17 @@ def test_histories_part_where_steps_differ() -> None:
     assert lineage([train], [graph], whole=False).shared, "a graph has neither paths nor readings"
     (row,) = common_readings([train, prune], [tune])
     assert (row.name, row.a.value, row.b.value, row.alike) == ("test", 0.4, 0.9, False)
+
+
+def test_padding_of_texts_is_in_no_distance() -> None:
+    """More of it changes nothing; where numbers of tokens differ, means are over those that count."""
+    a = CATALOGUE["text-softmax"]
+    models = [random_model(a, seed=seed).network() for seed in (0, 1)]
+    ids = images(a, 6)
+    longer = torch.cat([ids, torch.full((6, 1), -1)], dim=1)[:, : a.layout.tokens]
+    shown = [compare_layers(*models, given, nothing)[0] for given in (ids, longer)]
+    rows = [(one.name, pytest.approx(one.distance, rel=1e-5), pytest.approx(one.cka, rel=1e-4)) for one in shown[0]]
+    assert rows == [(one.name, one.distance, one.cka) for one in shown[1]]
+    weights = torch.tensor([[True, True, False]])
+    x = torch.tensor([[[1.0], [3.0], [100.0]]])
+    assert _mean(x, weights).tolist() == [[2.0]]

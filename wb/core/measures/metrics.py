@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from wb.core.errors import BadOption
@@ -56,6 +56,7 @@ METRICS: Mapping[str, Metric] = {
 }
 QUALITIES = tuple(name for name, metric in METRICS.items() if metric.quality)
 CONTINUING = ("latency@prompt", "latency@token")  # costs of networks that continue texts alone
+LATENCIES = ("latency", *CONTINUING)  # the first of networks that do not
 APART = ("memory", "load")  # costs that are measured in a process of their own, where searches ask for them
 COSTS = tuple(name for name, one in METRICS.items() if not one.quality and name not in (*CONTINUING, *APART))
 
@@ -128,6 +129,8 @@ class Rules:
 
     def on_quality(self, metric: Metric) -> str:
         """A budget on a metric of quality that is allowed: `acc=-0.5`, `acc=0.95`."""
+        if metric.best is None:  # of a scale without an end, on which points would say nothing
+            return f"{metric.name}=1.02x" if self.shares else f"{metric.name}=20"
         return f"{metric.name}=-0.5" if self.changes else f"{metric.name}=0.95"
 
 
@@ -146,6 +149,38 @@ def parse_budget(texts: Sequence[str], rules: Rules | None = None) -> tuple[Limi
             raise BadOption(f"two budgets on {limit.metric.name}; give one")
         limits.append(limit)
     return tuple(limits)
+
+
+def of_runs(limits: Sequence[Limit], *, continues: bool) -> tuple[Limit, ...]:
+    """The limits as they are of a network that `continues` texts, or not: the latency of one that does is that of a token.
+
+    Raises:
+        BadOption: a latency that only the others have, or two limits on one metric.
+    """
+    if not continues:
+        for limit in limits:
+            if limit.metric.name in CONTINUING:
+                raise BadOption(
+                    f"{limit.text()} is for networks that continue texts, and this one does not; write latency instead"
+                )
+        return tuple(limits)
+    token = METRICS[CONTINUING[1]]
+    found = tuple(replace(limit, metric=token) if limit.metric.name == LATENCIES[0] else limit for limit in limits)
+    if sum(limit.metric is token for limit in found) > 1:
+        raise BadOption(
+            "latency of a network that continues texts is latency@token, and there are budgets on both; give one"
+        )
+    return found
+
+
+def costs_of(*, continues: bool) -> tuple[str, ...]:
+    """The costs that networks have which continue texts, or do not."""
+    return (*(CONTINUING if continues else LATENCIES[:1]), *(name for name in COSTS if name not in LATENCIES))
+
+
+def usual_latency(readings: Container[str]) -> str:
+    """The latency that is meant where nothing says which: that of a token, of a network that has it."""
+    return CONTINUING[1] if CONTINUING[1] in readings else LATENCIES[0]
 
 
 def _parse_limit(text: str, rules: Rules) -> Limit:
@@ -192,6 +227,10 @@ def _metric(name: str, text: str, rules: Rules) -> Metric:
 
 def _parse_change(text: str, metric: Metric, points: float, unit: str, rules: Rules) -> Limit:
     """`acc=-0.5`: what may be lost."""
+    if metric.best is None:
+        raise BadOption(
+            f"budget {text!r} is a loss in points, which {metric.title} has not; write {rules.on_quality(metric)}"
+        )
     if not rules.changes:
         raise BadOption(
             f"budget {text!r} is relative to an input model's {metric.title}, which only `wb quantize` keeps to; "

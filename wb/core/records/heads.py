@@ -83,7 +83,7 @@ class Language(Part):
     pooling: ClassVar[str] = "no"
     kind: Literal["language"] = "language"
     tied: bool = True
-    precision: Annotated[Literal["fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"
+    precision: Annotated[Literal["int4", "int8", "fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"
 
     def named(self, labels: Sequence[str]) -> Self:
         """Itself: it has no classes that could be named."""

@@ -22,6 +22,7 @@ VALIDATION, TEST = 0.05, 0.1  # shares of one text
 PIECES, LEAST = 16, 2_000  # so many pieces for validation, of so many characters at least, are spread over a text
 LENGTH = 128  # tokens of a passage, where nothing else is said
 FEW = 200  # characters of an alphabet that are tokens themselves, where nothing else is said
+ENOUGH = 20  # passages that judge, below which a note says how few they are
 EMBEDDED = "Python's own documentation"
 
 
@@ -47,7 +48,8 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         role: Passages.of(text, vocabulary, f"the text for {role}, {name},") for role, (name, text) in texts.items()
     }
     sources = (texts["train"][0], texts["validation"][0], texts["test"][0])
-    notes = tuple(_unknown(role, found[role], texts["train"][1]) for role in ("validation", "test"))
+    judged = ("validation", "test")
+    notes = (*(_unknown(role, found[role], texts["train"][1]) for role in judged), _few(found, judged))
     return Parts((), found["train"], found["validation"], found["test"], tuple(note for note in notes if note), sources)
 
 
@@ -90,6 +92,17 @@ def _vocabulary(text: str, choices: Mapping[str, str], length: int) -> Vocabular
         raise BadData("the text for training is empty; give a file with some")
     kind = choices.get("tokenizer") or (CHARACTERS if len(alphabet_of(text)) <= FEW else BPE)
     return vocabulary_of([text], kind, length, prose=True)
+
+
+def _few(found: Mapping[str, Passages], roles: Sequence[str]) -> str | None:
+    """A sentence where the texts that judge have so few passages that they tell little."""
+    counts = [f"{len(found[role])} for {role}" for role in roles if len(found[role]) < ENOUGH]
+    if not counts:
+        return None
+    return (
+        f"there are only {' and '.join(counts)} of the passages of {found[roles[0]].length} tokens: a perplexity of fewer than "
+        f"{ENOUGH} says little; give a longer text, or shorter passages with lm,length=…"
+    )
 
 
 def _unknown(role: str, part: Passages, train: str) -> str | None:

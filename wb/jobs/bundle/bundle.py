@@ -8,44 +8,38 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime.tools.onnx_model_utils as fixing
 
-from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption, Unsupported, WbError
 from wb.core.measures.readings import Reading
-from wb.core.precision import TRAINED, precisions
-from wb.core.specs import BATCH, IDS, MASK, PIXELS
+from wb.core.specs import BATCH
 from wb.core.system.files import is_there, regular, scratch
-from wb.data import Dataset, Feed
+from wb.data import Dataset
 from wb.export.foreign.opening import read_metadata
-from wb.export.graph import LOGITS, TOKENIZER_KEY, TOLERANCE, export, read_architecture
+from wb.export.graph import TOKENIZER_KEY, TOLERANCE, export, read_architecture
 from wb.export.plain.write import CODE, export_plain
-from wb.export.run import Runner
 from wb.foreign.reading import load
-from wb.hardware.device import Device
 from wb.jobs.bundle.apart import run_apart
 from wb.jobs.bundle.card import TOKENIZER_FILE, Contents, card_of, readme_of
 from wb.jobs.bundle.config import BundleConfig
 from wb.jobs.bundle.place import CARD, check_place, publish, write_sums
+from wb.jobs.bundle.stored import exact, store
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
-from wb.jobs.inputs import Say, about, choose, refuse_decoder
+from wb.jobs.inputs import Say, about, choose
 from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.reading import read_data
 from wb.jobs.verbs.measuring import Measuring
-from wb.models.feeds import made_up
 from wb.models.model import Model
 
 MODEL, FIXED = "model.onnx", "model_b1.onnx"
-EXAMPLES = 8
-LOWERED = 0.05  # of the largest score: integer kernels round in another way on other processors
 OTHER = 0.5  # the same, from which on weights are those of another network and not of one in more bits
-INFER, INFER_TEXTS = (Path(__file__).with_name(name) for name in ("infer.py", "infer_texts.py"))
+INFER, INFER_TEXTS, INFER_PROSE = (
+    Path(__file__).with_name(name) for name in ("infer.py", "infer_texts.py", "infer_prose.py")
+)
 _SAME = """
 import sys
 import numpy as np, torch
@@ -98,7 +92,6 @@ class Bundling(BundleConfig):
         architecture, history = about(file)
         if architecture is None:
             raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
-        refuse_decoder(architecture, str(file))
         texts = architecture.input.usual_tokens is not None
         with scratch() as folder:
             made = folder / "bundle"
@@ -111,7 +104,7 @@ class Bundling(BundleConfig):
                 _write_tokenizer(file, made)
             data = self._data(file)
             torch, notes = _plain(model, made)
-            examples = _examples(architecture, data, made)
+            examples = store(architecture, data, made / MODEL, made / "check.npz")
             graphs = (MODEL, FIXED)
             contents = Contents(
                 file.stem,
@@ -127,13 +120,13 @@ class Bundling(BundleConfig):
                 notes,
             )
             progress("writing the card", 0, 0)
-            _write(made, contents, licence, INFER_TEXTS if texts else INFER)
+            _write(made, contents, licence, INFER_PROSE if architecture.causal else INFER_TEXTS if texts else INFER)
             progress("checking it without wb", 0, 0)
             _tried(
                 made,
                 folder,
                 "tokenizers" if texts else "PIL",
-                torch=(10 * TOLERANCE if _exact(architecture) else OTHER) if torch else None,
+                torch=(10 * TOLERANCE if exact(architecture) else OTHER) if torch else None,
             )
             write_sums(made)
             publish(made, out)
@@ -204,49 +197,17 @@ def _plain(model: Model | None, made: Path) -> tuple[bool, list[str]]:
         export_plain(model, made)
     except Unsupported as error:
         return False, [f"No part for PyTorch: {error}."]
-    if _exact(model.architecture):
+    if exact(model.architecture):
         return True, []
     return True, [f"{CODE} computes in float32; weights in int8 and int4 are rounded in the graphs only."]
-
-
-def _exact(architecture: Architecture) -> bool:
-    """Whether the graph computes what the weights say, and not with weights that were rounded for it."""
-    return set(precisions(architecture).values()) <= {"fp32", *TRAINED}
-
-
-def _examples(architecture: Architecture, data: Dataset | None, made: Path) -> str:
-    """Stores inputs with the graph's scores; returns what they are."""
-    feed: Feed
-    if data is None:
-        made_of = made_up(architecture.input.specs(), EXAMPLES)
-        feed = {name: values.numpy() for name, values in made_of.items()}
-        labels, told = np.full(EXAMPLES, -1), f"{EXAMPLES} inputs that are made up"
-    else:
-        split = data.test
-        first = [int(np.flatnonzero(split.labels == label)[0]) for label in np.unique(split.labels)]
-        picked = np.array([*first, *(i for i in range(len(split)) if i not in first)][:EXAMPLES])
-        feed, labels, told = split.feed(picked), split.labels[picked], f"{len(picked)} examples of the test split"
-    tolerance = 10 * TOLERANCE if _exact(architecture) else LOWERED
-    stored: dict[str, Any]
-    if MASK in feed:
-        if data is None:  # each is as long as it says, from its beginning
-            lengths = np.arange(EXAMPLES)[:, None] % feed[IDS].shape[1]
-            feed = {IDS: feed[IDS], MASK: (np.arange(feed[IDS].shape[1]) <= lengths).astype(np.int64)}
-        lines = [] if data is None else [data.test.line(i) for i in picked.tolist()]
-        stored = {"ids": feed[IDS], "mask": feed[MASK], "texts": np.array(lines, np.str_)}
-    else:
-        stored = {"images": feed[PIXELS]}
-    scores = Runner(made / MODEL, Device())(feed, batch=1)
-    stored |= {"labels": labels, LOGITS: scores, "tolerance": np.float64(tolerance)}
-    np.savez_compressed(made / "check.npz", **stored)
-    return told
 
 
 def _write(made: Path, contents: Contents, licence: _Licence, script: Path) -> None:
     """Writes everything that people read, and the script."""
     card = card_of(contents)
     (made / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (made / "labels.txt").write_text("".join(f"{_line(name)}\n" for name in card["labels"]), encoding="utf-8")
+    if not contents.architecture.head.foresees:
+        (made / "labels.txt").write_text("".join(f"{_line(name)}\n" for name in card["labels"]), encoding="utf-8")
     (made / "README.md").write_text(readme_of(card, contents.readings), encoding="utf-8")
     shutil.copyfile(script, made / INFER.name)
     if licence.file is not None:

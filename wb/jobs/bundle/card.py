@@ -19,9 +19,13 @@ from wb.core.system.provenance import machine, now, versions
 from wb.data import Dataset
 from wb.data.spec import WHITE, Spec
 from wb.export.graph import LOGITS
+from wb.export.pasts import PASTS
 from wb.hardware.device import unaddressed
+from wb.jobs.bundle.stored import stepwise
+from wb.models.decoding import recalled
 from wb.models.files.history import public
 from wb.models.model import Step
+from wb.models.network import skeleton
 
 SCHEMA = 1  # of card.json
 TOKENIZER_FILE = "tokenizer.json"
@@ -51,10 +55,11 @@ def card_of(contents: Contents) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": contents.name,
-        "task": "classification",
+        "task": "next token" if a.head.foresees else "classification",
         **given,
-        "output": {"name": LOGITS, "dtype": "float32", "shape": ["batch", a.head.classes]},
+        "output": {"name": LOGITS, "dtype": "float32", "shape": _scores(a)},
         "labels": _labels(a),
+        **({"stepwise": stepwise(a)} if a.causal else {}),
         "graphs": list(contents.graphs),
         "torch": contents.torch,
         "precision": {group: precision for group, precision in precisions(a).items() if precision != "fp32"},
@@ -83,8 +88,19 @@ def _texts(a: Architecture) -> dict[str, Any]:
     inputs = [
         {"name": one.name, "dtype": one.dtype, "shape": list(one.shape), "below": one.below} for one in a.input.specs()
     ]
+    kept = (
+        []
+        if not a.causal
+        else [{"name": PASTS + one.name, "dtype": "float32", "shape": list(one.shape)} for one in recalled(skeleton(a))]
+    )
     text = {"tokenizer": TOKENIZER_FILE, "length": int(a.layout.shape[0]), "usual": a.input.usual_tokens}
-    return {"inputs": inputs, "text": text}
+    return {"inputs": [*inputs, *kept], "text": text}
+
+
+def _scores(a: Architecture) -> list[str | int]:
+    """The shape of the scores: of each class, or of each token of the vocabulary behind every token."""
+    vocabulary = a.input.specs()[0].below
+    return ["batch", "tokens", int(vocabulary or 0)] if a.head.foresees else ["batch", a.head.classes]
 
 
 def readme_of(card: Mapping[str, Any], readings: Mapping[str, Reading]) -> str:
@@ -105,7 +121,7 @@ def _public(readings: Mapping[str, Reading]) -> dict[str, Reading]:
 
 
 def _labels(a: Architecture) -> list[str]:
-    """The names of the classes; their numbers where they have none."""
+    """The names of the classes; their numbers where they have none. Tokens are no classes with names."""
     return list(a.head.labels) or [str(number) for number in range(a.head.classes)]
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.specs import image_spec
-from wb.data import Split
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
-from wb.data.stratify import choose as stratified
 from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.diff import values
 from wb.jobs.diff.config import NONE, DiffConfig
@@ -23,12 +19,13 @@ from wb.jobs.diff.layers import compare_layers
 from wb.jobs.diff.lineage import common_readings, lineage
 from wb.jobs.diff.outputs import compare_outputs, reordered
 from wb.jobs.diff.record import Count, Difference, Field, LayerRow, Outputs, WeightRow
-from wb.jobs.diff.side import Shape, Side, opened, same_graph
+from wb.jobs.diff.side import MADE_UP, Examples, Shape, Side, of_tokens, opened, same_graph, taken
 from wb.jobs.diff.structure import compare_architectures
 from wb.jobs.diff.weights import compare_weights, equal_weights, whole_distance
 from wb.jobs.diff.words import remarks, tables
 from wb.jobs.frame.config import SAMPLES
 from wb.jobs.inputs import Say, choose
+from wb.jobs.reading import taken as as_read
 from wb.jobs.verbs.preparation import refuse_for_ours
 from wb.models.feeds import made_up
 from wb.tasks.names import matched
@@ -100,32 +97,34 @@ class Comparing(DiffConfig):
                     f"{options} are of no use where outputs are not compared, and they are not here: {apart}"
                 )
             return (), None, [f"outputs are not compared: {apart}"]
-        images = self._images(a, b, progress, say)
+        images = self._examples(a, b, progress, say)
         foreign = [side for side in (a, b) if side.architecture is None]
         told = [f"the graph {side.path.name} gets {described(side.preparation)}" for side in foreign]
         unseen: list[str] = []
         rows: tuple[LayerRow, ...] = ()
         if a.model is not None and b.model is not None:
             networks = a.model.network(), b.model.network()
-            rows, *logits = compare_layers(*networks, torch.from_numpy(images.pixels), progress, self.seed)
+            rows, *logits = compare_layers(*networks, torch.from_numpy(images.inputs), progress, self.seed)
             scores = [one.numpy() for one in logits]
         else:
             progress("comparing outputs", 0, 0)
-            scores = [side.outputs(images.pixels) for side in (a, b)]
-            if a.model is None and b.model is None:
-                given = [side.prepared(images.pixels[: values.IMAGES]) for side in (a, b)]
+            scores = [side.outputs(images) for side in (a, b)]
+            if a.texts and a.model is None and b.model is None:
+                unseen = ["values inside the graphs are not compared: those of texts differ in length"]
+            elif a.model is None and b.model is None:
+                given = [side.prepared(images.inputs[: values.IMAGES]) for side in (a, b)]
                 try:
                     rows = values.compare_values(a.path, b.path, given, progress, self.seed)
                 except BadArtefact as error:
                     unseen = [f"values inside the graphs are not compared: {error}"]
         scores[1], note = reordered(scores[1], a.labels, b.labels)
-        found, why = compare_outputs(scores[0], scores[1], images.labels, images.name)
+        found, why = compare_outputs(scores[0], scores[1], images.labels, images.name, images.noun)
         if not rows and not unseen:
             unseen = [_no_layers(a, b)]
         return rows, found, [*images.notes, *told, *unseen, *([note] if note else []), *([why] if why else [])]
 
-    def _images(self, a: Side, b: Side, progress: Progress, say: Say) -> _Images:
-        """The images that both are run on."""
+    def _examples(self, a: Side, b: Side, progress: Progress, say: Say) -> Examples:
+        """What both are run on."""
         spec = None if self.data == NONE else self.data
         if self.data != NONE:
             choice = choose([a.path, b.path], spec, self.image_size, say=say, needed=False, guess=False, graphs=True)
@@ -133,16 +132,20 @@ class Comparing(DiffConfig):
                 progress("reading the data", 0, 0)
                 data = load_data(choice.spec, image_size=choice.image_size, limit=choice.limit)
                 if a.architecture is not None:
+                    data = as_read(data, a.architecture, a.history)
                     data, notes = fitted(data, a.architecture, str(a.path), by_index=self.by_index)
                 else:
                     data, notes = matched(data, a.labels, a.classes, str(a.path), by_index=self.by_index)
-                _check_size(b, (data.channels, data.height, data.width), choice.spec)
+                if not a.texts:
+                    _check_size(b, (data.channels, data.height, data.width), choice.spec)
                 split = data.validation if self.split == "validation" else data.train
-                return _taken(split, self.images, f"{data.spec}, {self.split} split", list(notes))
+                return taken(split, self.images, f"{data.spec}, {self.split} split", list(notes))
         self._refuse_idle("without data; name some with --data")
+        if a.texts and a.architecture is not None:
+            return of_tokens(a.architecture, self.images, self.seed)
         channels, height, width = _common_shape(a, b)
         pixels = made_up((image_spec(channels, height, width),), self.images, self.seed)
-        return _Images(next(iter(pixels.values())).numpy(), None, "images that are made up (uniform noise)", [])
+        return Examples(next(iter(pixels.values())).numpy(), None, MADE_UP["images"])
 
     def _refuse_idle(self, where: str) -> None:
         """Raises `BadOption` if an option of data is given."""
@@ -172,23 +175,6 @@ class Compared(Shown):
 
         write(self.difference, Path(path), everything=everything, force=force)
         return Path(path)
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Images (n, channels, height, width) in [0, 1], with labels (n,) unless they are made up, and what they are called."""
-
-    pixels: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
-    name: str
-    notes: list[str]
-
-
-def _taken(split: Split, most: int, name: str, notes: list[str]) -> _Images:
-    """At most so many images of the split, stratified; their preparation is the matter of each network."""
-    chosen = stratified(split.labels, most) if most < len(split) else np.arange(len(split))
-    part = split.take(chosen)
-    return _Images(part.pixels(), part.labels, name, notes)
 
 
 def _weights(a: Side, b: Side) -> tuple[tuple[WeightRow, ...], list[str]]:
@@ -227,7 +213,9 @@ def _unknown(a: Side, b: Side) -> list[str]:
 
 
 def _incomparable(a: Side, b: Side) -> str | None:
-    """That no image fits both, in words; None if some do."""
+    """That nothing fits both, in words; None if some images or texts do."""
+    if a.texts or b.texts:
+        return _apart(a, b)
     for side in (a, b):
         if len(side.shape) != 3 or side.inputs != 1:
             return f"{side.path} takes no images alone: its first input, of {side.inputs}, is {_size(side.shape)} for an example"
@@ -236,6 +224,20 @@ def _incomparable(a: Side, b: Side) -> str | None:
     ):
         return None
     return f"{a.path} takes images of {_size(a.shape)}, and {b.path} of {_size(b.shape)} (channels x height x width)"
+
+
+def _apart(a: Side, b: Side) -> str | None:
+    """Why two networks, one of which takes texts, cannot be run on the same; None if they can."""
+    if not (a.texts and b.texts):
+        texts, images = (a, b) if a.texts else (b, a)
+        return f"{texts.path} takes texts, and {images.path} does not"
+    if a.continues != b.continues:
+        on, names = (a, b) if a.continues else (b, a)
+        return f"{on.path} continues texts, and {names.path} names their classes"
+    if a.tokenizer != b.tokenizer:
+        return "their tokenizers differ, so that one text has other tokens in each"
+    known = [side.architecture.input.specs()[0].below for side in (a, b) if side.architecture is not None]
+    return None if len(set(known)) == 1 else f"they know {' and '.join(map(str, known))} tokens"
 
 
 def _common_shape(a: Side, b: Side) -> tuple[int, int, int]:

@@ -19,8 +19,8 @@ class DiffConfig(Frozen):
     data: Annotated[
         str | None,
         Field(
-            description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE; none for images "
-            "that are made up."
+            description="digits, imagefolder:PATH, idx:PATH (MNIST-style), cifar10:PATH, npz:FILE or hf:PLACE; of texts "
+            "csv:FILES, jsonl:FILES, listops, lm:FILES or lm; none for what is made up."
         ),
         Cli(default="those that both were trained with, else none"),
     ] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ NOT_FINITE = "where there is neither distance nor CKA, values are no finite numb
 _ORDER = {"mixer": 0, "ffn": 1}
 
 Where = Literal["both", "a", "b"]
+Masks = tuple[Tensor | None, Tensor | None]
 
 
 @torch.no_grad()
@@ -43,10 +44,11 @@ def compare_layers(
         walk = _side_by_side(a, b, part)
         for name, where, x, y in walk:
             if name == "logits":
-                logits.append((x, y))
+                logits.append((x.tokens, y.tokens))
             else:
-                place = places.setdefault(name, Place(name, where, (x.shape[-1], y.shape[-1])))
-                place.add(x, y, max(1, round(ROWS * len(part) / len(images))), generator)
+                place = places.setdefault(name, Place(name, where, (x.tokens.shape[-1], y.tokens.shape[-1])))
+                count = max(1, round(ROWS * len(part) / len(images)))
+                place.add(x.tokens, y.tokens, count, generator, (x.mask, y.mask))
     first, second = (torch.cat(side) for side in zip(*logits, strict=True))
     return tuple(place.row() for place in places.values()), first, second
 
@@ -63,11 +65,16 @@ class Place:
     pooled: bool = False
     rows: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def add(self, x: Tensor, y: Tensor, count: int, generator: torch.Generator) -> None:
-        """Adds the tokens (B, N, D) of both."""
+    def add(self, x: Tensor, y: Tensor, count: int, generator: torch.Generator, masks: Masks = (None, None)) -> None:
+        """Adds the tokens (B, N, D) of both, those that count by their masks (B, N)."""
         if x.shape[1] != y.shape[1]:
-            self.pooled, x, y = True, x.mean(dim=1, keepdim=True), y.mean(dim=1, keepdim=True)
-        x, y = x.flatten(0, 1), y.flatten(0, 1)
+            self.pooled = True
+            x, y = (_mean(one, mask) for one, mask in zip((x, y), masks, strict=True))
+        elif masks[0] is not None and masks[1] is not None:
+            both = masks[0] & masks[1]
+            x, y = x[both], y[both]
+        else:
+            x, y = x.flatten(0, 1), y.flatten(0, 1)
         if x.shape == y.shape:
             self.apart += float((x.double() - y.double()).square().sum())
             self.size += float(x.double().square().sum())
@@ -91,7 +98,22 @@ class Place:
         )
 
 
-def _side_by_side(a: Network, b: Network, images: Tensor) -> Iterator[tuple[str, Where, Tensor, Tensor]]:
+class Stream(NamedTuple):
+    """The tokens (B, N, D) of a network at one place, and which of them count (B, N), None for all."""
+
+    tokens: Tensor
+    mask: Tensor | None = None
+
+
+def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of the tokens that count: (B, N, D) -> (B, D)."""
+    if mask is None:
+        return x.mean(dim=1)
+    weights = mask.to(x)[:, :, None]
+    return (x * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def _side_by_side(a: Network, b: Network, images: Tensor) -> Iterator[tuple[str, Where, Stream, Stream]]:
     """Name, owner and both streams (B, N, D) of each place; the logits last."""
     x, y = a.begin(images), b.begin(images)
     yield "tokens", "both", *_streams(a, x, b, y)
@@ -106,7 +128,7 @@ def _side_by_side(a: Network, b: Network, images: Tensor) -> Iterator[tuple[str,
         for name in sorted({*own, *other}, key=_place):
             x, y = _stepped(x, own.get(name)), _stepped(y, other.get(name))
             yield name, _owner([name in own, name in other]), *_streams(a, x, b, y)
-    yield "logits", "both", a.end(x), b.end(y)
+    yield "logits", "both", Stream(a.end(x)), Stream(b.end(y))
 
 
 def _stepped(state: State, at: Sublayer | None) -> State:
@@ -123,10 +145,10 @@ def _place(name: str) -> tuple[int, int]:
     return int(block[1:]), _ORDER[kind]
 
 
-def _streams(a: Network, x: State, b: Network, y: State) -> tuple[Tensor, Tensor]:
+def _streams(a: Network, x: State, b: Network, y: State) -> tuple[Stream, Stream]:
     """The tokens (B, N, D) of both; of mirror images none, where only one network looks at them."""
     views = [network.architecture.input.views for network in (a, b)]
     streams = [as_tokens(state.stream) for state in (x, y)]
     if views[0] != views[1]:
         streams = [one.unflatten(0, (-1, count))[:, 0] for one, count in zip(streams, views, strict=True)]
-    return streams[0], streams[1]
+    return Stream(streams[0], x.context.mask), Stream(streams[1], y.context.mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from wb.core.statistics.paired import Paired
 from wb.core.statistics.scores import wilson
 from wb.jobs.diff.record import Outputs
 from wb.tasks.classes import CLASSES
+from wb.tasks.next import NEXT
+
+SURE = 1.96  # deviations of a 95 % interval
 
 Scores = NDArray[Any]  # (n, classes)
 
@@ -31,9 +35,17 @@ def reordered(scores: Scores, own: Sequence[str], other: Sequence[str]) -> tuple
 
 
 def compare_outputs(
-    a: Scores, b: Scores, labels: NDArray[np.int64] | None, data: str
+    a: Scores, b: Scores, labels: NDArray[np.int64] | None, data: str, noun: str = "images"
 ) -> tuple[Outputs | None, str | None]:
-    """How far `b` is from `a`, images with `labels` unless they are made up; or why they cannot be compared."""
+    """How far `b` is from `a`, examples with `labels` unless they are made up; or why they cannot be compared.
+
+    Where there are scores for each token, (n, tokens, vocabulary), first choices and divergences are those of all tokens.
+    """
+    count, ppl, apart_nats = len(a), None, None
+    if noun == "passages" and a.ndim == b.ndim == 3 and a.shape == b.shape:
+        if labels is not None and np.isfinite(a).all() and np.isfinite(b).all():
+            ppl, apart_nats = _foreseen(a, b, labels)
+        a, b, labels = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), None
     for scores in (a, b):
         if scores.ndim != 2 or not np.isfinite(scores).all():
             return None, "predictions are not compared: one of the two gives no finite class scores"
@@ -52,15 +64,29 @@ def compare_outputs(
     accuracy, paired = (None, None) if labels is None else _judged(a, b, labels)
     return Outputs(
         data=data,
-        images=len(a),
-        made_up=labels is None,
+        images=count,
+        noun=noun,
+        made_up=labels is None and ppl is None,
         agreement=agreement,
         kl=max(0.0, float(CLASSES.divergence(a, b).mean())),
         largest=float(np.abs(apart).max()),
         distance=float(np.linalg.norm(apart)) / (sizes[0] or sizes[1] or 1.0),
         accuracy=accuracy,
         paired=paired,
+        ppl=ppl,
+        nats=apart_nats,
     ), None
+
+
+def _foreseen(a: Scores, b: Scores, labels: NDArray[np.int64]) -> tuple[tuple[Reading, Reading], Reading]:
+    """Both perplexities, and how many nats more a token costs B, with the interval of the mean over passages."""
+    grades = [NEXT.grade(scores, labels) for scores in (a, b)]
+    one, other = (NEXT.reading(grade, "").model_copy(update={"device": None}) for grade in grades)
+    more = grades[1].each - grades[0].each
+    near = SURE * float(more.std(ddof=1)) / math.sqrt(len(more)) if len(more) > 1 else math.inf
+    mean = float(more.mean())
+    interval = (mean - near, mean + near) if math.isfinite(near) else None
+    return (one, other), Reading(value=mean, unit="nat", how="measured", interval=interval, n=len(more))
 
 
 def _judged(a: Scores, b: Scores, labels: NDArray[np.int64]) -> tuple[tuple[Reading, Reading], Paired]:

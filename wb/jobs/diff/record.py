@@ -71,7 +71,8 @@ class Outputs(Frozen):
 
     `kl` is the mean divergence of B's class probabilities from A's, in nats; `largest` the largest difference of two logits,
     `distance` ‖a − b‖ / ‖a‖ of all (over ‖b‖ where A answers nothing but zeros). `paired` compares
-    right answers of B (won) with those of A (lost).
+    right answers of B (won) with those of A (lost). Of decoders `agreement` and `kl` are over all tokens, `ppl`
+    has their perplexities, and `nats` how much more a token costs B.
     """
 
     data: str
@@ -83,6 +84,9 @@ class Outputs(Frozen):
     distance: float
     accuracy: tuple[Reading, Reading] | None = None
     paired: Paired | None = None
+    noun: str = "images"
+    ppl: tuple[Reading, Reading] | None = None
+    nats: Reading | None = None
 
 
 class ReadingRow(Frozen):

@@ -1,4 +1,4 @@
-"""One of the two models that are compared: a model file or an ONNX graph, with whatever is known of it."""
+"""One of the two that are compared, a model file or an ONNX graph, with what is known of it; and what both are run on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.measures.readings import Reading
-from wb.core.specs import PIXELS
+from wb.core.specs import IDS, MASK, PIXELS
+from wb.data import Feed, Split
 from wb.data.preparation import Preparation
+from wb.data.stratify import choose as stratified
 from wb.export.foreign.opening import file_size, open_graph, sidecars
 from wb.export.foreign.stored import inputs
 from wb.export.foreign.trial import LIMIT_S, try_out
@@ -25,16 +28,62 @@ from wb.export.graph import read_classes
 from wb.export.run import Runner
 from wb.hardware.device import Device
 from wb.jobs.calls.results import read_model
-from wb.jobs.inputs import about, check_images
+from wb.jobs.inputs import about
 from wb.jobs.kinds import GRAPH, need
 from wb.jobs.verbs.preparation import of_graph
 from wb.models.counting import count_bytes, count_macs, count_parameters
+from wb.models.feeds import made_up
+from wb.models.files.history import tokenizer_of
 from wb.models.model import Model, Step
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 _AT_ONCE = 64  # images
+TOKENS = 4096  # each of which has as many scores as there are in the vocabulary: passages have no more together
+MADE_UP = {"images": "images that are made up (uniform noise)", "texts": "texts that are made up (random tokens)"}
 
 Shape = tuple[int | None, ...]  # channels, height, width; None where it is dynamic or not known
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples (n, ...) as networks take them (images in [0, 1], or ids that are negative at padding), and what they are called.
+
+    `labels` (n,) are theirs, or (n, tokens) where each token has one; None of what is made up.
+    """
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64] | None
+    name: str
+    noun: str = "images"
+    notes: list[str] = field(default_factory=list)
+
+    def feed(self) -> Feed:
+        """The same as graphs take them."""
+        if self.inputs.dtype.kind == "f":
+            return {PIXELS: self.inputs}
+        return {IDS: self.inputs.clip(min=0), MASK: (self.inputs >= 0).astype(np.int64)}
+
+
+def taken(split: Split, most: int, name: str, notes: list[str]) -> Examples:
+    """At most so many examples of the split, stratified; the preparation of images is the matter of each network."""
+    if split.labels.ndim > 1:
+        most = max(1, min(most, TOKENS // split.labels.shape[1]))
+        chosen = np.arange(min(most, len(split))) * len(split) // min(most, len(split))
+    else:
+        chosen = stratified(split.labels, most) if most < len(split) else np.arange(len(split))
+    part = split.take(chosen)
+    return Examples(part.inputs(), part.labels, name, part.noun, notes)
+
+
+def of_tokens(architecture: Architecture, count: int, seed: int) -> Examples:
+    """Random tokens: texts of any length, or passages, which are whole."""
+    usual = architecture.input.usual_tokens or 1
+    count = max(1, min(count, TOKENS // usual)) if architecture.causal else count
+    found = {name: one.numpy() for name, one in made_up(architecture.input.specs(), count, seed, usual).items()}
+    ends = 1 + np.random.default_rng(seed).integers(usual, size=(count, 1))
+    counts = np.arange(usual) < (usual if architecture.causal else ends)
+    noun = "passages" if architecture.causal else "texts"
+    return Examples(np.where(counts, found[IDS], -1), None, MADE_UP["texts"].replace("texts", noun, 1), noun)
 
 
 @dataclass(frozen=True)
@@ -77,15 +126,31 @@ class Side:
         """Images in [0, 1] as the network takes them."""
         return pixels if self.preparation is None else self.preparation(pixels)
 
-    def outputs(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The class scores (n, classes) of images in [0, 1].
+    @property
+    def texts(self) -> bool:
+        """Whether it is a network of the workbench that takes texts."""
+        return self.architecture is not None and self.architecture.input.usual_tokens is not None
+
+    @property
+    def continues(self) -> bool:
+        """Whether it continues texts."""
+        return self.architecture is not None and self.architecture.causal
+
+    @property
+    def tokenizer(self) -> str | None:
+        """What its texts are written with, if that is known."""
+        return tokenizer_of(self.history)
+
+    def outputs(self, examples: Examples) -> NDArray[np.float32]:
+        """The scores (n, classes), or of each token (n, tokens, vocabulary).
 
         Raises:
             BadArtefact, BadData: as `wb.export.run.Runner`.
         """
         if self.model is None:
-            return Runner(self.path, Device(threads=torch.get_num_threads()))({PIXELS: self.prepared(pixels)})
-        network = self.model.network()
+            feed = {name: self.prepared(one) if name == PIXELS else one for name, one in examples.feed().items()}
+            return Runner(self.path, Device(threads=torch.get_num_threads()))(feed)
+        network, pixels = self.model.network(), examples.inputs
         with torch.no_grad():
             parts = [network(torch.from_numpy(pixels[i : i + _AT_ONCE])) for i in range(0, len(pixels), _AT_ONCE)]
         return np.asarray(torch.cat(parts).numpy())
@@ -101,13 +166,12 @@ def opened(path: Path, images: Preparation | None = None, run_limit: float | Non
     if path.suffix != ".onnx":
         model = read_model(path).model
         a = model.architecture
-        check_images(a, str(path))
-        shape = (a.image.channels, a.image.height, a.image.width)
+        texts = a.input.usual_tokens is not None
+        shape = (None,) if texts else (a.image.channels, a.image.height, a.image.width)
         return Side(path, a, model.history, a.head.labels, a.head.classes, shape, model.weights, model=model)
     need(path, "onnx", expected=GRAPH)
     graph = open_graph(path)
     architecture, history = about(path)
-    check_images(architecture, str(path))
     trial = try_out(path, Device(), limit_s=LIMIT_S if run_limit is None else run_limit)
     names = {"params": "parameters", "macs": "MACs"}
     labels, classes = read_classes(path)

@@ -37,7 +37,7 @@ def _fields(place: str, a: BaseModel | None, b: BaseModel | None) -> Iterator[Fi
 
 def _places(architecture: Architecture) -> Iterator[tuple[tuple[Key, str], BaseModel]]:
     """Every record by its place: `input`, `stem`, `s0`, `s0.b3`, `s0.b3.mixer`, `head`."""
-    apart = ("version", "stages", "prefix", "causal", *_ENDS)  # causal networks are refused: they name no classes
+    apart = ("version", "stages", "prefix", "causal", *_ENDS)  # what is causal has another head
     names = [name for name in type(architecture).model_fields if name not in apart]
     for i, name in enumerate(names):
         part = getattr(architecture, name)

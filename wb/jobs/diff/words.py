@@ -79,16 +79,20 @@ def _of_weights(found: Difference) -> Iterator[str]:
 
 
 def _of_outputs(outputs: Outputs, one: str, other: str) -> Iterator[str]:
-    where = f"On {outputs.images} {outputs.data if outputs.made_up else f'images of {outputs.data},'}"
+    where = f"On {outputs.images} {outputs.data if outputs.made_up else f'{outputs.noun} of {outputs.data},'}"
+    of = " of tokens" if outputs.noun == "passages" else ""
     if outputs.distance < ROUNDING:
         yield f"{where} both compute the same up to rounding: logits differ by {outputs.largest:.2g} at most."
     else:
         yield (
-            f"{where} both give the same first choice for {outputs.agreement.text()}; mean divergence {outputs.kl:.3g} nats, "
+            f"{where} both give the same first choice for {outputs.agreement.text()}{of}; mean divergence {outputs.kl:.3g} nats, "
             f"logits apart by {outputs.distance:.3g} of {one}'s norm, {outputs.largest:.3g} at most."
         )
     if outputs.made_up:
-        yield f"{NOISE_SAYS[:1].upper()}{NOISE_SAYS[1:]}: name some with --data."
+        says = NOISE_SAYS.replace("images", outputs.noun)
+        yield f"{says[:1].upper()}{says[1:]}: name some with --data."
+    if outputs.ppl is not None and outputs.nats is not None and outputs.distance >= ROUNDING:
+        yield f"Perplexity: {one} {outputs.ppl[0].plain()}, {other} {outputs.ppl[1].plain()}; {_costlier(outputs.nats, other)}."
     if outputs.paired is not None and outputs.accuracy is not None and outputs.distance >= ROUNDING:
         low, high = outputs.paired.interval
         sure = "" if outputs.paired.sure else ", which cannot be told from none"
@@ -97,6 +101,15 @@ def _of_outputs(outputs: Outputs, one: str, other: str) -> Iterator[str]:
             f"{outputs.paired.points:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}){sure}: {other} alone is right "
             f"for {outputs.paired.won}, {one} alone for {outputs.paired.lost}."
         )
+
+
+def _costlier(nats: Reading, other: str) -> str:
+    """How much more a token costs the other."""
+    if nats.interval is None:
+        return f"a token costs {other} {nats.value:+.4f} nat more, of one passage"
+    low, high = nats.interval
+    sure = "" if low > 0 or high < 0 else ", which cannot be told from none"
+    return f"a token costs {other} {nats.value:+.4f} nat more (95 % interval {low:+.4f} to {high:+.4f}){sure}"
 
 
 def _of_layers(found: Difference) -> Iterator[str]:

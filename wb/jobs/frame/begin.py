@@ -63,7 +63,8 @@ def refusal(kind: type[R], out: Path) -> BadArtefact:
 
 def described(data: Dataset) -> dict[str, Any]:
     """The description of the data for a record."""
-    return {"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train)}
+    noun = {} if data.train.noun == "images" else {"noun": data.train.noun}
+    return {"spec": data.spec, "fingerprint": data.fingerprint, "train": len(data.train), **noun}
 
 
 def measured(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -96,9 +96,6 @@ class DataConfig(Columns):
 
 class JobConfig(DataConfig):
     """The other fields of every job on trained models: how classes are matched, and where the job runs."""
-
-    takes_texts: ClassVar[bool] = False
-    """Whether it works on networks that take texts."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from wb.core.measures.metrics import METRICS
+from wb.core.measures.metrics import LATENCIES, METRICS
 from wb.core.measures.readings import Reading, Readings, ratio
 
-COLUMNS = {"latency": "latency", "macs": "MACs", "params": "parameters", "size": "size", "energy": "energy"}  # costs
+COLUMNS = {  # costs
+    "latency": "latency",
+    "latency@prompt": "latency of a prompt",
+    "latency@token": "latency of a token",
+    "macs": "MACs",
+    "params": "parameters",
+    "size": "size",
+    "energy": "energy",
+}
+TOLD = (*LATENCIES, "macs", "params")
 
 
 def shares(readings: Readings, dense: Readings) -> dict[str, Reading]:
@@ -20,4 +29,4 @@ def listed(found: Readings) -> str:
 
 def told(found: Readings) -> str:
     """The shares that matter most, as a sentence has them."""
-    return ", ".join(f"{found[name].value:.3f} of the {METRICS[name].title}" for name in ("latency", "macs", "params"))
+    return ", ".join(f"{found[name].value:.3f} of the {METRICS[name].title}" for name in TOLD if name in found)

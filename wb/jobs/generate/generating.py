@@ -26,6 +26,7 @@ from wb.jobs.inputs import about
 from wb.jobs.kinds import GRAPH, MODELS, need
 
 _CUT = "\ufffd"  # what a decoder gives for a character whose bytes are not all there
+_BYTES = 8  # tokens that are waited for at most: a character has four bytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,13 +88,10 @@ class Generating(GenerateConfig):
         random, before = np.random.default_rng(self.seed), len(ids)
         run = Continuing(graph, Device())
         given = _read(run, ids, vocabulary.length)
-        said = ""
+        told = _Told(vocabulary, before)
         for number in range(self.tokens):
             ids.append(self._drawn(given[0, -1], random))
-            text = vocabulary.read(ids[before:])
-            if not text.endswith(_CUT) or number == self.tokens - 1:
-                yield text[len(said) :]
-                said = text
+            yield told.more(ids, last=number == self.tokens - 1)
             progress("generating", number + 1, self.tokens)
             if number < self.tokens - 1 and run.before < vocabulary.length:
                 given = run(np.array([ids[-1:]], np.int64))
@@ -108,6 +106,24 @@ class Generating(GenerateConfig):
         exact = scores[order].astype(np.float64)
         chances = np.exp((exact - exact[0]) / self.temperature)
         return int(random.choice(order, p=chances / chances.sum()))
+
+
+class _Told:
+    """What was said of ids up to some place: only the last are read again, so that a token takes the same time everywhere."""
+
+    def __init__(self, vocabulary: Vocabulary, start: int) -> None:
+        self._read, self._from, self._to = vocabulary.read, start, start
+
+    def more(self, ids: list[int], *, last: bool) -> str:
+        """The text that the latest ids add; nothing where a character is cut, unless they are the `last`.
+
+        They are read behind those of the piece before, as some vocabularies write a first piece of a text otherwise.
+        """
+        before, now = self._read(ids[self._from : self._to]), self._read(ids[self._from :])
+        if now.endswith(_CUT) and not last and len(ids) - self._to < _BYTES:
+            return ""
+        self._from, self._to = self._to, len(ids)
+        return now[len(before) :]
 
 
 def _vocabulary(graph: Path) -> Vocabulary:

@@ -23,7 +23,7 @@ from wb.export.graph import export, read_architecture
 from wb.export.score import examined
 from wb.export.texts import stretches
 from wb.export.timing.footprint import Footprint, footprint
-from wb.export.timing.runs import LATENCY, measure_runs, readings_of
+from wb.export.timing.runs import LATENCY, TOKEN, measure_runs, readings_of
 from wb.export.timing.sustained import sustained_latency
 from wb.foreign.reading import load
 from wb.hardware.device import Device, of_run, parse_device
@@ -103,7 +103,7 @@ class Measuring(MeasureConfig):
             readings |= readings_of(found)
             readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
             readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
-            readings |= self._sustained(graph, device, progress, "of a prompt" if continues else None)
+            readings |= self._sustained(graph, device, progress, continues=continues)
             progress("loading it in other processes", 0, 0)
             try:
                 taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
@@ -120,8 +120,8 @@ class Measuring(MeasureConfig):
                 )
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
 
-    def _sustained(self, graph: Path, device: Device, progress: Progress, what: str | None) -> dict[str, Reading]:
-        """The latency under load that lasts, if it is asked for."""
+    def _sustained(self, graph: Path, device: Device, progress: Progress, *, continues: bool) -> dict[str, Reading]:
+        """The latency under load that lasts, if it is asked for; of a graph that continues texts that of a token."""
         if self.sustained is None:
             return {}
         seconds = parse_duration(self.sustained)
@@ -132,10 +132,14 @@ class Measuring(MeasureConfig):
             batch=self.batch,
             seed=self.seed,
             tokens=self.tokens,
+            behind=continues,
             progress=lambda over: progress("running it all the time", int(over), math.ceil(seconds)),
         )
+        if not continues:
+            return found
+        token = "of the last token of a text, behind the others"
         return {
-            name: one if what is None else one.model_copy(update={"note": f"{what}; {one.note}"})
+            name.replace("latency", TOKEN): one.model_copy(update={"note": f"{token}; {one.note}"})
             for name, one in found.items()
         }
 

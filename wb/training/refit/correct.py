@@ -268,9 +268,14 @@ class Correction(Beside):
                 for state in self.states:
                     self.network.pooled(self.network.wiring(state.stage).end(state))
         for weight, bias in self.network.answer.readers.items():
+            if not hasattr(self.network, weight):  # a table that tokens are looked up in too
+                continue
             fit = self._fit(getattr(self.network, weight), None if bias is None else getattr(self.network, bias))
             for i, state in enumerate(self.states):
                 theirs = [(lane.share, lane.network, read_by_head(lane.network, lane.states[i])) for lane in self.lanes]
                 given: Outputs = [(share, own.answer.answered(own, pooled, weight)) for share, own, pooled in theirs]
-                fit.add(self.network.answer.seen(read_by_head(self.network, state), weight), given)
+                seen = self.network.answer.seen(read_by_head(self.network, state), weight)
+                if self.network.architecture.head.foresees:  # it answers at every token
+                    given, seen = [(share, self._picked(one, i)) for share, one in given], self._picked(seen, i)
+                fit.add(seen, given)
             write_fit(self.network, [weight], [bias], fit)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wb.data import Split
+from wb.data.batches import batches, scored_at_once
 from wb.models.model import Model
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
@@ -35,23 +37,24 @@ def fitted_on(count: int, most: int) -> int:
     return max(1, min(most, count - max(1, min(HELD, count // OTHERS))))
 
 
-def nearer(model: Model, found: Model, images: Tensor, wanted: Tensor) -> Refitted:
-    """`found`, or `model`, which it was made of, if `found` is not nearer to the answers `wanted` for held-out `images`."""
-    before, after = (_divergence(one, images, wanted) for one in (model, found))
-    refit = Refit(images=len(images), cut=before, refitted=after)
+def nearer(model: Model, found: Model, held: Split, wanted: Callable[[Tensor], Tensor]) -> Refitted:
+    """`found`, or `model`, which it was made of, if it is not nearer to what is `wanted` for held-out examples.
+
+    `wanted` answers on `pick_device`.
+    """
+    before, after = (_divergence(one, held, wanted) for one in (model, found))
+    refit = Refit(images=len(held), noun=held.noun, cut=before, refitted=after)
     return Refitted(found if refit.kept else model, refit)
 
 
-def answers(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """What a network on `pick_device` answers to images (n, ...): (n, ...)."""
-    with torch.inference_mode():
-        return torch.cat([network(part.to(pick_device())).cpu() for part in images.split(BATCH)])
-
-
-def _divergence(model: Model, images: Tensor, wanted: Tensor) -> float | None:
+@torch.inference_mode()
+def _divergence(model: Model, held: Split, wanted: Callable[[Tensor], Tensor]) -> float | None:
     """The mean divergence from the answers that are wanted; None for answers that are not finite."""
-    found = answers(model.network(pick_device()), images)
-    if not found.isfinite().all():
-        return None
-    nobody = torch.zeros(len(images), dtype=torch.long)
-    return float(task_of(model.architecture).effects(wanted, found, nobody)["kl"].double().mean())
+    device, task = pick_device(), task_of(model.architecture)
+    network, found = model.network(device), list[Tensor]()
+    for x, labels in batches(held, scored_at_once(held, BATCH), shuffle=False):
+        given = network(x.to(device))
+        if not given.isfinite().all():
+            return None
+        found.append(task.effects(wanted(x.to(device)), given, labels.to(device))["kl"].double().cpu())
+    return float(torch.cat(found).mean())

@@ -10,17 +10,17 @@ from torch import Tensor
 from wb.models.model import Model
 from wb.models.network import Network
 from wb.models.walk import State, Sublayer
-from wb.training.refit.trace import network_of
+from wb.training.refit.trace import cut, network_of
 
 BATCH = 64
 
 
 class Streams:
-    """A model's states for images (n, channels, height, width) before the sub-layer that its walk is at."""
+    """A model's states for images (n, channels, height, width), or ids (n, N), before the sub-layer that its walk is at."""
 
     def __init__(self, model: Model, images: Tensor) -> None:
         self.network = network_of(model)
-        self.batches = images.split(BATCH)
+        self.batches = list(cut(images, BATCH))
         self.states: list[State] = []
 
     @torch.no_grad()
@@ -33,7 +33,7 @@ class Streams:
             self.states = [at(state) for state in self.states]
 
     def logits(self) -> Tensor:
-        """What the whole network answers: (n, classes)."""
+        """What the whole network answers: (n, classes), or (n, N, vocabulary)."""
         with torch.no_grad():
             return torch.cat([self.network(part) for part in self.batches])
 

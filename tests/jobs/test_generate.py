@@ -1,0 +1,33 @@
+"""What is said of a text as its tokens come."""
+
+from __future__ import annotations
+
+import pytest
+
+from wb.data.texts.vocabulary import BPE, Vocabulary, vocabulary_of
+from wb.jobs.generate.generating import _Told
+
+TEXT = "Grüße, 世界! Ein  Text — mit Zeichen, deren Bytes 😀 einzeln kommen.\n"
+
+
+class Counting:
+    """A vocabulary that counts the tokens that it reads."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary, self.tokens = vocabulary, 0
+
+    def read(self, ids: list[int]) -> str:
+        self.tokens += len(ids)
+        return self.vocabulary.read(ids)
+
+
+@pytest.mark.parametrize("kind", [BPE, "bytes", "characters"])
+def test_pieces_are_the_text_and_are_read_a_few_tokens_at_a_time(kind: str) -> None:
+    vocabulary = vocabulary_of([TEXT * 3], kind, 64, prose=True)
+    ids: list[int] = vocabulary.whole(TEXT * 4).tolist()
+    start, reader = 5, Counting(vocabulary)
+    told = _Told(reader, start)  # type: ignore[arg-type]
+    pieces = [told.more(ids[:end], last=end == len(ids)) for end in range(start + 1, len(ids) + 1)]
+    assert "".join(pieces) == vocabulary.read(ids[start:])
+    assert all("\ufffd" not in piece for piece in pieces[4:-1])
+    assert reader.tokens < 20 * len(ids)
