@@ -26,6 +26,7 @@ from wb.export.timing.table import LatencyTable
 from wb.models.block import BlockModule, build_wiring
 from wb.models.feeds import made_up
 from wb.models.groups import carry, kept, kept_in_block, settle
+from wb.models.heads.language import TABLE
 from wb.models.layers.operator import Context
 from wb.models.layers.planes import laid
 from wb.models.network import build
@@ -175,9 +176,11 @@ def _one_more(
 def _ends(
     architecture: Architecture, tokens: int | None
 ) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:
+    """The network without blocks, for so many tokens, or all; a table that the head shares with the stem is timed in fp32."""
     network = build(architecture)
     _fill(network)
-    return network, made_up(architecture.input.specs(), 2, tokens=tokens or architecture.layout.shape[0]), kept(network)
+    precisions = {name: precision for name, precision in kept(network).items() if name != TABLE}
+    return network, made_up(architecture.input.specs(), 2, tokens=tokens or architecture.layout.shape[0]), precisions
 
 
 def _fill(module: nn.Module) -> None:

@@ -44,7 +44,6 @@ def _untimed(monkeypatch: pytest.MonkeyPatch, unpaged: None) -> None:
     for place in (
         "export.timing.runs",
         "compress.depgraph.job",
-        "export.assess",
         "export.timing.table",
     ):
         monkeypatch.setattr(f"wb.{place}.measure_latency", latency)

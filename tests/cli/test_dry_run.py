@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ms = Reading(value=1.0, unit="ms", how="measured")
         return dict.fromkeys(graphs, Latency(ms, ms.model_copy(update={"unit": "x"}), 1, 0, 1.0))
 
-    for module in ("export.assess", "export.timing.estimate"):
+    for module in ("export.timing.runs", "export.timing.estimate"):
         monkeypatch.setattr(f"wb.{module}.measure_latency", latency)
     monkeypatch.setattr("wb.jobs.frame.begin.reference_pace", lambda *_: Reading(value=1.0, unit="ms", how="measured"))
     return tmp_path

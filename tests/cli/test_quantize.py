@@ -163,7 +163,7 @@ BAD: list[tuple[list[str], int, str]] = [
     (
         ["{model}", "--budget", "macs=0.5x"],
         2,
-        "cannot be aimed at here; limit one of size, acc, latency",
+        "cannot be aimed at here; limit one of size, acc, ppl, latency",
     ),
     (["{model}", "--budget", "size=small"], 2, "is no budget"),
     (["{model}", "--policy", "int4-weights", "--budget", "size=0.1x"], 3, "the budget size=0.1x is missed"),
