@@ -307,10 +307,10 @@ def test_histories_part_where_steps_differ() -> None:
 def test_padding_of_texts_is_in_no_distance() -> None:
     """More of it changes nothing; where numbers of tokens differ, means are over those that count."""
     a = CATALOGUE["text-softmax"]
-    models = [random_model(a, seed=seed).network() for seed in (0, 1)]
+    first, second = (random_model(a, seed=seed).network() for seed in (0, 1))
     ids = images(a, 6)
     longer = torch.cat([ids, torch.full((6, 1), -1)], dim=1)[:, : a.layout.tokens]
-    shown = [compare_layers(*models, given, nothing)[0] for given in (ids, longer)]
+    shown = [compare_layers(first, second, given, nothing)[0] for given in (ids, longer)]
     rows = [(one.name, pytest.approx(one.distance, rel=1e-5), pytest.approx(one.cka, rel=1e-4)) for one in shown[0]]
     assert rows == [(one.name, one.distance, one.cka) for one in shown[1]]
     weights = torch.tensor([[True, True, False]])
