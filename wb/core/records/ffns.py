@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from wb.core.layout import CAUSAL, Supports
-from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width, is_none
+from wb.core.records.base import Activation, Biases, Convolved, Dim, Filtered, Frozen, Kernel, Weighted, Width, is_none
 from wb.core.records.norms import Eps
 
 
@@ -106,6 +106,19 @@ class ConvNext(Weighted):
     eps: Eps = 1e-6
 
 
+class ConvFfn(Filtered):
+    """Two 1x1 convolutions along the tokens, each with a batch norm and an activation behind it, the second a ReLU."""
+
+    module = "wb.models.ffns.convolutional:ConvFfn"
+    supports: ClassVar[Supports] = Supports(causal="yes")
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "convolutional feed-forward"
+    source = 'Liu et al., "LMUFormer: Low Complexity Yet Powerful Spiking Model With Legendre Memory Units", 2024'
+    kind: Literal["conv_ffn"] = "conv_ffn"
+    mlp: Annotated[Width, Dim("hidden units")]
+    activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
+
+
 class Squeeze(Frozen):
     """Squeeze and excitation: every channel times a gate, which `width` hidden units find from the means of all channels."""
 
@@ -159,4 +172,6 @@ class Basic(Convolved):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Basic | Fused | ConvNext | Activator | Glu | Inverted | Pattention | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[
+    Basic | Fused | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp, Field(discriminator="kind")
+]

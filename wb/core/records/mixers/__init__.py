@@ -26,6 +26,7 @@ from wb.core.records.attention import (
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
 from wb.core.records.mixers.memory import Lmu as Lmu
+from wb.core.records.mixers.sparse import AxialCombiner, LogCombiner, Scales
 
 
 class Pool(Operator):
@@ -71,10 +72,13 @@ Mixer = Annotated[
     | Relative
     | S6
     | Softmax
+    | AxialCombiner
+    | LogCombiner
     | Combiner
     | Sliding
     | Grouped
     | Window
+    | Scales
     | MaskUnit
     | Sla
     | Linear

@@ -1,0 +1,66 @@
+"""Mixers that attend to summaries: of rows, of blocks, at several scales, through latents, through one prototype a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from wb.core.layout import Supports
+from wb.core.records.attention import Scored
+from wb.core.records.base import Dim, Tile, Width
+from wb.core.records.norms import Eps
+
+COMBINER = 'Ren et al., "Combiner: Full Attention Transformer with Sparse Computation Cost", 2021'
+
+
+class AxialCombiner(Scored):
+    """Softmax attention to the tokens of one's own row and to what every other row attends to in one's own column, in one softmax.
+
+    Rows have so many tokens as divide the number of them, at most `segment`. The key of such a summary is read from `summary`
+    channels: a layer norm of the token in that place and of what it attends to in its row. `form` "official" is the published code
+    of text encoders, which counts one's own row twice: by its tokens and by its summary.
+    """
+
+    module = "wb.models.mixers.sparse.axial:AxialCombinerAttention"
+    supports = Supports(prefix=False, causal="yes")
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "segment": 2, "summary": 5}
+    title = "axial Combiner attention"
+    source = COMBINER
+    kind: Literal["combiner_axial"] = "combiner_axial"
+    segment: Annotated[int, Field(ge=1, le=65536)] = 16
+    summary: Annotated[Width, Dim("summary channels")] = 64
+    form: Literal["once", "official"] = "once"
+    eps: Eps = 1e-6
+
+
+class LogCombiner(Scored):
+    """Softmax attention to oneself and to summaries of blocks that halve from far to near, in one softmax.
+
+    The tokens before one's own are cut into blocks of powers of two, the largest first, as the digits of their number say; those
+    behind it alike, from the end. A summary is that of Combiner attention.
+    """
+
+    module = "wb.models.mixers.sparse.logarithmic:LogCombinerAttention"
+    supports = Supports(prefix=False, causal="yes")
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6}
+    title = "logarithmic Combiner attention"
+    source = COMBINER
+    kind: Literal["combiner_log"] = "combiner_log"
+
+
+class Scales(Scored):
+    """Softmax attention within regions of `side` x `side` tokens, to these and to their means over 2x2, 4x4, ... tokens.
+
+    There are as many scales as divide the side, at most `scales`; one is the tokens alone.
+    """
+
+    module = "wb.models.mixers.sparse.scales:ScaleAttention"
+    supports = Supports(line=False, prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 6, "side": 2}
+    title = "scale attention"
+    source = 'Tang et al., "DuoFormer: Leveraging Hierarchical Representations by Local and Global Attention", 2024'
+    kind: Literal["scales"] = "scales"
+    side: Annotated[int, Field(ge=1, le=64), Tile()] = 8
+    scales: Annotated[int, Field(ge=1, le=7)] = 3
