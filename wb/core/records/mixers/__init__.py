@@ -26,7 +26,7 @@ from wb.core.records.attention import (
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
 from wb.core.records.mixers.memory import Lmu as Lmu
-from wb.core.records.mixers.sparse import AxialCombiner, LogCombiner, Scales
+from wb.core.records.mixers.sparse import AxialCombiner, Latents, LogCombiner, Scales
 
 
 class Pool(Operator):
@@ -71,6 +71,7 @@ Mixer = Annotated[
     Rotary
     | Relative
     | S6
+    | Latents
     | Softmax
     | AxialCombiner
     | LogCombiner

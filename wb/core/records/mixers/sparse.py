@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wb.core.layout import Supports
 from wb.core.records.attention import Scored
-from wb.core.records.base import Dim, Tile, Width
+from wb.core.records.base import Dim, Tile, Width, is_false
 from wb.core.records.norms import Eps
 
 COMBINER = 'Ren et al., "Combiner: Full Attention Transformer with Sparse Computation Cost", 2021'
@@ -64,3 +64,32 @@ class Scales(Scored):
     kind: Literal["scales"] = "scales"
     side: Annotated[int, Field(ge=1, le=64), Tile()] = 8
     scales: Annotated[int, Field(ge=1, le=7)] = 3
+
+
+class Latents(Scored):
+    """Attention among groups of tokens that follow each other, through `latents` of `latent_width` channels for each group.
+
+    They take in their group, attend to all latents, pass a perceptron of `latent_mlp` hidden units, and are what the tokens of the
+    group attend to. There are as many groups as divide the tokens, at most `groups`. With `ordered` latents see those of their
+    group and of groups before it.
+    """
+
+    module = "wb.models.mixers.sparse.latents:LatentAttention"
+    example: ClassVar[Mapping[str, Any]] = {
+        "heads": 2,
+        "qk": 4,
+        "v": 6,
+        "groups": 2,
+        "latents": 3,
+        "latent_width": 5,
+        "latent_mlp": 7,
+    }
+    title = "attention through latents"
+    source = 'Chen and Li, "FIT: Far-reaching Interleaved Transformers", 2023'
+    kind: Literal["latents"] = "latents"
+    groups: Annotated[int, Field(ge=1, le=1024)] = 4
+    latents: Annotated[Width, Dim("latents of a group", aligned=False)] = 8
+    latent_width: Annotated[Width, Dim("channels of a latent")] = 64
+    latent_mlp: Annotated[Width, Dim("hidden units of latents")] = 256
+    ordered: Annotated[bool, Field(exclude_if=is_false)] = False
+    eps: Eps = 1e-6
