@@ -25,6 +25,7 @@ from wb.core.records.attention import (
 )
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
+from wb.core.records.mixers.memory import Bmojo
 from wb.core.records.mixers.memory import Lmu as Lmu
 from wb.core.records.mixers.sparse import AxialCombiner, Latents, LogCombiner, Scales
 
@@ -70,6 +71,7 @@ class Depthwise(Filtered):
 Mixer = Annotated[
     Rotary
     | Relative
+    | Bmojo
     | S6
     | Latents
     | Softmax

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records.mixers.memory import S6
+from wb.core.records.mixers.memory import Scanning as Record
 from wb.models.axes import read
 from wb.models.layers.operator import Context, OperatorModule, Symmetry
 from wb.models.layers.tensors import uniform_
@@ -31,18 +32,19 @@ from wb.models.layers.tensors import uniform_
 SLOWEST, FASTEST = 1e-3, 0.1  # steps at first, drawn between them on a logarithmic scale
 
 
-class SelectiveScan(OperatorModule):
-    """`W_o (S6(SiLU(conv(W_u x))) * SiLU(W_z x))`, without biases but of the convolution and of the steps."""
+class Scanning(OperatorModule):
+    """What has a selective scan in it: the scan's parameters, and what it makes of tokens."""
 
-    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation"}
-    record: S6
+    record: Record
+    wu: nn.Parameter
+    wz: nn.Parameter
     filters: nn.Parameter
     filters_bias: nn.Parameter
     step_bias: nn.Parameter
     a_log: nn.Parameter
     skip: nn.Parameter
 
-    def __init__(self, record: S6, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+    def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.reads("wu", None, "inner")
         self.reads("wz", None, "inner")
@@ -55,7 +57,6 @@ class SelectiveScan(OperatorModule):
         self.holds("step_bias", "inner")
         self.holds("a_log", "inner", "state")
         self.holds("skip", "inner")
-        self.writes("out", None, "inner")
 
     def reset(self) -> None:
         """As published: A = -1, -2, ...; steps of 0.001 to 0.1."""
@@ -68,11 +69,40 @@ class SelectiveScan(OperatorModule):
             steps = drawn.exp()
             self.step_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
 
-    def hidden(self, x: Tensor, context: Context) -> Tensor:
+    def remembered(self, x: Tensor) -> Tensor:
+        """What the scan gives at each token, gated by it: (B, N, D) -> (B, N, E)."""
         u = F.linear(x, self.kept("wu"))  # (B, N, E)
         u = F.silu(self._convolved(u))
         y = scanned(*self._terms(u), -torch.exp(self.a_log)) + self.skip * u
         return y * F.silu(F.linear(x, self.kept("wz")))
+
+    def _convolved(self, u: Tensor) -> Tensor:
+        """Every channel with the few tokens before it: (B, N, E) -> (B, N, E)."""
+        inner, _, kernel = self.filters.shape
+        before = torch.zeros_like(u[:, :1]).expand(
+            -1, kernel - 1, -1
+        )  # F.pad exports with shapes that cannot be inferred
+        seen = torch.cat([before, u], dim=1).transpose(1, 2)
+        return F.conv1d(seen, self.filters, self.filters_bias, groups=inner).transpose(1, 2)
+
+    def _terms(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Steps D and D u, (B, N, E), and B and C, (B, N, S)."""
+        steps = F.softplus(F.linear(F.linear(u, self.kept("step_down")), self.kept("step_up"), self.step_bias))
+        return steps, steps * u, F.linear(u, self.kept("to_b")), F.linear(u, self.kept("to_c"))
+
+
+class SelectiveScan(Scanning):
+    """`W_o (S6(SiLU(conv(W_u x))) * SiLU(W_z x))`, without biases but of the convolution and of the steps."""
+
+    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation"}
+
+    def __init__(self, record: S6, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
+        self.writes("out", None, "inner")
+
+    def hidden(self, x: Tensor, context: Context) -> Tensor:
+        """(B, N, D) -> (B, N, E)."""
+        return self.remembered(x)
 
     def start(self, batch: int) -> tuple[Tensor, Tensor]:
         """The state before the first token: inputs of the convolution (B, E, kernel - 1), and h (B, E, S)."""
@@ -88,20 +118,6 @@ class SelectiveScan(OperatorModule):
         h = torch.exp(steps[:, :, None] * -torch.exp(self.a_log)) * h + taken[:, :, None] * b[:, None]
         y = (h * c[:, None]).sum(dim=2) + self.skip * u
         return self.written(y * F.silu(F.linear(x, self.kept("wz")))), (seen[:, :, 1:], h)
-
-    def _convolved(self, u: Tensor) -> Tensor:
-        """Every channel with the few tokens before it: (B, N, E) -> (B, N, E)."""
-        inner, _, kernel = self.filters.shape
-        before = torch.zeros_like(u[:, :1]).expand(
-            -1, kernel - 1, -1
-        )  # F.pad exports with shapes that cannot be inferred
-        seen = torch.cat([before, u], dim=1).transpose(1, 2)
-        return F.conv1d(seen, self.filters, self.filters_bias, groups=inner).transpose(1, 2)
-
-    def _terms(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Steps D and D u, (B, N, E), and B and C, (B, N, S)."""
-        steps = F.softplus(F.linear(F.linear(u, self.kept("step_down")), self.kept("step_up"), self.step_bias))
-        return steps, steps * u, F.linear(u, self.kept("to_b")), F.linear(u, self.kept("to_c"))
 
 
 def scanned(steps: Tensor, taken: Tensor, b: Tensor, c: Tensor, a: Tensor) -> Tensor:
