@@ -74,7 +74,7 @@ def test_it_is_the_published_one(reference: Path) -> None:
     """Biases of its convolutions are taken from the means of the norms behind them."""
     data = np.load(reference / "reference/operators/lmu_lmuformer.npz", allow_pickle=False)
     theirs = {name: torch.from_numpy(data[name]) for name in data.files if name.startswith("wf.")}
-    own = {}
+    own: dict[str, torch.Tensor] = {}
     for name, number in (("up", 1), ("down", 2)):
         bn = f"wf.fc{number}_bn"
         own |= {name: theirs[f"wf.fc{number}_conv.weight"][..., 0], f"{name}_gain": theirs[f"{bn}.weight"]}

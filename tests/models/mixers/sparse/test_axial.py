@@ -44,8 +44,8 @@ def test_it_is_its_formula(causal: bool, form: Literal["once", "official"], scal
     record = AxialCombiner(heads=2, qk=3, v=4, segment=3, summary=EMBED, form=form, scale=scale)
     module, x = drawn(record, causal=causal), tokens()
     with torch.no_grad():
-        module.ws.copy_(torch.eye(EMBED))
-        module.bs.zero_()
+        module.get_parameter("ws").copy_(torch.eye(EMBED))
+        module.get_parameter("bs").zero_()
     w, factor = {name: weight.detach() for name, weight in module.named_parameters()}, scale or 3**-0.5
     expected = w["bo"].expand_as(x).clone()
     for b in range(2):

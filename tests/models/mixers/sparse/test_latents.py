@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -41,6 +41,28 @@ def normed(z: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
     return (z - z.mean()) / (z.var(correction=0) + 1e-6).sqrt() * gain + shift
 
 
+def among(w: Mapping[str, Tensor], latents: list[list[Tensor]], *, ordered: bool, factor: float) -> list[list[Tensor]]:
+    """The latents of three groups behind attention to each other and their perceptron."""
+
+    def norm(z: Tensor, name: str) -> Tensor:
+        return normed(z, w[f"{name}_gain"], w[f"{name}_shift"])
+
+    found: list[list[Tensor]] = []
+    before = [[norm(z, "among") for z in own] for own in latents]
+    for t in range(3):
+        seen = [z for other in range(3) if other <= t or not ordered for z in before[other]]
+        found.append([])
+        for m in range(M):
+            z = latents[t][m]
+            for h in range(2):
+                q = w["latent_query"][h] @ before[t][m]
+                keys, values = ([w[f"latent_{name}"][h] @ other for other in seen] for name in ("key", "value"))
+                z = z + w["latent_out"][:, h] @ attended(q, keys, values, factor)
+            up = F.gelu(w["latent_up"] @ norm(z, "perceptron") + w["latent_up_bias"])
+            found[t].append(z + w["latent_down"] @ up + w["latent_down_bias"])
+    return found
+
+
 def by_formula(module: OperatorModule, x: Tensor, *, ordered: bool, factor: float) -> Tensor:
     """Of one example (N, D), in groups of two tokens."""
     w = {name: weight.detach() for name, weight in module.named_parameters()}
@@ -59,16 +81,7 @@ def by_formula(module: OperatorModule, x: Tensor, *, ordered: bool, factor: floa
                 values = [w["wv"][h] @ token + w["bv"][h] for token in groups[t]]
                 given += w["gather_out"][:, h] @ attended(q, keys, values, factor)
             latents[t][m] = latents[t][m] + given
-    before = [[norm(z, "among") for z in own] for own in latents]
-    for t in range(3):
-        seen = [z for other in range(3) if other <= t or not ordered for z in before[other]]
-        for m in range(M):
-            for h in range(2):
-                q = w["latent_query"][h] @ before[t][m]
-                keys, values = ([w[f"latent_{name}"][h] @ z for z in seen] for name in ("key", "value"))
-                latents[t][m] = latents[t][m] + w["latent_out"][:, h] @ attended(q, keys, values, factor)
-            up = F.gelu(w["latent_up"] @ norm(latents[t][m], "perceptron") + w["latent_up_bias"])
-            latents[t][m] = latents[t][m] + w["latent_down"] @ up + w["latent_down_bias"]
+    latents = among(w, latents, ordered=ordered, factor=factor)
     outputs = []
     for t in range(3):
         seen = [norm(z, "scatter") for z in latents[t]]

@@ -62,8 +62,9 @@ def test_one_scale_is_mask_unit_attention() -> None:
 
 def test_regions_of_one_token_pass_their_values() -> None:
     module, x = drawn(Scales(heads=2, qk=3, v=4, side=1)), tokens()
-    values = torch.einsum("bnd,hvd->bnhv", x, module.wv) + module.bv
-    torch.testing.assert_close(module(x), torch.einsum("bnhv,dhv->bnd", values, module.wo) + module.bo)
+    w = dict(module.named_parameters())
+    values = torch.einsum("bnd,hvd->bnhv", x, w["wv"]) + w["bv"]
+    torch.testing.assert_close(module(x), torch.einsum("bnhv,dhv->bnd", values, w["wo"]) + w["bo"])
 
 
 def test_regions_do_not_see_each_other() -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wb.core.layout import Supports
 from wb.core.records.attention import Scored
-from wb.core.records.base import Dim, Tile, Width, is_false
+from wb.core.records.base import Dim, Tile, Weighted, Width, is_false
 from wb.core.records.norms import Eps
 
 COMBINER = 'Ren et al., "Combiner: Full Attention Transformer with Sparse Computation Cost", 2021'
@@ -69,9 +69,9 @@ class Scales(Scored):
 class Latents(Scored):
     """Attention among groups of tokens that follow each other, through `latents` of `latent_width` channels for each group.
 
-    They take in their group, attend to all latents, pass a perceptron of `latent_mlp` hidden units, and are what the tokens of the
-    group attend to. There are as many groups as divide the tokens, at most `groups`. With `ordered` latents see those of their
-    group and of groups before it.
+    They take in their group, attend to all latents, pass a perceptron of `latent_mlp` hidden units, and are what the tokens of
+    the group attend to. There are as many groups as divide the tokens, at most `groups`. With `ordered` latents see those of
+    their group and of groups before it.
     """
 
     module = "wb.models.mixers.sparse.latents:LatentAttention"
@@ -93,3 +93,23 @@ class Latents(Scored):
     latent_mlp: Annotated[Width, Dim("hidden units of latents")] = 256
     ordered: Annotated[bool, Field(exclude_if=is_false)] = False
     eps: Eps = 1e-6
+
+
+class Prototypes(Weighted):
+    """Every token takes one token for each head, the one whose key is most like its query, and what the two have in common.
+
+    Queries and keys have length one over all heads. Keys are convolved, channel by channel. Tokens in front are queries only.
+    What the two have in common is scaled to length one: token by token over its channels, or, in the `form` "official", channel by
+    channel over the tokens, as the published code does it.
+    """
+
+    module = "wb.models.mixers.sparse.prototypes:PrototypeAttention"
+    supports = Supports(line=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "prototype": 4}
+    title = "prototype attention"
+    source = 'Cavagnero et al., "PEM: Prototype-based Efficient MaskFormer for Image Segmentation", 2024'
+    kind: Literal["prototypes"] = "prototypes"
+    # What goes changes the length of what stays, so that no gradient tells units apart.
+    heads: Annotated[Width, Dim("heads", scored=False, aligned=False)]
+    prototype: Annotated[Width, Dim("channels of a prototype", scored=False)] = 64
+    form: Literal["channels", "official"] = "channels"

@@ -1,10 +1,10 @@
 """Attention within a window, and to a fading memory of what was before it.
 
 Source: Zancato et al., "B'MOJO: Hybrid State Space Realizations of Foundation Models with Eidetic and Fading Memory", 2024,
-https://arxiv.org/abs/2407.06324, in the published form B'MOJO-F: token i attends to the tokens x_j with i - w < j <= i and to what
-a state space model gave at the tokens j with i - 2w < j <= i - w, in one softmax; that has projections of its own.
-Differs: the model is the selective scan of `s6.py`, whose output map the projections take over. No rotary positions and no grouped
-queries: positions are the network's. Computed in blocks as long as the window.
+https://arxiv.org/abs/2407.06324, in the published form B'MOJO-F: token i attends to the tokens x_j with i - w < j <= i and to
+what a state space model gave at the tokens j with i - 2w < j <= i - w, in one softmax; that has projections of its own.
+Differs: the model is the selective scan of `s6.py`, whose output map the projections take over. No rotary positions and no
+grouped queries: positions are the network's. Computed in blocks as long as the window.
 Limits: the eidetic memory of the paper, of tokens that surprised, is in no published code and not here. Half of the products of a
 block are of tokens out of reach and left out. As slow in graphs as the scan.
 """

@@ -1,12 +1,12 @@
 """Combiner attention, the axial pattern.
 
 Source: Ren et al., "Combiner: Full Attention Transformer with Sparse Computation Cost", 2021, section 4.3 and figure 2 (C),
-https://arxiv.org/abs/2107.05768, and the published code: the tokens lie in rows; within every row each attends to all, which gives
-r; a token then attends to those of its row (looking back, in causal layouts) and, in the other rows (those before), to r in its own
-column, in one softmax, whose keys there are W' LayerNorm(x + W r).
+https://arxiv.org/abs/2107.05768, and the published code: the tokens lie in rows; within every row each attends to all, which
+gives r; a token then attends to those of its row (looking back, in causal layouts) and, in the other rows (those before), to r
+in its own column, in one softmax, whose keys there are W' LayerNorm(x + W r).
 Differs: x enters that norm by a map of its own, to `summary` channels; published it enters as it is, so that these are the
-stream's. All maps into heads have biases, as every attention here. The published encoder sees the summary of its own row too; that
-is the `form` "official".
+stream's. All maps into heads have biases, as every attention here. The published encoder sees the summary of its own row too;
+that is the `form` "official".
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Source: Chen and Li, "FIT: Far-reaching Interleaved Transformers", 2023, section
 published code, of a layer "G": the latents z of every group, z <- z + MHA(LN z, its tokens); of all groups together, as one
 sequence, z <- z + MHA(LN z), z <- z + MLP(LN z); and the tokens of every group get MHA(x, LN z of the group).
 Differs: latents begin anew in every block, from learned ones; published they are a stream of their own beside the tokens', from
-layer to layer. Tokens are normed once, in front of the block, not for latents and for themselves. The maps of latents into and out
-of heads have no biases. Layers "L", attention within groups, are other blocks (`grouped`).
+layer to layer. Tokens are normed once, in front of the block, not for latents and for themselves. The maps of latents into and
+out of heads have no biases. Layers "L", attention within groups, are other blocks (`grouped`).
 Limits: within a group tokens see what follows, also with `ordered`. The latents of a group are learned for its place.
 """
 

@@ -5,8 +5,8 @@ https://arxiv.org/abs/2107.05768, and the published code: the tokens before toke
 every bit of i that is set, the largest first; a token attends to itself and to the summaries of its blocks, in one softmax. The
 summary of a block has the key max_j k_j, entry by entry, and the value softmax(scale * max_j q_j * k) v.
 Differs: where layouts do not look back only, the tokens behind token i are cut alike, counted from the end; the published code
-knows looking back alone. Scores have the record's scale. The number of tokens need be no power of two: what is missing lies behind
-all tokens, where nothing sees it.
+knows looking back alone. Scores have the record's scale. The number of tokens need be no power of two: what is missing lies
+behind all tokens, where nothing sees it.
 Limits: the largest entries depend on the basis of queries and keys, so that these can be permuted and not rotated.
 """
 

@@ -1,11 +1,11 @@
 """Attention at several scales within regions.
 
 Source: Tang et al., "DuoFormer: Leveraging Hierarchical Representations by Local and Global Attention", 2024, section 2.2,
-https://arxiv.org/abs/2407.13920: the tokens of a region, which are of several scales, attend to each other; regions do not see each
-other.
+https://arxiv.org/abs/2407.13920: the tokens of a region, which are of several scales, attend to each other; regions do not see
+each other.
 Differs: written from the formula (the authors' code carries no licence). The published tokens of other scales come from stages of
-a convolutional network and stay in the stream; here the stream has the tokens of one scale, and those of the others are its means,
-which are seen and do not see. Attention among regions, the published second half, is another block's.
+a convolutional network and stay in the stream; here the stream has the tokens of one scale, and those of the others are its
+means, which are seen and do not see. Attention among regions, the published second half, is another block's.
 Limits: the sides of the picture are multiples of the region's.
 """
 
