@@ -120,7 +120,7 @@ class ConvFfn(Filtered):
 
 
 class Words(Weighted):
-    """An inner transformer for every token by itself: `words` of `word_channels`, which attend to each other and pass a perceptron.
+    """An inner transformer for every token by itself: `words` that attend to each other and pass a perceptron.
 
     What they become is normed together, mapped to the stream, and normed again. It mixes no tokens: a network needs mixers beside
     it. `word_scale` multiplies the scores of words; None stands for `word_qk ** -0.5`.

@@ -64,6 +64,6 @@ class Bmojo(Scored, Scanning):
     supports = Supports(causal="yes", prefix=False)
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 7, "window": 2, "inner": 6, "state": 3, "rank": 2}
     title = "window attention with fading memory"
-    source = 'Zancato et al., "B\'MOJO: Hybrid State Space Realizations of Foundation Models with Eidetic and Fading Memory", 2024'
+    source = 'Zancato et al., "B\'MOJO: Hybrid State Space Realizations of Foundation Models", 2024'
     kind: Literal["bmojo"] = "bmojo"
     window: Annotated[int, Field(ge=1, le=2048)] = 32

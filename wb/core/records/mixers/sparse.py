@@ -16,11 +16,11 @@ COMBINER = 'Ren et al., "Combiner: Full Attention Transformer with Sparse Comput
 
 
 class AxialCombiner(Scored):
-    """Softmax attention to the tokens of one's own row and to what every other row attends to in one's own column, in one softmax.
+    """Softmax attention, in one, to the tokens of one's own row and to what every other row attends to in one's own column.
 
     Rows have so many tokens as divide the number of them, at most `segment`. The key of such a summary is read from `summary`
-    channels: a layer norm of the token in that place and of what it attends to in its row. `form` "official" is the published code
-    of text encoders, which counts one's own row twice: by its tokens and by its summary.
+    channels: a layer norm of the token in that place and of what it attends to in its row. `form` "official" is the published
+    code of text encoders, which counts one's own row twice: by its tokens and by its summary.
     """
 
     module = "wb.models.mixers.sparse.axial:AxialCombinerAttention"
@@ -99,8 +99,8 @@ class Prototypes(Weighted):
     """Every token takes one token for each head, the one whose key is most like its query, and what the two have in common.
 
     Queries and keys have length one over all heads. Keys are convolved, channel by channel. Tokens in front are queries only.
-    What the two have in common is scaled to length one: token by token over its channels, or, in the `form` "official", channel by
-    channel over the tokens, as the published code does it.
+    What the two have in common is scaled to length one: token by token over its channels, or, in the `form` "official", channel
+    by channel over the tokens, as the published code does it.
     """
 
     module = "wb.models.mixers.sparse.prototypes:PrototypeAttention"
@@ -109,7 +109,7 @@ class Prototypes(Weighted):
     title = "prototype attention"
     source = 'Cavagnero et al., "PEM: Prototype-based Efficient MaskFormer for Image Segmentation", 2024'
     kind: Literal["prototypes"] = "prototypes"
-    # What goes changes the length of what stays, so that no gradient tells units apart.
+    # What goes changes the length of what stays, so that a gradient does not tell what a unit adds.
     heads: Annotated[Width, Dim("heads", scored=False, aligned=False)]
     prototype: Annotated[Width, Dim("channels of a prototype", scored=False)] = 64
     form: Literal["channels", "official"] = "channels"

@@ -123,7 +123,7 @@ class SelectiveScan(Scanning):
 def scanned(steps: Tensor, taken: Tensor, b: Tensor, c: Tensor, a: Tensor) -> Tensor:
     """y_t = C_t h_t for h_t = exp(steps_t A) h_{t-1} + taken_t B_t with h_0 = 0, for all t.
 
-    (B, N, E), (B, N, E), (B, N, S), (B, N, S), (E, S) -> (B, N, E). The tensors with a number for each entry of a state are those of
+    (B, N, E), (B, N, E), (B, N, S), (B, N, S), (E, S) -> (B, N, E). Tensors with a number for each entry of a state are those of
     one place of all chunks, which fit a processor's cache where those of all tokens do not.
     """
     tokens = int(steps.shape[1])

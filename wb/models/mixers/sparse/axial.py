@@ -28,7 +28,10 @@ UNSEEN = -1e4
 
 
 class AxialCombinerAttention(AttentionModule):
-    """A softmax over S tokens and N/S summaries. Cost: N*D*(H*(2K + 2V) + C) + N*H*((2S + N/S)*(K + V) + C*(K + V)), C of summaries."""
+    """A softmax over S tokens and N/S summaries of C channels.
+
+    Cost: N*D*(H*(2K + 2V) + C) + N*H*((2S + N/S)*(K + V) + C*(K + V)).
+    """
 
     record: Record
     symmetries: Mapping[str, Symmetry] = {

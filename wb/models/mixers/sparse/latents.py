@@ -29,7 +29,10 @@ NORMS = ("gather", "among", "perceptron", "scatter")
 
 
 class LatentAttention(AttentionModule):
-    """Tokens to M latents of each of T groups, among T*M latents, and back. Cost: N*D*H*(2K + 2V) + 2*N*M*H*(K + V), and of latents."""
+    """Tokens to M latents of each of T groups, among T*M latents, and back.
+
+    Cost: N*D*H*(2K + 2V) + 2*N*M*H*(K + V), and what attention and perceptron among T*M tokens take.
+    """
 
     record: Record
     symmetries: Mapping[str, Symmetry] = {

@@ -8,7 +8,7 @@ decoder; so is the memory. The 3x3 convolution of the memory stands behind its p
 of a key, not in front of it, so that queries and keys are read from the same tokens; one norm stands in front of both. No masks,
 which a head for segmentation would make. The published code norms over the tokens, so that they are coupled; that is the `form`
 "official".
-Limits: the choice of a prototype is discontinuous, and no gradient flows through it. Queries meet all keys.
+Limits: entries twice are other lengths, so that neither heads nor channels grow by duplication. The choice of a prototype is discontinuous, and no gradient flows through it. Queries meet all keys.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class PrototypeAttention(OperatorModule):
     jumps: ClassVar[bool] = True
     record: Record
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "prototype": "permutation"}
-    averaged: tuple[str, ...] = ("heads", "prototype")
     seek_bias: nn.Parameter
     show_bias: nn.Parameter
     key_filters: nn.Parameter
     key_filters_bias: nn.Parameter
+    blend: nn.Parameter
     blend_bias: nn.Parameter
     alpha: nn.Parameter
 
@@ -49,7 +49,8 @@ class PrototypeAttention(OperatorModule):
         self.reads("show", "show_bias", "heads", "prototype")
         self.holds("key_filters", "heads", "prototype", SIDE, SIDE)
         self.holds("key_filters_bias", "heads", "prototype")
-        self.between("blend", "heads", "prototype", read("heads"), read("prototype"))
+        # Not `between`: with four dimensions it would be taken for a convolution. It stays in floating point.
+        self.holds("blend", "heads", "prototype", read("heads"), read("prototype"))
         self.holds("blend_bias", "heads", "prototype")
         self.holds("alpha", "heads", "prototype")
         self.writes("found", "found_bias", "heads", "prototype")
@@ -57,6 +58,7 @@ class PrototypeAttention(OperatorModule):
     def reset(self) -> None:
         super().reset()
         uniform_(self.key_filters, SIDE**2)
+        uniform_(self.blend, self.alpha.numel())
         nn.init.ones_(self.alpha)
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
@@ -71,7 +73,7 @@ class PrototypeAttention(OperatorModule):
         asking, keys = (y.reshape(-1, int(y.shape[1]), heads, channels).transpose(1, 2) for y in (q, k))
         chosen = (asking @ keys.transpose(-1, -2)).argmax(dim=-1, keepdim=True)  # (B, H, Q, 1)
         p = join_heads(keys.gather(2, chosen.expand(-1, -1, -1, channels)))
-        common = F.linear(p * q, self.kept("blend").flatten(2).flatten(0, 1), self.blend_bias.flatten())
+        common = F.linear(p * q, self.blend.flatten(2).flatten(0, 1), self.blend_bias.flatten())
         over = 1 if self.record.form == "official" else 2
         return F.normalize(common, dim=over) * self.alpha.flatten() + p
 
