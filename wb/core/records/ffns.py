@@ -138,7 +138,7 @@ class Words(Weighted):
     }
     title = "inner transformer of words"
     source = 'Han et al., "Transformer in Transformer", 2021'
-    kind: Literal["words"] = "words"
+    kind: Literal["tnt"] = "tnt"
     word_mlp: Annotated[Width, Dim("hidden units of a word")]
     words: Annotated[Width, Dim("words of a token", aligned=False)] = 16
     word_channels: Annotated[Width, Dim("channels of a word", aligned=False)] = 12

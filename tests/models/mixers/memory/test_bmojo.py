@@ -14,6 +14,7 @@ from wb.core.records.attention import Sliding
 from wb.core.records.mixers.memory import S6, Bmojo
 from wb.models.block import build_operator
 from wb.models.layers.operator import Context, OperatorModule
+from wb.models.mixers.attention.sliding import SlidingAttention
 from wb.models.mixers.memory.bmojo import FadingMemoryAttention
 from wb.models.mixers.memory.s6 import SelectiveScan
 
@@ -84,6 +85,7 @@ def test_a_window_as_long_as_the_tokens_is_full_attention(window: int) -> None:
 def test_a_memory_that_is_the_tokens_is_a_window_twice_as_long() -> None:
     module, sliding = drawn(), filled(Sliding(heads=2, qk=3, v=4, reach=3))
     q, k, v = (torch.randn(2, 2, COUNT, n, generator=torch.Generator().manual_seed(n)).double() for n in (3, 3, 4))
+    assert isinstance(sliding, SlidingAttention)
     torch.testing.assert_close(module.mix(q, k, v, k, v), sliding.mix(q, k, v, Context()))
 
 

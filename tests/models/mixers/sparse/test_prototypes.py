@@ -55,7 +55,7 @@ def test_it_is_its_formula(prefix: int, form: Form) -> None:
         found, common = [], []
         for token in one:
             q = unit(w["seek"] @ token + w["seek_bias"])
-            best = [max(range(6), key=lambda j, h=h, q=q: float(q[h] @ keys[j][h])) for h in range(2)]
+            best = [int(torch.stack([q[h] @ key[h] for key in keys]).argmax()) for h in range(2)]
             found.append(torch.stack([keys[j][h] for h, j in enumerate(best)]))
             common.append((w["blend"] * (found[-1] * q)).sum(dim=(2, 3)) + w["blend_bias"])
         whole = torch.stack(common)

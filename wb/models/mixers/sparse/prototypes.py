@@ -8,7 +8,8 @@ decoder; so is the memory. The 3x3 convolution of the memory stands behind its p
 of a key, not in front of it, so that queries and keys are read from the same tokens; one norm stands in front of both. No masks,
 which a head for segmentation would make. The published code norms over the tokens, so that they are coupled; that is the `form`
 "official".
-Limits: entries twice are other lengths, so that neither heads nor channels grow by duplication. The choice of a prototype is discontinuous, and no gradient flows through it. Queries meet all keys.
+Limits: entries twice are other lengths, so that neither heads nor channels grow by duplication. The choice of a prototype is
+discontinuous, and no gradient flows through it. Queries meet all keys.
 """
 
 from __future__ import annotations
