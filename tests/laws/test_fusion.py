@@ -19,6 +19,7 @@ from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.errors import Unsupported
 from wb.core.records import dims, kind_of
 from wb.core.records.attention import Rotary
+from wb.core.records.mixers.sparse import Prototypes
 from wb.fusion.forms.canonical import canonical, centred, foldable, restored, unit_gains
 from wb.fusion.forms.conform import conform
 from wb.fusion.fuse import fuse
@@ -311,8 +312,8 @@ def test_copies_fuse_into_what_they_are_copies_of(combined: Model, stat: Stat) -
 
 
 def is_refused(model: Model) -> bool:
-    """Whether it has groups of queries within its heads, which is said."""
-    if all(kind_of(type(part)) != kind_of(Rotary) for _, part in model.architecture.parts()):
+    """Whether it has groups of queries within its heads, or a matrix among all of their channels, which is said."""
+    if not {kind_of(type(part)) for _, part in model.architecture.parts()} & {kind_of(Rotary), kind_of(Prototypes)}:
         return False
     with pytest.raises(Unsupported, match="both within heads, which cannot be aligned together"):
         fuse([model, model], ["a", "b"], Settings(method="perm"))

@@ -140,8 +140,8 @@ class Words(Weighted):
     source = 'Han et al., "Transformer in Transformer", 2021'
     kind: Literal["tnt"] = "tnt"
     word_mlp: Annotated[Width, Dim("hidden units of a word")]
-    words: Annotated[Width, Dim("words of a token", aligned=False)] = 16
     word_channels: Annotated[Width, Dim("channels of a word", aligned=False)] = 12
+    words: Annotated[Width, Dim("words of a token", aligned=False)] = 16
     word_heads: Annotated[Width, Dim("heads of words", aligned=False)] = 2
     word_qk: Annotated[Width, Dim("query/key channels of words", within="word_heads", late=1, aligned=False)] = 6
     word_v: Annotated[Width, Dim("value channels of words", within="word_heads", late=1, aligned=False)] = 6

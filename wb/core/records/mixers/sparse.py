@@ -88,8 +88,10 @@ class Latents(Scored):
     source = 'Chen and Li, "FIT: Far-reaching Interleaved Transformers", 2023'
     kind: Literal["latents"] = "latents"
     groups: Annotated[int, Field(ge=1, le=1024)] = 4
-    latents: Annotated[Width, Dim("latents of a group", aligned=False)] = 8
     latent_width: Annotated[Width, Dim("channels of a latent")] = 64
+    latents: Annotated[Width, Dim("latents of a group", scored=False, aligned=False)] = (
+        8  # one of zeros is attended too
+    )
     latent_mlp: Annotated[Width, Dim("hidden units of latents")] = 256
     ordered: Annotated[bool, Field(exclude_if=is_false)] = False
     eps: Eps = 1e-6
@@ -111,5 +113,5 @@ class Prototypes(Weighted):
     kind: Literal["prototypes"] = "prototypes"
     # What goes changes the length of what stays, so that a gradient does not tell what a unit adds.
     heads: Annotated[Width, Dim("heads", scored=False, aligned=False)]
-    prototype: Annotated[Width, Dim("channels of a prototype", scored=False)] = 64
+    prototype: Annotated[Width, Dim("channels of a prototype", within="heads", scored=False, late=1)] = 64
     form: Literal["channels", "official"] = "channels"

@@ -92,7 +92,8 @@ class LatentAttention(AttentionModule):
         q, k, v = (project(grouped, self.kept(name), self.bias(name), own) for name in ("wq", "wk", "wv"))
         k = k.reshape(-1, self.groups, heads, own, queries)
         v = v.reshape(-1, self.groups, heads, own, values)
-        asking = project(self._normed(self.latent, "gather"), self.gather_query, None)  # (T, H, M, K)
+        # Graphs have what this gives: it is computed once, so that it is no matrix product that counts.
+        asking = (self._normed(self.latent, "gather")[:, None, :, None] * self.gather_query[:, None]).sum(dim=4)
         taken = self._attended(asking, k, v).reshape(-1, heads, count, values)  # (B*T, H, M, V)
         z = self._written(taken, "gather_out").reshape(-1, self.groups, count, width) + self.latent
         z = self._among(z.flatten(1, 2)).reshape(-1, count, width)  # (B*T, M, C)
