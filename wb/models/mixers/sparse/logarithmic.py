@@ -7,7 +7,8 @@ summary of a block has the key max_j k_j, entry by entry, and the value softmax(
 Differs: where layouts do not look back only, the tokens behind token i are cut alike, counted from the end; the published code
 knows looking back alone. Scores have the record's scale. The number of tokens need be no power of two: what is missing lies
 behind all tokens, where nothing sees it.
-Limits: the largest entries depend on the basis of queries and keys, so that these can be permuted and not rotated.
+Limits: graphs have some dozen nodes for every block size. The largest entries depend on the basis of queries and keys, so that
+these can be permuted and not rotated.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from wb.core.layout import Layout
 from wb.core.records.mixers.sparse import LogCombiner as Record
 from wb.models.layers.attention import AttentionModule
 from wb.models.layers.operator import Context, Symmetry
+from wb.models.layers.tensors import constant
 
 UNSEEN = -1e4
 
 
 class LogCombinerAttention(AttentionModule):
-    """A softmax over at most log N summaries to either side. Cost: N*D*H*(2K + 2V) + H*N*log N*(K + V) to either side."""
+    """A softmax over at most log N summaries to either side. Cost: N*D*H*(2K + 2V) + 2*H*N*log N*(K + V) to either side."""
 
     record: Record
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
@@ -35,6 +37,9 @@ class LogCombinerAttention(AttentionModule):
         super().__init__(record, embed, layout, device)
         self.levels = (layout.tokens - 1).bit_length()
         self.missing = 2**self.levels - layout.tokens
+        level = torch.arange(self.levels)
+        even = (torch.arange(2**self.levels)[:, None] >> level) % 2 == 0  # the first of two blocks does not see itself
+        self.unseen = even * UNSEEN  # (N and missing, levels)
 
     @property
     def convex(self) -> bool:
@@ -69,30 +74,29 @@ class LogCombinerAttention(AttentionModule):
         """Scores of the blocks before each token (B, H, N, levels), and by level the values of every second block."""
         heads, _, _ = self.channels
         q, k, v = (self._filled(y) for y in (q, k, v))
-        scores, values = [], []
+        most_q, most_k, scores, values = q, k, [q[..., :0]], []
         for level in range(self.levels):  # the second of two blocks sees the first
-            pairs = (-1, heads, 2 ** (self.levels - level - 1), 2, 2**level)
-            query, key, value = (y.reshape(*pairs, int(y.shape[3])) for y in (q, k, v))
-            key, value = key[:, :, :, 0], value[:, :, :, 0]  # (B, H, pairs, block, channels)
+            pairs, length = 2 ** (self.levels - level - 1), 2**level
+            both = (-1, heads, pairs, 2)
+            first_q, first_k = (y.reshape(*both, int(y.shape[3]))[:, :, :, :1] for y in (most_q, most_k))
+            key, value = (y.reshape(*both, length, int(y.shape[3]))[:, :, :, 0] for y in (k, v))
             if level > 0:
-                seen = (query[:, :, :, 0].amax(dim=3, keepdim=True) @ key.transpose(-1, -2)).softmax(dim=-1)
-                key, value = key.amax(dim=3, keepdim=True), seen @ value
-            found = query[:, :, :, 1] @ key.transpose(-1, -2)  # (B, H, pairs, block, 1)
-            both = torch.cat([torch.full_like(found, UNSEEN), found], dim=3)
-            scores.append(both.reshape(-1, heads, 2**self.levels, 1)[:, :, : self.layout.tokens])
-            values.append(value)
-        return torch.cat(scores, dim=3) if scores else q[..., :0], values
+                value = (first_q @ key.transpose(-1, -2)).softmax(dim=-1) @ value
+            found = q.reshape(-1, heads, pairs, 2 * length, int(q.shape[3])) @ first_k.transpose(-1, -2)
+            scores.append(found.reshape(-1, heads, 2**self.levels, 1))
+            values.append(value)  # (B, H, pairs, 1, V)
+            most_q, most_k = (y.reshape(*both, int(y.shape[3])).amax(dim=3) for y in (most_q, most_k))
+        seen = torch.cat(scores, dim=3) + constant(self.unseen, q)
+        return seen[:, :, : self.layout.tokens], values
 
     def _weighted(self, weights: Tensor, values: list[Tensor]) -> Tensor:
-        """The values of blocks by their weights: (B, H, N, levels) -> (B, H, N, V)."""
+        """The values of blocks by their weights, zero where one is not before: (B, H, N, levels) -> (B, H, N, V)."""
         heads, _, channels = self.channels
         weights, total = self._filled(weights), weights.new_zeros(1, 1, 1, channels)
         for level, value in enumerate(values):
-            own = weights[..., level].reshape(-1, heads, 2 ** (self.levels - level - 1), 2, 2**level, 1)[:, :, :, 1]
-            given = own @ value  # (B, H, pairs, block, V)
-            both = torch.cat([torch.zeros_like(given), given], dim=3)
-            total = total + both.reshape(-1, heads, 2**self.levels, channels)[:, :, : self.layout.tokens]
-        return total
+            own = weights[..., level].reshape(-1, heads, 2 ** (self.levels - level - 1), 2 ** (level + 1), 1)
+            total = total + (own @ value).reshape(-1, heads, 2**self.levels, channels)
+        return total[:, :, : self.layout.tokens]
 
     def _filled(self, y: Tensor) -> Tensor:
         """(B, H, N, C) with what is missing to a power of two, behind the tokens."""
