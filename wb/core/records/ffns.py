@@ -110,7 +110,7 @@ class ConvFfn(Filtered):
     """Two 1x1 convolutions along the tokens, each with a batch norm and an activation behind it, the second a ReLU."""
 
     module = "wb.models.ffns.convolutional:ConvFfn"
-    supports: ClassVar[Supports] = Supports(causal="yes")
+    supports: ClassVar[Supports] = Supports()
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
     title = "convolutional feed-forward"
     source = 'Liu et al., "LMUFormer: Low Complexity Yet Powerful Spiking Model With Legendre Memory Units", 2024'

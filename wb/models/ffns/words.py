@@ -1,6 +1,6 @@
 """TNT's inner transformer: every token is a few words that attend to each other.
 
-Source: Han et al., "Transformer in Transformer", 2021, eq. 5 to 8, https://arxiv.org/abs/2103.00112, and the published code: the
+Source: Han et al., "Transformer in Transformer", 2021, https://arxiv.org/abs/2103.00112, and the published code: the
 words i of a token, i <- i + MHA(LN i), i <- i + MLP(LN i), and the token's stream gets LN(W LN(flatten i)).
 Differs: the words are read from the token's stream in every block, by a map with a bias, which holds the positions of words.
 Published they are pixels at first and a stream of their own beside the tokens', from block to block; a stage has one stream. A

@@ -74,10 +74,10 @@ Mixer = Annotated[
     | Prototypes
     | Bmojo
     | S6
-    | Latents
+    | LogCombiner
     | Softmax
     | AxialCombiner
-    | LogCombiner
+    | Latents
     | Combiner
     | Sliding
     | Grouped

@@ -1,6 +1,6 @@
 """Attention among groups of tokens through latents.
 
-Source: Chen and Li, "FIT: Far-reaching Interleaved Transformers", 2023, section 2, https://arxiv.org/abs/2305.12689, and the
+Source: Chen and Li, "FIT: Far-reaching Interleaved Transformers", 2023, https://arxiv.org/abs/2305.12689, and the
 published code, of a layer "G": the latents z of every group, z <- z + MHA(LN z, its tokens); of all groups together, as one
 sequence, z <- z + MHA(LN z), z <- z + MLP(LN z); and the tokens of every group get MHA(x, LN z of the group).
 Differs: latents begin anew in every block, from learned ones; published they are a stream of their own beside the tokens', from

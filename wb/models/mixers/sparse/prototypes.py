@@ -1,6 +1,6 @@
 """Attention to one prototype for each head.
 
-Source: Cavagnero et al., "PEM: Prototype-based Efficient MaskFormer for Image Segmentation", 2024, eq. 4 to 7,
+Source: Cavagnero et al., "PEM: Prototype-based Efficient MaskFormer for Image Segmentation", 2024,
 https://arxiv.org/abs/2402.19422: queries q and keys k have length one; of every head a query takes p, the key with the largest
 product; and the output is W_o(alpha normed(W(p * q)) + p).
 Differs: written from the formula (the authors' code carries no licence). Queries are the tokens themselves, which were given to a

@@ -1,6 +1,6 @@
 """Attention at several scales within regions.
 
-Source: Tang et al., "DuoFormer: Leveraging Hierarchical Representations by Local and Global Attention", 2024, section 2.2,
+Source: Tang et al., "DuoFormer: Leveraging Hierarchical Representations by Local and Global Attention", 2024,
 https://arxiv.org/abs/2407.13920: the tokens of a region, which are of several scales, attend to each other; regions do not see
 each other.
 Differs: written from the formula (the authors' code carries no licence). The published tokens of other scales come from stages of
