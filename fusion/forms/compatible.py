@@ -59,12 +59,15 @@ def check_scales(architecture: Architecture, name: str) -> None:
 
 
 def check_nesting(architecture: Architecture, name: str) -> None:
-    """Raises `Unsupported` for parameters on two axes within heads, such as groups of queries: each needs the other's map."""
+    """Raises `Unsupported` for parameters on two axes within heads, such as groups of queries: each needs the other's map.
+
+    So does one that lies on the same axis twice.
+    """
     network = skeleton(architecture)
     axes, sizes = axes_of(network), axis_sizes(architecture)
     within = {axis for axis in nested(axes, axis_dims(architecture)) if sizes[axis] > 1}  # one entry needs no map
     for parameter, dimensions in axes.items():
-        inner = sorted({on.name for on in dimensions if on is not None and on.name in within})
+        inner = sorted(on.name for on in dimensions if on is not None and on.name in within)
         if len(inner) > 1:
             raise Unsupported(
                 f"{parameter} of {name} lies on {' and '.join(inner)}, both within heads, which cannot be aligned together; fuse "

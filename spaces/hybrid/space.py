@@ -40,6 +40,7 @@ from wb.spaces.operators import (
     mixer_of,
     squared,
     squeezed,
+    width_of,
 )
 from wb.spaces.practices import HYBRID, Practice, asked_of
 
@@ -253,8 +254,8 @@ class Hybrid(GeneSpace):
         if stage.plane == "map" and ffn is not None:
             found |= {"ffn": ffn.kind, "act": getattr(ffn, "activation", "")}
             found |= {"mid": getattr(ffn, "kernel", 0)} if has_middle(ffn.kind) else {}
-            found |= {"se": _share(squeezed(ffn), ffn.mlp, options.se)} if has_gates(ffn.kind) else {}
-        width = getattr(ffn, "mlp", 0)
+            found |= {"se": _share(squeezed(ffn), width_of(ffn), options.se)} if has_gates(ffn.kind) else {}
+        width = 0 if ffn is None else width_of(ffn)
         share = MAP_FFNS[ffn.kind].share if stage.plane == "map" and ffn is not None else 1.0
         return found | {"ratio": _share(width, share * stage.embed, options.ratio)}
 

@@ -19,6 +19,7 @@ from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.errors import Unsupported
 from wb.core.records import dims, kind_of
 from wb.core.records.attention import Rotary
+from wb.core.records.mixers.sparse import Prototypes
 from wb.fusion.forms.canonical import canonical, centred, foldable, restored, unit_gains
 from wb.fusion.forms.conform import conform
 from wb.fusion.fuse import fuse
@@ -108,20 +109,25 @@ def sizes(module: OperatorModule) -> dict[str, int]:
 def inner(module: OperatorModule, axis: str) -> bool:
     """Whether each head may have a map of its own for that axis."""
     on = [[a.name for a in axes if a is not None] for axes in module.axes.values()]
-    outer = dims(type(module.record))[axis].within
-    return outer is not None and all(outer in names for names in on if axis in names)
+    outer = around(module, axis)
+    return bool(outer) and all(outer in names for names in on if axis in names)
+
+
+def around(module: OperatorModule, axis: str) -> str:
+    """The axis of heads that it lies within."""
+    return dims(type(module.record))[axis].within or ""
 
 
 def turned(module: OperatorModule, axis: str, kind: Literal["permutation", "rotation"]) -> Map:
     """A random one, in each head another where that may be."""
     size = sizes(module)[axis]
-    heads = sizes(module)["heads"] if inner(module, axis) else 1
+    heads = sizes(module)[around(module, axis)] if inner(module, axis) else 1
     drawn = torch.randn(heads, size, size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     if kind == "rotation":
         q = torch.linalg.qr(drawn).Q
-        return CoupleWithin(q, q, "heads") if inner(module, axis) else Couple(q[0], q[0])
+        return CoupleWithin(q, q, around(module, axis)) if inner(module, axis) else Couple(q[0], q[0])
     order = torch.arange(size).roll(1).expand(heads, size)
-    return SelectWithin(order, "heads") if inner(module, axis) else Select(order[0])
+    return SelectWithin(order, around(module, axis)) if inner(module, axis) else Select(order[0])
 
 
 def changes(module: OperatorModule, weights: Weights, x: Tensor, map_: Map, axis: str) -> bool:
@@ -255,7 +261,7 @@ def rotated(model: Model) -> Model:
             if kind == "rotation":
                 map_ = turned(sublayer.operator, axis, "rotation")
                 assert isinstance(map_, CoupleWithin)
-                maps[f"{sublayer.place}.{axis}"] = replace(map_, along=f"{sublayer.place}.heads")
+                maps[f"{sublayer.place}.{axis}"] = replace(map_, along=f"{sublayer.place}.{map_.along}")
     for i, stage in enumerate(twin.architecture.stages):
         if foldable(network, i):
             n = stage.embed
@@ -306,8 +312,8 @@ def test_copies_fuse_into_what_they_are_copies_of(combined: Model, stat: Stat) -
 
 
 def is_refused(model: Model) -> bool:
-    """Whether it has groups of queries within its heads, which is said."""
-    if all(kind_of(type(part)) != kind_of(Rotary) for _, part in model.architecture.parts()):
+    """Whether it has groups of queries within its heads, or a matrix among all of their channels, which is said."""
+    if not {kind_of(type(part)) for _, part in model.architecture.parts()} & {kind_of(Rotary), kind_of(Prototypes)}:
         return False
     with pytest.raises(Unsupported, match="both within heads, which cannot be aligned together"):
         fuse([model, model], ["a", "b"], Settings(method="perm"))

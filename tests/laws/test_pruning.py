@@ -72,24 +72,25 @@ def masked(model: Model, kept: Mapping[str, Tensor]) -> Model:
     """Every parameter on each axis multiplied by ones where it is kept and zeros elsewhere, (heads, units) within heads."""
     weights = dict(model.weights)
     for name, dimensions in axes_of(build(model.architecture, "meta")).items():
-        places = {axis.name: dim for dim, axis in enumerate(dimensions) if axis is not None}
-        for axis, index in kept.items():
-            if axis not in places:
+        for place, axis in enumerate(dimensions):
+            index = kept.get(axis.name) if axis is not None else None
+            if axis is None or index is None:
                 continue
             weight = weights[name].clone()
             shape = [1] * weight.dim()
-            shape[places[axis]] = weight.shape[places[axis]]
+            shape[place] = weight.shape[place]
             if index.dim() == 1:
-                mask = torch.zeros(shape[places[axis]])
+                mask = torch.zeros(shape[place])
                 mask[index] = 1
                 weights[name] = weight * mask.reshape(shape)
                 continue
-            heads = places[f"{axis.rsplit('.', 1)[0]}.{axis_dims(model.architecture)[axis].within}"]
+            around = f"{axis.name.rsplit('.', 1)[0]}.{axis_dims(model.architecture)[axis.name].within}"
+            heads = dimensions.index(axis._replace(name=around))
             for head, chosen in enumerate(index):
-                mask = torch.zeros(shape[places[axis]])
+                mask = torch.zeros(shape[place])
                 mask[chosen] = 1
                 part = [1] * (weight.dim() - 1)
-                part[places[axis] - (heads < places[axis])] = -1
+                part[place - (heads < place)] = -1
                 weight.select(heads, head).mul_(mask.reshape(part))
             weights[name] = weight
     return Model(model.architecture, weights)

@@ -25,6 +25,7 @@ from wb.search.results.point import FrontPoint
 from wb.search.run import DataRecord, Run, RunRecord
 from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit
+from wb.spaces.operators import width_of
 
 DIGITS = ImageInput(channels=1, height=8, width=8, mean=(0.5,), std=(0.3,))
 FIRST_BATCH = 16
@@ -108,7 +109,7 @@ def readings(architecture: Architecture, rng: random.Random) -> dict[str, Readin
     """Larger networks are better and slower, with some noise."""
     stage = architecture.stages[0]
     mixers = [WORTH[block.mixer.kind] for block in stage.blocks if block.mixer is not None]
-    widths = [block.ffn.mlp for block in stage.blocks if block.ffn is not None]
+    widths = [width_of(block.ffn) for block in stage.blocks if block.ffn is not None]
     acc = 0.985 - 0.5 / (1 + 0.05 * (sum(mixers) + len(widths)) * stage.embed) + rng.gauss(0, 0.01)
     wide = sum(widths) + 12 * sum(mixers)
     macs = 16 * stage.embed * (stage.embed + 2 * wide)

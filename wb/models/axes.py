@@ -192,15 +192,15 @@ def _mapped(tensor: Tensor, name: str, dimensions: Axes, maps: Mapping[str, Map]
         else:
             tensor = map_(tensor, dim, axis.role)
     for dim, role, map_ in later:
-        tensor = map_.within(tensor, dim, _place(dimensions, map_.along, name), role)
+        tensor = map_.within(tensor, dim, _place(dimensions, map_.along, role, name), role)
     return tensor
 
 
-def _place(dimensions: Axes, along: str, parameter: str) -> int:
-    """The dimension of a parameter that lies on `along`."""
-    for dim, axis in enumerate(dimensions):
-        if axis is not None and axis.name == along:
-            return dim
+def _place(dimensions: Axes, along: str, role: str, parameter: str) -> int:
+    """The dimension of a parameter that lies on `along`, of two the one in that role."""
+    found = [dim for dim, axis in enumerate(dimensions) if axis is not None and axis.name == along]
+    if found:
+        return next((dim for dim in found if (axis := dimensions[dim]) and axis.role == role), found[0])
     raise BadOption(
         f"{parameter} does not lie on {along}, so that entries cannot be chosen within it; choose them alike"
     )

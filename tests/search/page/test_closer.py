@@ -25,6 +25,7 @@ from wb.search.results.baselines import Baseline, write_baselines
 from wb.search.results.curves import Curves
 from wb.search.results.unsure import Unsure
 from wb.search.run import Run
+from wb.spaces.operators import width_of
 
 Fabricate = Callable[..., Run]
 HOSTILE = '"><script>alert(2)</script>'
@@ -86,7 +87,7 @@ def test_widths_and_parts_are_those_of_the_records(fabricate: Fabricate) -> None
     for number, architecture in contents.architectures.items():
         row = (found.widths or {})[number]
         assert row["residual stream"] == str(architecture.stages[0].embed)
-        hidden = [block.ffn.mlp for _, _, block in architecture.blocks() if block.ffn is not None]
+        hidden = [width_of(block.ffn) for _, _, block in architecture.blocks() if block.ffn is not None]
         if hidden:
             ends = [str(min(hidden)), str(max(hidden))]
             assert " to ".join(dict.fromkeys(ends)) in row.values()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from wb.core.layout import CAUSAL, Supports
-from wb.core.records.base import Activation, Biases, Convolved, Dim, Frozen, Kernel, Weighted, Width, is_none
+from wb.core.records.base import Activation, Biases, Convolved, Dim, Filtered, Frozen, Kernel, Weighted, Width, is_none
 from wb.core.records.norms import Eps
 
 
@@ -106,6 +106,63 @@ class ConvNext(Weighted):
     eps: Eps = 1e-6
 
 
+class ConvFfn(Filtered):
+    """Two 1x1 convolutions along the tokens, each with a batch norm and an activation behind it, the second a ReLU."""
+
+    module = "wb.models.ffns.convolutional:ConvFfn"
+    supports: ClassVar[Supports] = Supports()
+    example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
+    title = "convolutional feed-forward"
+    source = 'Liu et al., "LMUFormer: Low Complexity Yet Powerful Spiking Model With Legendre Memory Units", 2024'
+    kind: Literal["conv_ffn"] = "conv_ffn"
+    mlp: Annotated[Width, Dim("hidden units")]
+    activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
+
+
+class Words(Weighted):
+    """An inner transformer for every token by itself: `words` that attend to each other and pass a perceptron.
+
+    What they become is normed together, mapped to the stream, and normed again. It mixes no tokens: a network needs mixers beside
+    it. `word_scale` multiplies the scores of words; None stands for `word_qk ** -0.5`.
+    """
+
+    module = "wb.models.ffns.words:Words"
+    supports = CAUSAL
+    example: ClassVar[Mapping[str, Any]] = {
+        "word_mlp": 7,
+        "words": 3,
+        "word_channels": 5,
+        "word_heads": 2,
+        "word_qk": 4,
+        "word_v": 6,
+    }
+    title = "inner transformer of words"
+    source = 'Han et al., "Transformer in Transformer", 2021'
+    kind: Literal["tnt"] = "tnt"
+    word_mlp: Annotated[Width, Dim("hidden units of a word")]
+    word_channels: Annotated[Width, Dim("channels of a word", aligned=False)] = 12
+    words: Annotated[Width, Dim("words of a token", aligned=False)] = 16
+    word_heads: Annotated[Width, Dim("heads of words", aligned=False)] = 2
+    word_qk: Annotated[Width, Dim("query/key channels of words", within="word_heads", late=1, aligned=False)] = 6
+    word_v: Annotated[Width, Dim("value channels of words", within="word_heads", late=1, aligned=False)] = 6
+    word_scale: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
+    activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
+    eps: Eps = 1e-5
+
+    @property
+    def factor(self) -> float:
+        return self.word_qk**-0.5 if self.word_scale is None else self.word_scale
+
+    def settled(self, changed: Collection[str]) -> Self:
+        return self.model_copy(update={"word_scale": self.factor}) if "word_qk" in changed else self
+
+    def structure(self) -> Self:
+        return self.model_copy(update={"word_scale": None})
+
+    def unit(self) -> Self:
+        return self.model_copy(update={"word_scale": 1.0})
+
+
 class Squeeze(Frozen):
     """Squeeze and excitation: every channel times a gate, which `width` hidden units find from the means of all channels."""
 
@@ -159,4 +216,7 @@ class Basic(Convolved):
 
 
 # From dear to cheap; spaces offer them in the opposite order.
-Ffn = Annotated[Basic | Fused | ConvNext | Activator | Glu | Inverted | Pattention | Mlp, Field(discriminator="kind")]
+Ffn = Annotated[
+    Basic | Fused | Words | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp,
+    Field(discriminator="kind"),
+]

@@ -201,7 +201,9 @@ class Correction(Beside):
             given = [(lane.share, lane.mapped(b - a, axes)) for lane, (a, b) in zip(self.lanes, pairs, strict=True)]
             return given, total(old) - as_tokens(self.states[i].stream).flatten(0, 1)[rows]
 
-        self._normed(module, sublayer.prefix, inputs, there, None if sublayer.gated else last)
+        # Without a writer what is added to the stream is not linear in the last convolution, which then does as the parents' do.
+        targets: Targets | Literal["parts"] = last if sublayer.operator.writers else "parts"
+        self._normed(module, sublayer.prefix, inputs, there, None if sublayer.gated else targets)
 
     def _normed(
         self,

@@ -97,11 +97,11 @@ def test_where_nothing_is_selected_it_is_a_convolution() -> None:
     """With one step, B and C for all tokens, the response to what came t tokens ago is C exp(t step A) step B."""
     step, a = 0.3, -torch.rand(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     b, c, u = (torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) for n in (3, 3, 9))
-    fade = torch.exp(step * a).expand(1, 9, 4, 3)
-    h = scanned(fade, (step * b * u[:, None])[None, :, None].expand(1, 9, 4, 3))
+    taken, steps = (step * u)[None, :, None].expand(1, 9, 4), torch.full((1, 9, 4), step, dtype=torch.float64)
+    found = scanned(steps, taken, b.expand(1, 9, 3), c.expand(1, 9, 3), a)
     response = torch.stack([(c * torch.exp(t * step * a) * step * b).sum(1) for t in range(9)], dim=1)  # (4, 9)
     expected = F.conv1d(F.pad(u[None, None], (8, 0)), response.flip(1)[:, None])
-    torch.testing.assert_close((h * c).sum(3).transpose(1, 2), expected)
+    torch.testing.assert_close(found.transpose(1, 2), expected)
 
 
 def test_it_begins_with_published_steps() -> None:

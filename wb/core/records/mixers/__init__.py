@@ -25,7 +25,9 @@ from wb.core.records.attention import (
 )
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
+from wb.core.records.mixers.memory import Bmojo
 from wb.core.records.mixers.memory import Lmu as Lmu
+from wb.core.records.mixers.sparse import AxialCombiner, Latents, LogCombiner, Prototypes, Scales
 
 
 class Pool(Operator):
@@ -69,12 +71,18 @@ class Depthwise(Filtered):
 Mixer = Annotated[
     Rotary
     | Relative
+    | Prototypes
+    | Bmojo
     | S6
+    | LogCombiner
     | Softmax
+    | AxialCombiner
+    | Latents
     | Combiner
     | Sliding
     | Grouped
     | Window
+    | Scales
     | MaskUnit
     | Sla
     | Linear

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from wb.core.layout import Supports
+from wb.core.records.attention import Scored
 from wb.core.records.base import Dim, Preparation, Weighted, Width
 
 
@@ -30,11 +31,20 @@ class Lmu(Weighted):
         return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
 
 
-class S6(Weighted):
-    """Mamba's selective scan: `state` numbers for each of `inner` channels, which fade and take in what the token says.
+class Scanning(Weighted):
+    """What has a selective scan in it: `state` numbers for each of `inner` channels, which fade and take in what the token says.
 
-    `rank` is of the map that finds how fast, the same in all networks of a space. Every token sees itself and those before it.
+    `rank` is of the map that finds how fast, the same in all networks of a space.
     """
+
+    inner: Annotated[Width, Dim("inner channels")]
+    state: Annotated[Annotated[int, Field(ge=1, le=256)], Dim("state of a channel", aligned=False)] = 16
+    rank: Annotated[int, Field(ge=1, le=4096)] = 4
+    kernel: Annotated[int, Field(ge=1, le=16)] = 4
+
+
+class S6(Scanning):
+    """Mamba's selective scan. Every token sees itself and those before it."""
 
     module = "wb.models.mixers.memory.s6:SelectiveScan"
     supports = Supports(causal="yes", prefix=False)  # a token in front would see nothing but itself
@@ -42,7 +52,18 @@ class S6(Weighted):
     title = "selective scan"
     source = 'Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2024'
     kind: Literal["s6"] = "s6"
-    inner: Annotated[Width, Dim("inner channels")]
-    state: Annotated[Annotated[int, Field(ge=1, le=256)], Dim("state of a channel", aligned=False)] = 16
-    rank: Annotated[int, Field(ge=1, le=4096)] = 4
-    kernel: Annotated[int, Field(ge=1, le=16)] = 4
+
+
+class Bmojo(Scored, Scanning):
+    """Softmax attention to the last `window` tokens and to what a selective scan had made of as many before those.
+
+    Every token sees itself and those before it; in a picture, in the order of its rows.
+    """
+
+    module = "wb.models.mixers.memory.bmojo:FadingMemoryAttention"
+    supports = Supports(causal="yes", prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "qk": 4, "v": 7, "window": 2, "inner": 6, "state": 3, "rank": 2}
+    title = "window attention with fading memory"
+    source = 'Zancato et al., "B\'MOJO: Hybrid State Space Realizations of Foundation Models", 2024'
+    kind: Literal["bmojo"] = "bmojo"
+    window: Annotated[int, Field(ge=1, le=2048)] = 32

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records.mixers.memory import S6
+from wb.core.records.mixers.memory import Scanning as Record
 from wb.models.axes import read
 from wb.models.layers.operator import Context, OperatorModule, Symmetry
 from wb.models.layers.tensors import uniform_
@@ -31,18 +32,19 @@ from wb.models.layers.tensors import uniform_
 SLOWEST, FASTEST = 1e-3, 0.1  # steps at first, drawn between them on a logarithmic scale
 
 
-class SelectiveScan(OperatorModule):
-    """`W_o (S6(SiLU(conv(W_u x))) * SiLU(W_z x))`, without biases but of the convolution and of the steps."""
+class Scanning(OperatorModule):
+    """What has a selective scan in it: the scan's parameters, and what it makes of tokens."""
 
-    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation"}
-    record: S6
+    record: Record
+    wu: nn.Parameter
+    wz: nn.Parameter
     filters: nn.Parameter
     filters_bias: nn.Parameter
     step_bias: nn.Parameter
     a_log: nn.Parameter
     skip: nn.Parameter
 
-    def __init__(self, record: S6, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+    def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.reads("wu", None, "inner")
         self.reads("wz", None, "inner")
@@ -55,7 +57,6 @@ class SelectiveScan(OperatorModule):
         self.holds("step_bias", "inner")
         self.holds("a_log", "inner", "state")
         self.holds("skip", "inner")
-        self.writes("out", None, "inner")
 
     def reset(self) -> None:
         """As published: A = -1, -2, ...; steps of 0.001 to 0.1."""
@@ -68,13 +69,40 @@ class SelectiveScan(OperatorModule):
             steps = drawn.exp()
             self.step_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
 
-    def hidden(self, x: Tensor, context: Context) -> Tensor:
+    def remembered(self, x: Tensor) -> Tensor:
+        """What the scan gives at each token, gated by it: (B, N, D) -> (B, N, E)."""
         u = F.linear(x, self.kept("wu"))  # (B, N, E)
         u = F.silu(self._convolved(u))
-        fade, taken, c = self._terms(u)
-        h = scanned(fade, taken)  # (B, N, E, S)
-        y = (h * c[:, :, None, :]).sum(dim=3) + self.skip * u
+        y = scanned(*self._terms(u), -torch.exp(self.a_log)) + self.skip * u
         return y * F.silu(F.linear(x, self.kept("wz")))
+
+    def _convolved(self, u: Tensor) -> Tensor:
+        """Every channel with the few tokens before it: (B, N, E) -> (B, N, E)."""
+        inner, _, kernel = self.filters.shape
+        before = torch.zeros_like(u[:, :1]).expand(
+            -1, kernel - 1, -1
+        )  # F.pad exports with shapes that cannot be inferred
+        seen = torch.cat([before, u], dim=1).transpose(1, 2)
+        return F.conv1d(seen, self.filters, self.filters_bias, groups=inner).transpose(1, 2)
+
+    def _terms(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Steps D and D u, (B, N, E), and B and C, (B, N, S)."""
+        steps = F.softplus(F.linear(F.linear(u, self.kept("step_down")), self.kept("step_up"), self.step_bias))
+        return steps, steps * u, F.linear(u, self.kept("to_b")), F.linear(u, self.kept("to_c"))
+
+
+class SelectiveScan(Scanning):
+    """`W_o (S6(SiLU(conv(W_u x))) * SiLU(W_z x))`, without biases but of the convolution and of the steps."""
+
+    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation"}
+
+    def __init__(self, record: S6, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
+        self.writes("out", None, "inner")
+
+    def hidden(self, x: Tensor, context: Context) -> Tensor:
+        """(B, N, D) -> (B, N, E)."""
+        return self.remembered(x)
 
     def start(self, batch: int) -> tuple[Tensor, Tensor]:
         """The state before the first token: inputs of the convolution (B, E, kernel - 1), and h (B, E, S)."""
@@ -86,43 +114,39 @@ class SelectiveScan(OperatorModule):
         before, h = state
         seen = torch.cat([before, F.linear(x, self.kept("wu"))[:, :, None]], dim=2)  # (B, E, kernel)
         u = F.silu((seen * self.filters[:, 0]).sum(dim=2) + self.filters_bias)
-        fade, taken, c = self._terms(u[:, None])
-        h = fade[:, 0] * h + taken[:, 0]
-        y = (h * c).sum(dim=2) + self.skip * u
+        steps, taken, b, c = (y[:, 0] for y in self._terms(u[:, None]))
+        h = torch.exp(steps[:, :, None] * -torch.exp(self.a_log)) * h + taken[:, :, None] * b[:, None]
+        y = (h * c[:, None]).sum(dim=2) + self.skip * u
         return self.written(y * F.silu(F.linear(x, self.kept("wz")))), (seen[:, :, 1:], h)
 
-    def _convolved(self, u: Tensor) -> Tensor:
-        """Every channel with the few tokens before it: (B, N, E) -> (B, N, E)."""
-        inner, _, kernel = self.filters.shape
-        before = torch.zeros_like(u[:, :1]).expand(
-            -1, kernel - 1, -1
-        )  # F.pad exports with shapes that cannot be inferred
-        seen = torch.cat([before, u], dim=1).transpose(1, 2)
-        return F.conv1d(seen, self.filters, self.filters_bias, groups=inner).transpose(1, 2)
 
-    def _terms(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What h fades by and what it takes in, (B, N, E, S), and C (B, N, S)."""
-        steps = F.softplus(F.linear(F.linear(u, self.kept("step_down")), self.kept("step_up"), self.step_bias))
-        b, c = F.linear(u, self.kept("to_b")), F.linear(u, self.kept("to_c"))
-        fade = torch.exp(steps[..., None] * -torch.exp(self.a_log))
-        return fade, (steps * u)[..., None] * b[:, :, None, :], c
+def scanned(steps: Tensor, taken: Tensor, b: Tensor, c: Tensor, a: Tensor) -> Tensor:
+    """y_t = C_t h_t for h_t = exp(steps_t A) h_{t-1} + taken_t B_t with h_0 = 0, for all t.
 
-
-def scanned(fade: Tensor, taken: Tensor) -> Tensor:
-    """h_t = fade_t h_{t-1} + taken_t with h_0 = 0, for all t: (B, N, E, S), (B, N, E, S) -> (B, N, E, S)."""
-    tokens, inner, states = (int(size) for size in fade.shape[1:])
+    (B, N, E), (B, N, E), (B, N, S), (B, N, S), (E, S) -> (B, N, E). Tensors with a number for each entry of a state are those of
+    one place of all chunks, which fit a processor's cache where those of all tokens do not.
+    """
+    tokens = int(steps.shape[1])
     length = math.isqrt(tokens - 1) + 1
     chunks = -(-tokens // length)
-    if missing := chunks * length - tokens:  # tokens behind the last one, which change none before them
-        zeros = torch.zeros_like(taken[:, :1]).expand(-1, missing, -1, -1)
-        fade, taken = torch.cat([fade, zeros], dim=1), torch.cat([taken, zeros], dim=1)
-    fade, taken = (y.reshape(-1, chunks, length, inner, states) for y in (fade, taken))
-    within, fading = [taken[:, :, 0]], [fade[:, :, 0]]  # of every chunk, as if nothing were before it
-    for t in range(1, length):
-        within.append(fade[:, :, t] * within[-1] + taken[:, :, t])
-        fading.append(fade[:, :, t] * fading[-1])
+    places = [_places(y, chunks, length) for y in (steps, taken, b, c)]
+    within: list[Tensor] = []  # of every chunk, as if nothing were before it: (B, chunks, E, S)
+    fading: list[Tensor] = []
+    for step, given, to, _ in zip(*places, strict=True):
+        fade, new = torch.exp(step[..., None] * a), given[..., None] * to[:, :, None]
+        within.append(fade * within[-1] + new if within else new)
+        fading.append(fade * fading[-1] if fading else fade)
     before = [torch.zeros_like(within[0][:, 0])]  # what the chunks before it leave to each
     for k in range(chunks - 1):
         before.append(fading[-1][:, k] * before[-1] + within[-1][:, k])
-    h = torch.stack(within, dim=2) + torch.stack(fading, dim=2) * torch.stack(before, dim=1)[:, :, None]
-    return h.reshape(-1, chunks * length, inner, states)[:, :tokens]
+    left = torch.stack(before, dim=1)
+    found = [(own + faded * left) @ of[..., None] for own, faded, of in zip(within, fading, places[3], strict=True)]
+    return torch.cat(found, dim=3).permute(0, 1, 3, 2).reshape(-1, chunks * length, int(a.shape[0]))[:, :tokens]
+
+
+def _places(y: Tensor, chunks: int, length: int) -> list[Tensor]:
+    """The tokens (B, N, C) by their place in chunks of that length, (B, chunks, C); missing ones change none before them."""
+    channels = int(y.shape[2])
+    if missing := chunks * length - int(y.shape[1]):
+        y = torch.cat([y, torch.zeros_like(y[:, :1]).expand(-1, missing, -1)], dim=1)
+    return list(y.reshape(-1, chunks, length, channels).unbind(2))

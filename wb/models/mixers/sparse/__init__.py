@@ -1,0 +1,1 @@
+"""Mixers that attend to summaries of tokens instead of all of them."""
