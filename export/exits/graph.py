@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ from wb.core.errors import Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.specs import PIXELS
 from wb.core.system.files import replacing
+from wb.data import Split
 from wb.export.graph import LOGITS, OPSET, TOLERANCE, ExportDiffers, check_difference
 from wb.export.writing import quieted, write
 from wb.hardware.device import Device, session
@@ -86,6 +88,13 @@ def export_exiting(model: Exiting, path: Path, *, force: bool = False) -> Readin
     with replacing(path, force=force) as temporary:
         write(_composed(network, feed[PIXELS][:1]), temporary, _metadata(model))
         return _compared(network, temporary, feed[PIXELS])
+
+
+def answered(path: Path, split: Split, device: Device) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The logits (n, classes) that such a graph gives for all of `split`, and the numbers of the exits (n)."""
+    loaded = session(path, device)
+    found = [loaded.run([LOGITS, EXIT], dict(split.feed(np.arange(i, i + 1)))) for i in range(len(split))]
+    return np.concatenate([logits for logits, _ in found]), np.concatenate([number for _, number in found])
 
 
 def _metadata(model: Exiting) -> dict[str, str]:

@@ -1,0 +1,115 @@
+"""What networks with early exits take and how often they are right, read from their graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wb.compress.exits.record import EarlyExits, Rung
+from wb.core.commands.progress import Progress
+from wb.core.measures.readings import Reading
+from wb.core.statistics.paired import Paired
+from wb.core.system.files import scratch
+from wb.data import Split
+from wb.export.exits.graph import answered, export_exiting
+from wb.export.exits.stream import EXAMPLES, spread, stream_latency
+from wb.export.graph import export
+from wb.export.score import outputs
+from wb.export.timing.measure import measure_latency
+from wb.hardware.device import Device
+from wb.models.exits.module import Exiting
+from wb.models.model import Model
+from wb.tasks.known import task_of
+
+CAP_S = 8.0  # seconds of timing for each graph
+ALONE = "alone"
+
+
+def _silent(*_: object) -> None:
+    """Nobody listens."""
+
+
+class Found(NamedTuple):
+    """The rungs with all readings, and those of the network without exits."""
+
+    rungs: tuple[Rung, ...]
+    without: Mapping[str, Reading]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Takes readings on a device; `seed` determines the order of timing."""
+
+    device: Device
+    seed: int = 0
+    progress: Progress = _silent
+
+    def ways(self, model: Exiting, trunk: Model) -> dict[str, Reading]:
+        """The latency of leaving by each exit always, gates included, by its name; and, `alone`, of the network without.
+
+        All are timed together. Raises as `wb.export.timing.measure.measure_latency`.
+        """
+        with scratch() as folder:
+            paths = {name: folder / f"{k}.onnx" for k, name in enumerate((*model.record.names, ALONE))}
+            for k, name in enumerate(model.record.names):
+                export_exiting(model.forced(k), paths[name])
+            export(trunk, paths[ALONE])
+            timed = measure_latency(paths, self.device, cap_s=CAP_S * len(paths), seed=self.seed)
+        return {name: latency.reading for name, latency in timed.items()}
+
+    def rungs(self, every: Mapping[float, Exiting], trunk: Model, test: Split, record: EarlyExits) -> Found:
+        """Every rung of the record with the readings of its network, by beta, on the test split and over examples of it."""
+        task = task_of(trunk.architecture)
+        with scratch() as folder:
+            alone = folder / "alone.onnx"
+            export(trunk, alone)
+            own = task.grade(outputs(alone, test, self.device), test.labels)
+            paths: dict[str, Path] = {ALONE: alone}
+            names: dict[float, str] = {}
+            found = []
+            for number, rung in enumerate(record.rungs):
+                self.progress("scoring the ladder of betas", number, len(record.rungs))
+                same = (beta for beta in names if alike(every[beta], every[rung.beta]))
+                name = names[rung.beta] = next((names[beta] for beta in same), str(rung.beta))
+                if name not in paths:
+                    paths[name] = folder / f"{number}.onnx"
+                    export_exiting(every[rung.beta], paths[name])
+                    read = answered(paths[name], test, self.device)
+                logits, exits = read
+                grades = task.grade(logits, test.labels)
+                changes = {
+                    "leaving": self._shares(exits, len(record.ways)),
+                    "test": task.reading(grades, self.device.text),
+                    "paired": Paired.of(grades.each.tolist(), own.each.tolist()),
+                    "expected": expected(record, exits[spread(len(exits), EXAMPLES)]),
+                }
+                found.append(rung.model_copy(update=changes))
+            self.progress("timing over real examples", 0, 0)
+            timed = stream_latency(paths, test, self.device, seed=self.seed, cap_s=CAP_S * len(paths))
+        means = [timed[names[rung.beta]] for rung in found]
+        rungs = [
+            rung.model_copy(update={"latency": mean.reading, "ratio": mean.ratio})
+            for rung, mean in zip(found, means, strict=True)
+        ]
+        return Found(tuple(rungs), {"test": task.reading(own, self.device.text), "latency": timed[ALONE].reading})
+
+    def _shares(self, exits: NDArray[np.int64], count: int) -> tuple[float, ...]:
+        return tuple(float((exits == k).mean()) for k in range(count))
+
+
+def alike(one: Exiting, other: Exiting) -> bool:
+    """Whether two networks have the same gates, of the same exits."""
+    return all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+def expected(record: EarlyExits, exits: NDArray[np.int64]) -> Reading:
+    """The mean latency that follows from the exits that examples leave by and the latencies of the ways out."""
+    costs = np.array([way.latency.value for way in record.ways])
+    note = f"from the latency of each way out and the exits of {len(exits)} examples"
+    return Reading(value=float(costs[exits].mean()), unit="ms", how="predicted", n=len(exits), note=note)
