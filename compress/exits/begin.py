@@ -46,7 +46,9 @@ def begin(
     check_fits(architecture, data)
     check_weights(trunk.weights, name)
     if any(precision not in TRAINED and precision != "fp32" for precision in precisions(architecture).values()):
-        raise Unsupported(f"{name} keeps weights in int8 or int4, and graphs with early exits are in floating point; give it in fp32")
+        raise Unsupported(
+            f"{name} keeps weights in int8 or int4, and graphs with early exits are in floating point; give it in fp32"
+        )
     after = model.record.after if isinstance(model, Exiting) else chosen(architecture, config.blocks)
     key = trunk.fingerprint()
     record = taken_up(EarlyExits, config, {"model": key, "data": data.fingerprint}, out)

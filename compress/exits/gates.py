@@ -1,17 +1,18 @@
 """Which exit each example should leave by, and gates that learn it.
 
-The loss of leaving early is a regret: how much less probable the right class is there than at the end, zero where it is not less. Its
-price is `beta` times the latency, as a share of the whole network's. An example's ideal exit has the least sum of the two; of
-several the deepest. Gates are linear in what an exit answers (`wb.models.exits.module.seen`) and learn the sum itself: an
-example leaves by an exit with the probability that its gate says, if it has not left before, and the mean of the sums that it may
-come to is minimised. Candidates are gates trained at every beta of the `LADDER`, and those that always leave by one exit, or never; each
-beta takes the candidate with the least mean sum on the examples. So with beta 0 nothing leaves, whatever the examples, and of two
-betas of the ladder the larger never costs more on them.
+The loss of leaving early is a regret: how much less probable the right class is there than at the end, zero where it
+is not less. Its price is `beta` times the latency, as a share of the whole network's. An example's ideal exit has the
+least sum of the two; of several the deepest. Gates are linear in what an exit answers (`wb.models.exits.module.seen`)
+and learn the sum itself: an example leaves by an exit with the probability that its gate says, if it has not left
+before, and the mean of the sums that it may come to is minimised. Candidates are gates trained at every beta of the
+`LADDER`, and those that always leave by one exit, or never; each beta takes the candidate with the least mean sum on
+the examples. So with beta 0 nothing leaves, whatever the examples, and of two betas of the ladder the larger never
+costs more on them.
 
-Source: Ahmed et al., "ECO-M2F", 2024, https://arxiv.org/abs/2404.15244: utility of an exit, its loss less beta times its depth; a gate
-trained for each beta while the network stays.
-Differs: depth is measured latency; each exit has a gate, and gates minimise the expected sum instead of the distance of two
-softmaxes; the regret is never negative.
+Source: Ahmed et al., "ECO-M2F", 2024, https://arxiv.org/abs/2404.15244: utility of an exit, its loss less beta times
+its depth; a gate trained for each beta while the network stays.
+Differs: depth is measured latency; each exit has a gate, and gates minimise the expected sum instead of the distance
+of two softmaxes; the regret is never negative.
 Limits: an exit that is right where the end is wrong is not sought out.
 """
 
@@ -112,9 +113,7 @@ class Candidates:
         return found
 
 
-def crossed(
-    judged: Judged, shares: Sequence[float], betas: Sequence[float], seed: int
-) -> Mapping[float, Tensor]:
+def crossed(judged: Judged, shares: Sequence[float], betas: Sequence[float], seed: int) -> Mapping[float, Tensor]:
     """By beta, the exit (n) that each example leaves by with gates that were trained on other examples, in `FOLDS` parts."""
     count = len(judged.labels)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -1,14 +1,16 @@
 """The heads of early exits: found in closed form on what a frozen trunk makes of training images, then trained.
 
-Ridge regression of the classes on standardised pooled features begins (as `wb.training.head` fits a new head), with the penalty and
-the scale of answers that validation images choose. From there all heads are trained on the labels and, in equal parts, on the answers of the
-trunk's own head; that is kept where it lowers the loss on validation images. With `epochs` the trunk is tuned first, with all its
-exits at once: the loss of exit k, counted from 1, has the weight k, and the network as it was is the teacher of all.
+Ridge regression of the classes on standardised pooled features begins (as `wb.training.head` fits a new head), with
+the penalty and the scale of answers that validation images choose. From there all heads are trained on the labels
+and, in equal parts, on the answers of the trunk's own head; that is kept where it lowers the loss on validation
+images. With `epochs` the trunk is tuned first, with all its exits at once: the loss of exit k, counted from 1, has
+the weight k, and the network as it was is the teacher of all.
 
-Source: Ahmed et al., "ECO-M2F", 2024, https://arxiv.org/abs/2404.15244, step A: losses of exits weighted by their depth; Hinton et al.,
-"Distilling the Knowledge in a Neural Network", 2015.
+Source: Ahmed et al., "ECO-M2F", 2024, https://arxiv.org/abs/2404.15244, step A: losses of exits weighted by their
+depth; Hinton et al., "Distilling the Knowledge in a Neural Network", 2015.
 Differs: every batch trains all exits, not those up to one that is drawn; the trunk may stay as it is.
-Limits: training images are not augmented for heads on a frozen trunk, so that what it sees there is what it was trained on.
+Limits: training images are not augmented for heads on a frozen trunk, so that what it sees there is what it was
+trained on.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wb.compress.exits.gates import Judged
 from wb.core.errors import BadData
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.data.stratify import choose
-from wb.compress.exits.gates import Judged
 from wb.models.exits.module import PREFIX, Exiting, ExitingNetwork, ExitModule, own
 from wb.models.exits.record import Exits
 from wb.models.model import Model, from_network
@@ -73,7 +75,9 @@ def look(network: ExitingNetwork, split: Split) -> Seen:
         labels.append(answers)
     found = Seen(tuple(torch.cat(parts) for parts in features), torch.cat(outputs), torch.cat(labels))
     if not all(torch.isfinite(part).all() for part in (*found.features, found.outputs)):
-        raise BadData("the model gives no finite numbers for images of these data, so that no exit can be fitted; check both")
+        raise BadData(
+            "the model gives no finite numbers for images of these data, so that no exit can be fitted; check both"
+        )
     return found
 
 

@@ -42,7 +42,14 @@ class ExitsJob(Job[EarlyExits]):
     page = "wb.compress.exits.report:page"
 
     def __init__(
-        self, record: EarlyExits, out: Path, progress: Progress, model: Model | Exiting, data: Dataset, *, force: bool = False
+        self,
+        record: EarlyExits,
+        out: Path,
+        progress: Progress,
+        model: Model | Exiting,
+        data: Dataset,
+        *,
+        force: bool = False,
     ) -> None:
         super().__init__(record, out, progress, force=force)
         self.model, self.data = model, data
@@ -76,7 +83,9 @@ class ExitsJob(Job[EarlyExits]):
         if not self.record.ways:
             with self.timed("timing the ways out"):
                 self._time(model, held)
-        model = replace(model, record=model.record.model_copy(update={"costs": tuple(way.latency for way in self.record.ways)}))
+        model = replace(
+            model, record=model.record.model_copy(update={"costs": tuple(way.latency for way in self.record.ways)})
+        )
         with self.timed("gates"):
             candidates = self._gates(held, model.record.shares)
         with self.timed("final readings"):
@@ -118,7 +127,9 @@ class ExitsJob(Job[EarlyExits]):
         self.progress("timing the ways out", 0, 0)
         found = Reader(self.device, self.config.seed).ways(model, self.trunk)
         read = [self._accuracy(answer.argmax(1), held.labels) for answer in held.answers]
-        ways = [Way(name=name, latency=found[name], validation=v) for name, v in zip(model.record.names, read, strict=True)]
+        ways = [
+            Way(name=name, latency=found[name], validation=v) for name, v in zip(model.record.names, read, strict=True)
+        ]
         network = self.trunk.network(pick_device())
         whole = self._whole(network) if self.config.epochs else read[-1]
         self.note(ways=tuple(ways), alone=found["alone"], whole=whole)

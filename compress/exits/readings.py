@@ -72,6 +72,7 @@ class Reader:
             own = task.grade(outputs(alone, test, self.device), test.labels)
             paths: dict[str, Path] = {ALONE: alone}
             names: dict[float, str] = {}
+            answers: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
             found = []
             for number, rung in enumerate(record.rungs):
                 self.progress("scoring the ladder of betas", number, len(record.rungs))
@@ -80,8 +81,8 @@ class Reader:
                 if name not in paths:
                     paths[name] = folder / f"{number}.onnx"
                     export_exiting(every[rung.beta], paths[name])
-                    read = answered(paths[name], test, self.device)
-                logits, exits = read
+                    answers[name] = answered(paths[name], test, self.device)
+                logits, exits = answers[name]
                 grades = task.grade(logits, test.labels)
                 changes = {
                     "leaving": self._shares(exits, len(record.ways)),

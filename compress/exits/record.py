@@ -30,9 +30,9 @@ class Rung(Frozen):
     """Gates for one beta.
 
     `validation` is the accuracy on validation images with gates trained on others of them, `leaving` the shares of test images
-    that leave by each exit and by none, `expected` the latency that follows from these on the images that are timed and the latencies of the
-    ways, `latency` the one that was measured on them and `ratio` that over the network's without exits. `paired` compares
-    its right test answers with those of the network without.
+    that leave by each exit and by none. `expected` is the latency that follows from the exits of the images that are timed and from
+    the latencies of the ways, `latency` the one that was measured on them, and `ratio` that over the network's without exits.
+    `paired` compares its right test answers with those of the network without.
     """
 
     beta: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -98,7 +98,12 @@ class EarlyExits(JobRecord[ExitsConfig]):
             return self
         if len(self.ways) != len(self.after) + 1 or self.beta not in {rung.beta for rung in self.rungs}:
             raise ValueError("a finished one has the ways out, and the rung of its beta")
-        if not {"latency", "test"} <= self.without.keys() or self.alone is None or self.whole is None or self.graph is None:
+        if (
+            not {"latency", "test"} <= self.without.keys()
+            or self.alone is None
+            or self.whole is None
+            or self.graph is None
+        ):
             raise ValueError("a finished one has a graph, and readings of the network without exits")
         for rung in self.rungs:
             if None in (rung.test, rung.paired, rung.expected, rung.latency, rung.ratio):

@@ -4,9 +4,9 @@
     If score > 0: that answer                       else: blocks to the second exit -> answer, score
                                                           If score > 0: that answer    else: … -> logits
 
-Blocks are exported by torch piece by piece; the pieces are put into one another here. A run takes one example, because a graph has
-one way at a time: a batch would go as far as its last example. `Runner` gives such a graph its examples one by one. Beside `logits`
-the graph gives `exit`, the number of the exit.
+Blocks are exported by torch piece by piece; the pieces are put into one another here. A run takes one example,
+because a graph has one way at a time: a batch would go as far as its last example. `Runner` gives such a graph its
+examples one by one. Beside `logits` the graph gives `exit`, the number of the exit.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def export_exiting(model: Exiting, path: Path, *, force: bool = False) -> Readin
     """
     network = model.network()
     if not set(kept(network.trunk).values()) <= {"fp32", "w1", "w2"}:
-        raise Unsupported("a graph with early exits is in floating point, and the model keeps weights in fewer bits; convert it first")
+        raise Unsupported(
+            "a graph with early exits is in floating point, and the model keeps weights in fewer bits; convert it first"
+        )
     settle(network.trunk)
     feed = made_up(model.architecture.input.specs(), COMPARED)
     with replacing(path, force=force) as temporary:
@@ -138,7 +140,9 @@ def _exported(
         found = piece(*given)
     last = len(found) == 1
     inputs = [f"state{k}.{i}" for i in range(len(given))] if k else [PIXELS]
-    outputs = [f"answer{k}"] if last else [f"answer{k}", f"score{k}", *(f"state{k + 1}.{i}" for i in range(len(found) - 2))]
+    outputs = (
+        [f"answer{k}"] if last else [f"answer{k}", f"score{k}", *(f"state{k + 1}.{i}" for i in range(len(found) - 2))]
+    )
     with quieted():
         file = io.BytesIO()
         torch.onnx.export(
@@ -171,7 +175,9 @@ def _with_exit(piece: onnx.GraphProto, number: int, classes: int) -> onnx.GraphP
     graph = onnx.GraphProto()
     graph.CopyFrom(piece)
     del graph.input[:]
-    return _branch(f"end{number}", [*graph.node, _number(number)], graph.initializer, f"answer{number}", number, classes)
+    return _branch(
+        f"end{number}", [*graph.node, _number(number)], graph.initializer, f"answer{number}", number, classes
+    )
 
 
 def _branched(piece: onnx.GraphProto, number: int, rest: onnx.GraphProto, classes: int) -> onnx.GraphProto:
@@ -226,8 +232,8 @@ def _compared(network: ExitingNetwork, path: Path, images: Tensor) -> Reading:
             )
             if number != own and not near:
                 raise ExportDiffers(
-                    f"the exported graph leaves by exit {number} where the model leaves by {own}; nothing was written. Report the "
-                    "architecture"
+                    f"the exported graph leaves by exit {number} where the model leaves by {own}; nothing was written. "
+                    "Report the architecture"
                 )
             expected = answers[number].numpy()
             worst = max(worst, float((np.abs(given - expected) / np.maximum(1, np.abs(expected).max())).max()))

@@ -1,10 +1,10 @@
 """The mean latency of graphs over real examples: what a network costs whose path depends on what it is given.
 
-Samples of all graphs are interleaved: in every round each graph runs the same short sequence of examples, one by one, in an order of
-graphs that is drawn anew for each sequence; one untimed run goes before. A sample is the sequence's mean; one that was disturbed
-(`wb.export.timing.clock`) is taken again, up to `TRIES` times. A round's mean is over all examples; the value is the
-Hodges-Lehmann estimate over rounds (`wb.export.timing.measure.centre`). Ratios to the first graph are of the same rounds, so that
-the machine's drift cancels.
+Samples of all graphs are interleaved: in every round each graph runs the same short sequence of examples, one by one,
+in an order of graphs that is drawn anew for each sequence; one untimed run goes before. A sample is the sequence's
+mean; one that was disturbed (`wb.export.timing.clock`) is taken again, up to `TRIES` times. A round's mean is over
+all examples; the value is the Hodges-Lehmann estimate over rounds (`wb.export.timing.measure.centre`). Ratios to the
+first graph are of the same rounds, so that the machine's drift cancels.
 
 Limits: on this machine; one thread is watched. The interval is of the timing, not of the choice of examples.
 """
@@ -41,7 +41,13 @@ class Mean(NamedTuple):
 
 
 def stream_latency(
-    graphs: Mapping[str, Path], split: Split, device: Device, *, seed: int = 0, cap_s: float = 20.0, examples: int = EXAMPLES
+    graphs: Mapping[str, Path],
+    split: Split,
+    device: Device,
+    *,
+    seed: int = 0,
+    cap_s: float = 20.0,
+    examples: int = EXAMPLES,
 ) -> dict[str, Mean]:
     """Measures all graphs over at most so many `examples` of `split`, evenly spaced, one at a time, as the module describes.
 

@@ -66,7 +66,9 @@ def load_exiting(path: Path) -> Exiting:
         raise BadArtefact(f"{path} is a model without early exits; `wb exits {path}` adds some")
     known = {name for name, _, _ in architecture.blocks()}
     if not known.issuperset(record.after):
-        raise BadArtefact(f"{path} has exits after blocks that its network lacks; expected some of {', '.join(sorted(known))}")
+        raise BadArtefact(
+            f"{path} has exits after blocks that its network lacks; expected some of {', '.join(sorted(known))}"
+        )
     whole = {name: single(weights.pop(name), name, path) for name in list(weights)}
     check_weights(whole, str(path))
     early = {name: weight for name, weight in whole.items() if name.startswith(f"{PREFIX}.")}

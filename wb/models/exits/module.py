@@ -100,7 +100,9 @@ class ExitingNetwork(nn.Module):
         super().__init__()
         a = trunk.architecture
         if a.input.usual_tokens is not None or not a.head.classes:
-            raise Unsupported("early exits are for networks that classify images, and this one takes texts; leave them out")
+            raise Unsupported(
+                "early exits are for networks that classify images, and this one takes texts; leave them out"
+            )
         self.trunk, self.record = trunk, record
         stages = {name: stage for name, stage, _ in a.blocks()}
         self.exits = nn.ModuleList(ExitModule(stages[name].embed, a.head.classes) for name in record.after)

@@ -80,4 +80,6 @@ def chosen(architecture: Architecture, wanted: Sequence[str], most: int = 3) -> 
     if wanted:
         return tuple(name for name in possible if name in wanted)
     count = min(most, len(possible))
-    return tuple(dict.fromkeys(possible[(number * (len(possible) + 1)) // (count + 1) - 1] for number in range(1, count + 1)))
+    return tuple(
+        dict.fromkeys(possible[(number * (len(possible) + 1)) // (count + 1) - 1] for number in range(1, count + 1))
+    )
