@@ -9,8 +9,8 @@ import torch
 from wb.compress.exits.gates import FOLDS, LADDER, Candidates, Judged
 from wb.compress.exits.heads import STEPS
 from wb.compress.exits.job import ExitsJob
-from wb.compress.exits.readings import CAP_S
 from wb.core.commands.plan import Planned
+from wb.export.exits.ways import CAP_S
 from wb.export.timing.estimate import reading_times
 from wb.training.estimate import image_seconds, network_stage, training_stage
 from wb.training.head import IMAGES

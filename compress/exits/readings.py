@@ -17,17 +17,16 @@ from wb.core.measures.readings import Reading
 from wb.core.statistics.paired import Paired
 from wb.core.system.files import scratch
 from wb.data import Split
-from wb.export.exits.graph import answered, export_exiting
+from wb.export.exits.graph import export_exiting
 from wb.export.exits.stream import EXAMPLES, spread, stream_latency
+from wb.export.exits.ways import CAP_S, answered, expected, time_ways
 from wb.export.graph import export
 from wb.export.score import outputs
-from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.exits.module import Exiting
 from wb.models.model import Model
 from wb.tasks.known import task_of
 
-CAP_S = 8.0  # seconds of timing for each graph
 ALONE = "alone"
 
 
@@ -56,11 +55,10 @@ class Reader:
         All are timed together. Raises as `wb.export.timing.measure.measure_latency`.
         """
         with scratch() as folder:
-            paths = {name: folder / f"{k}.onnx" for k, name in enumerate((*model.record.names, ALONE))}
-            for k, name in enumerate(model.record.names):
-                export_exiting(model.forced(k), paths[name])
-            export(trunk, paths[ALONE])
-            timed = measure_latency(paths, self.device, cap_s=CAP_S * len(paths), seed=self.seed)
+            graph, alone = folder / "exits.onnx", folder / "alone.onnx"
+            export_exiting(model, graph)
+            export(trunk, alone)
+            timed = time_ways(graph, model.record, self.device, {ALONE: alone}, seed=self.seed)
         return {name: latency.reading for name, latency in timed.items()}
 
     def rungs(self, every: Mapping[float, Exiting], trunk: Model, test: Split, record: EarlyExits) -> Found:
@@ -88,7 +86,7 @@ class Reader:
                     "leaving": self._shares(exits, len(record.ways)),
                     "test": task.reading(grades, self.device.text),
                     "paired": Paired.of(grades.each.tolist(), own.each.tolist()),
-                    "expected": expected(record, exits[spread(len(exits), EXAMPLES)]),
+                    "expected": expected([way.latency for way in record.ways], exits[spread(len(exits), EXAMPLES)]),
                 }
                 found.append(rung.model_copy(update=changes))
             self.progress("timing over real examples", 0, 0)
@@ -107,10 +105,3 @@ class Reader:
 def alike(one: Exiting, other: Exiting) -> bool:
     """Whether two networks have the same gates, of the same exits."""
     return all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
-
-
-def expected(record: EarlyExits, exits: NDArray[np.int64]) -> Reading:
-    """The mean latency that follows from the exits that examples leave by and the latencies of the ways out."""
-    costs = np.array([way.latency.value for way in record.ways])
-    note = f"from the latency of each way out and the exits of {len(exits)} examples"
-    return Reading(value=float(costs[exits].mean()), unit="ms", how="predicted", n=len(exits), note=note)

@@ -15,6 +15,7 @@ from wb.core.system.files import absolute
 from wb.data import Dataset
 from wb.data.preparation import Preparation, described
 from wb.data.spec import WHITE, colour
+from wb.export.exits.ways import refuse_exits
 from wb.export.foreign.trial import LIMIT_S
 from wb.export.graph import read_architecture
 from wb.jobs.frame.output import config_of
@@ -81,6 +82,7 @@ def _images(file: Path | None, said: Preparation | None, *, shown: bool) -> Prep
 def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tuple[Given, Dataset | None]:
     """An ONNX file with notes on the preparation of its images, and the data to score it on."""
     refuse_decoder(read_architecture(file), str(file))
+    refuse_exits(file, "quantization")
     data, notes = None, list[str]()
     if config.data is not None:
         data, notes = read_data(file, Choice.of(config), config.images, by_index=config.by_index)

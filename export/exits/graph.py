@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -27,7 +26,6 @@ from wb.core.errors import Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.specs import PIXELS
 from wb.core.system.files import replacing
-from wb.data import Split
 from wb.export.graph import LOGITS, OPSET, TOLERANCE, ExportDiffers, check_difference
 from wb.export.writing import quieted, write
 from wb.hardware.device import Device, session
@@ -39,6 +37,7 @@ from wb.models.groups import kept, settle
 from wb.models.layers.operator import NOTHING
 from wb.models.walk import State
 
+THRESHOLD = "threshold"  # with the number of the exit: what its score has to be above
 EXIT = "exit"  # the graph's second output
 COMPARED = 4  # inputs
 CLOSE = 1e-3  # a score so near zero may round to the other side
@@ -90,13 +89,6 @@ def export_exiting(model: Exiting, path: Path, *, force: bool = False) -> Readin
     with replacing(path, force=force) as temporary:
         write(_composed(network, feed[PIXELS][:1]), temporary, _metadata(model))
         return _compared(network, temporary, feed[PIXELS])
-
-
-def answered(path: Path, split: Split, device: Device) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The logits (n, classes) that such a graph gives for all of `split`, and the numbers of the exits (n)."""
-    loaded = session(path, device)
-    found = [loaded.run([LOGITS, EXIT], dict(split.feed(np.arange(i, i + 1)))) for i in range(len(split))]
-    return np.concatenate([logits for logits, _ in found]), np.concatenate([number for _, number in found])
 
 
 def _metadata(model: Exiting) -> dict[str, str]:
@@ -184,7 +176,7 @@ def _branched(piece: onnx.GraphProto, number: int, rest: onnx.GraphProto, classe
     """A piece, and behind it a choice between its answer and the `rest`."""
     leaving = helper.make_node("Identity", [f"answer{number}"], [f"kept{number}"])
     leave = _branch(f"leave{number}", [leaving, _number(number)], [], f"kept{number}", number, classes)
-    zero = numpy_helper.from_array(np.zeros(1, np.float32), f"zero{number}")
+    zero = numpy_helper.from_array(np.zeros(1, np.float32), f"{THRESHOLD}:{number}")
     above = helper.make_node("Greater", [f"score{number}", zero.name], [f"leaves{number}"])
     names = [f"found{number}", f"by{number}"]
     choice = helper.make_node("If", [above.output[0]], names, f"If{number}", then_branch=leave, else_branch=rest)

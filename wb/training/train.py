@@ -36,6 +36,7 @@ from wb.training.recipes.resizable import check_sizes
 from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0
+Keep = Callable[[nn.Module, int], None]  # a network in training, and how many epochs it has had
 
 
 def train(
@@ -47,8 +48,9 @@ def train(
     checkpoint: Path | None = None,
     report: Report | None = None,
     teacher: Callable[[Tensor], Tensor] | None = None,
+    keep: Keep | None = None,
 ) -> Model:
-    """A model of `architecture`, trained from scratch on the training split, with `teacher` as in `fit_module`.
+    """A model of `architecture`, trained from scratch on the training split, with `teacher` and `keep` as in `fit_module`.
 
     Raises:
         BadData: the data have another shape or number of classes.
@@ -69,6 +71,7 @@ def train(
         identity=_identity(data, architecture),
         checkpoint=checkpoint,
         report=report,
+        keep=keep,
     )
     arguments = {**data.origin, "architecture": architecture.key, **recipe.arguments, **_seen(found)}
     arguments |= written_with(data.train)
@@ -94,6 +97,7 @@ class Finetune:
     checkpoint: Path | None = None
     identity: str = ""
     freeze: bool = False
+    keep: Keep | None = None
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
@@ -110,6 +114,7 @@ class Finetune:
             report=self.report,
             warm=True,
             only=network.answer.axes.keys() if self.freeze else None,
+            keep=self.keep,
         )
         return from_network(model.architecture, network, (*model.history, self.step))
 
@@ -134,13 +139,14 @@ def fit_module(
     report: Report | None = None,
     warm: bool = False,
     only: Collection[str] | None = None,
+    keep: Keep | None = None,
 ) -> Mirrored | None:
     """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
 
     Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
     of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
     that it is asked about mirrored images at once. With `only`, names of parameters, all others and the statistics stay as
-    they are.
+    they are. `keep` is given the network before the first epoch and after every one, and does not change it.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
@@ -168,6 +174,15 @@ def fit_module(
         keep_still(module, only)
     with evaluating(module):
         check_sizes(module, data, recipe, device)
+    if keep is not None and (checkpoint is None or not checkpoint.exists()):
+        keep(module, 0)
+
+    def told(epoch: int, of: int, loss: float) -> None:
+        if keep is not None:
+            keep(module, epoch)
+        if report is not None:
+            report(epoch, of, loss)
+
     found = fit(
         weights,
         backward,
@@ -180,7 +195,7 @@ def fit_module(
         probe=probing(recipe, look, warm=warm),
         identity=identity,
         checkpoint=checkpoint,
-        report=report,
+        report=told,
     )
     module.eval()
     if only is None:

@@ -22,6 +22,7 @@ from wb.core.precision import TRAINED, precisions
 from wb.core.specs import BATCH, IDS, MASK, PIXELS
 from wb.core.system.files import is_there, regular, scratch
 from wb.data import Dataset, Feed
+from wb.export.exits.ways import refuse_exits
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import LOGITS, TOKENIZER_KEY, TOLERANCE, export, read_architecture
 from wb.export.plain.write import CODE, export_plain
@@ -98,6 +99,7 @@ class Bundling(BundleConfig):
         if architecture is None:
             raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
         refuse_decoder(architecture, str(file))
+        refuse_exits(file, "a bundle")
         texts = architecture.input.usual_tokens is not None
         with scratch() as folder:
             made = folder / "bundle"

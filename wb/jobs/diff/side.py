@@ -18,6 +18,7 @@ from wb.core.architecture import Architecture
 from wb.core.measures.readings import Reading
 from wb.core.specs import PIXELS
 from wb.data.preparation import Preparation
+from wb.export.exits.ways import refuse_exits
 from wb.export.foreign.opening import file_size, open_graph, sidecars
 from wb.export.foreign.stored import inputs
 from wb.export.foreign.trial import LIMIT_S, try_out
@@ -105,6 +106,7 @@ def opened(path: Path, images: Preparation | None = None, run_limit: float | Non
         shape = (a.image.channels, a.image.height, a.image.width)
         return Side(path, a, model.history, a.head.labels, a.head.classes, shape, model.weights, model=model)
     need(path, "onnx", expected=GRAPH)
+    refuse_exits(path, "the comparison")
     graph = open_graph(path)
     architecture, history = about(path)
     check_images(architecture, str(path))

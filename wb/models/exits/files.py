@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from wb.core.errors import BadArtefact, BadOption, reason
 from wb.core.system.files import regular, replacing
 from wb.models.exits.module import PREFIX, Exiting
 from wb.models.exits.record import KEY, Exits, read_exits
-from wb.models.files.header import EXPECTED, described
+from wb.models.files.header import EXPECTED, described, metadata_in
 from wb.models.files.tensorfile import entries_of, header_of, write_tensors
 from wb.models.model import Model, check_weights, metadata_of, read_safetensors, single
 
@@ -28,9 +25,8 @@ def exits_of(path: Path) -> Exits | None:
     if path.suffix != ENDING or not path.is_file():
         return None
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError):
+        metadata = metadata_in(path)
+    except BadArtefact:
         return None  # whoever reads the model says what is wrong with it
     return read_exits(metadata, str(path))
 
@@ -79,8 +75,3 @@ def load_exiting(path: Path) -> Exiting:
     except BadArtefact as error:
         raise BadArtefact(f"{path}: {reason(error)}") from error
     return found
-
-
-def without_costs(model: Exiting) -> Exiting:
-    """The same, its costs forgotten: those of another device, or of other exits."""
-    return replace(model, record=model.record.model_copy(update={"costs": ()}))
