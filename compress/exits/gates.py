@@ -1,19 +1,18 @@
 """Which exit each example should leave by, and gates that learn it.
 
-The loss of leaving early is a regret: how much less probable the right class is there than at the end, zero where it
-is not less. Its price is `beta` times the latency, as a share of the whole network's. An example's ideal exit has the
-least sum of the two; of several the deepest. Gates are linear in what an exit answers (`wb.models.exits.module.seen`)
-and learn the sum itself: an example leaves by an exit with the probability that its gate says, if it has not left
-before, and the mean of the sums that it may come to is minimised. Candidates are gates trained at every beta of the
-`LADDER`, and those that always leave by one exit, or never; each beta takes the candidate with the least mean sum on
-the examples. So with beta 0 nothing leaves, whatever the examples, and of two betas of the ladder the larger never
-costs more on them.
+The loss of leaving early is a regret: how much less probable the right class is there than at the end, zero where it is not
+less. Its price is `beta` times the latency, as a share of the whole network's. An example's ideal exit has the least sum of
+the two; of several the deepest. An example leaves by the first exit whose answer is surer than the exit's gate, a number;
+gates are those with the least mean sum over the examples, found by going through the exits in turn and trying for each
+the values that part the examples, until nothing changes. Candidates are the gates found for every beta of the `LADDER`, and
+those that always leave by one exit, or never; each beta takes the best of them. So with beta 0 nothing leaves, whatever the
+examples, and of two betas of the ladder the larger never costs more on them.
 
-Source: Ahmed et al., "ECO-M2F", 2024, https://arxiv.org/abs/2404.15244: utility of an exit, its loss less beta times
-its depth; a gate trained for each beta while the network stays.
-Differs: depth is measured latency; each exit has a gate, and gates minimise the expected sum instead of the distance
-of two softmaxes; the regret is never negative.
-Limits: an exit that is right where the end is wrong is not sought out.
+Source: Ahmed et al., "ECO-M2F", 2024, https://arxiv.org/abs/2404.15244: utility of an exit, its loss less beta times its
+depth; gates trained for each beta while the network stays.
+Differs: depth is measured latency; gates minimise the sum itself instead of the distance of two softmaxes; the regret is
+never negative.
+Limits: an exit that is right where the end is wrong is not sought out. Descent by turns may miss the best combination.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wb.models.exits.module import Gate, fixed, seen
+from wb.models.exits.module import ALWAYS, NEVER, sure
 
-LADDER = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
-DECAY = 1e-3  # of the gates' weights, on standardised features
-STEPS = 60
+LADDER = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 FOLDS = 5
-_FLAT = 1e-6
+TURNS = 8  # at most
+VALUES = 64  # of a gate that are tried, evenly spaced among the examples
+Gates = tuple[float, ...]  # one for each exit
 
 
 class Judged(NamedTuple):
@@ -56,72 +55,81 @@ def ideal(regrets: Tensor, shares: Sequence[float], beta: float) -> Tensor:
     return sums.shape[1] - 1 - deepest
 
 
-def left_at(gates: Sequence[Gate], answers: Sequence[Tensor]) -> Tensor:
+def left_at(gates: Gates, answers: Sequence[Tensor]) -> Tensor:
     """The number of the exit that each example leaves by: (n)."""
-    found = torch.full((len(answers[-1]),), len(gates))
+    return _left([sure(answer) for answer in answers[:-1]], gates)
+
+
+def _left(seen: Sequence[Tensor], gates: Gates) -> Tensor:
+    found = torch.full((len(seen[0]),), len(gates))
     for k in reversed(range(len(gates))):
-        found[gates[k].score(answers[k]) > 0] = k
+        found[seen[k] > gates[k]] = k
     return found
 
 
 class Candidates:
-    """Gates trained on some examples, of which each beta takes the best."""
+    """Gates for some examples and betas, of which each beta takes the best."""
 
     def __init__(self, judged: Judged, shares: Sequence[float], betas: Sequence[float] = LADDER) -> None:
-        self.shares, self.regrets = torch.tensor(shares), judged.regrets()
-        count, classes = len(judged.answers) - 1, judged.answers[-1].shape[1]
-        every = [[fixed(classes, leave=k == number) for k in range(count)] for number in reversed(range(count + 1))]
-        every += [self._trained(judged, beta) for beta in sorted({*LADDER, *betas}) if beta > 0]
-        self.gates = every
-        self.left = [left_at(gates, judged.answers) for gates in every]
+        self.shares, self.regrets = torch.tensor(shares, dtype=torch.float64), judged.regrets().double()
+        self.seen = [sure(answer) for answer in judged.answers[:-1]]
+        count = len(self.seen)
+        self.gates: list[Gates] = [
+            tuple(ALWAYS if k == number else NEVER for k in range(count)) for number in reversed(range(count + 1))
+        ]
+        self.tried = [torch.tensor([ALWAYS, *_parting(values), NEVER]) for values in self.seen]
+        self.gates += [self._found(beta) for beta in sorted({*LADDER, *betas}) if beta > 0]
 
-    def best(self, beta: float) -> list[Gate]:
+    def best(self, beta: float) -> Gates:
         """The candidate with the least mean regret plus price; of equal ones the first: never to leave comes first."""
-        return min(zip(self.gates, self.left, strict=True), key=lambda one: self._sum(one[1], beta))[0]
+        return min(self.gates, key=lambda gates: self._sum(_left(self.seen, gates), beta))
 
     def _sum(self, left: Tensor, beta: float) -> float:
-        regret = self.regrets.double().gather(1, left[:, None])[:, 0]
-        return float(regret.mean()) + beta * float(self.shares[left].double().mean())
+        return float(self.regrets.gather(1, left[:, None]).mean() + beta * self.shares[left].mean())
 
-    def _trained(self, judged: Judged, beta: float) -> list[Gate]:
-        """Gates for one beta, trained together."""
-        read = [seen(answer).double() for answer in judged.answers[:-1]]
-        moments = [(x.mean(0), x.std(0, correction=0) + _FLAT) for x in read]
-        read = [(x - mean) / deviation for x, (mean, deviation) in zip(read, moments, strict=True)]
-        sums = self.regrets.double() + beta * self.shares.double()
-        weights = [torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True) for x in read]
-        biases = [torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in read]
-        optimizer = torch.optim.LBFGS([*weights, *biases], max_iter=STEPS, line_search_fn="strong_wolfe")
+    def _found(self, beta: float) -> Gates:
+        """Gates for one beta, from those at which all go to the end."""
+        gates: Gates = (NEVER,) * len(self.seen)
+        for _ in range(TURNS):
+            before = gates
+            for k in reversed(range(len(gates))):
+                gates = self._turned(gates, k, beta)
+            if gates == before:
+                break
+        return gates
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            staying, expected = torch.ones(len(sums), dtype=torch.float64), torch.zeros(len(sums), dtype=torch.float64)
-            for k, (x, weight, bias) in enumerate(zip(read, weights, biases, strict=True)):
-                leaving = torch.sigmoid(x @ weight + bias)
-                expected = expected + staying * leaving * sums[:, k]
-                staying = staying * (1 - leaving)
-            decay = torch.stack([weight.square().sum() for weight in weights]).sum()
-            loss = (expected + staying * sums[:, -1]).mean() + DECAY * decay
-            loss.backward()
-            return loss
+    def _turned(self, gates: Gates, k: int, beta: float) -> Gates:
+        """The same with the best value for one exit; of equal ones the highest."""
+        sums = self.regrets + beta * self.shares
+        earlier = torch.zeros(len(sums), dtype=torch.bool)
+        for j in range(k):
+            earlier |= self.seen[j] > gates[j]
+        elsewhere = _left(self.seen, (*gates[:k], NEVER, *gates[k + 1 :]))
+        there = torch.where(
+            earlier, 0.0, sums[:, k] - sums.gather(1, elsewhere[:, None])[:, 0]
+        )  # what leaving here changes
+        changes = ((self.seen[k] > self.tried[k][:, None]) * there).mean(dim=1)
+        best = len(changes) - 1 - int(changes.flip(0).argmin())
+        return (*gates[:k], float(self.tried[k][best]), *gates[k + 1 :])
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-        found = []
-        for weight, bias, (mean, deviation) in zip(weights, biases, moments, strict=True):
-            plain = weight.detach() / deviation
-            found.append(Gate(plain.float(), (bias.detach() - plain @ mean).float()))
-        return found
+
+def _parting(values: Tensor) -> list[float]:
+    """Numbers between neighbours of the values, `VALUES` at most."""
+    ordered = values.unique().double()
+    between = ((ordered[1:] + ordered[:-1]) / 2).float()
+    step = max(1.0, len(between) / VALUES)
+    return [float(between[int(i * step)]) for i in range(int(len(between) / step))]
 
 
 def crossed(judged: Judged, shares: Sequence[float], betas: Sequence[float], seed: int) -> Mapping[float, Tensor]:
-    """By beta, the exit (n) that each example leaves by with gates that were trained on other examples, in `FOLDS` parts."""
+    """By beta, the exit (n) that each example leaves by with gates found on other examples, in `FOLDS` parts."""
     count = len(judged.labels)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     found = {beta: torch.zeros(count, dtype=torch.int64) for beta in betas}
     for part in order.chunk(min(FOLDS, count)):
-        inside = torch.zeros(count, dtype=torch.bool)
-        inside[part] = True
-        candidates = Candidates(judged.take((~inside).nonzero()[:, 0]), shares, betas)
+        outside = torch.ones(count, dtype=torch.bool)
+        outside[part] = False
+        candidates = Candidates(judged.take(outside.nonzero()[:, 0]), shares, betas)
         held = judged.take(part)
         for beta in betas:
             found[beta][part] = left_at(candidates.best(beta), held.answers)

@@ -89,7 +89,8 @@ class ExitsJob(Job[EarlyExits]):
         with self.timed("gates"):
             candidates = self._gates(held, model.record.shares)
         with self.timed("final readings"):
-            self._conclude(model, candidates)
+            changes = self._conclude(model, candidates)
+        self.note(**changes)
 
     def files(self) -> Mapping[str, Path]:
         """The model and its graph."""
@@ -168,8 +169,8 @@ class ExitsJob(Job[EarlyExits]):
         least = self.record.whole.value if self.record.whole is not None else 0.0
         return max((rung.beta for rung in rungs if rung.validation.value >= least), default=0.0)
 
-    def _conclude(self, model: Exiting, candidates: Candidates) -> None:
-        """Reads all rungs from their graphs, on the test split and over real examples; writes the result into `work`."""
+    def _conclude(self, model: Exiting, candidates: Candidates) -> dict[str, object]:
+        """Reads all rungs from their graphs; writes the result into `work` and returns the record's changes."""
         every = {rung.beta: model.gated(candidates.best(rung.beta), rung.beta) for rung in self.record.rungs}
         reader = Reader(self.device.here, self.config.seed, self.progress)
         found = reader.rungs(every, self.trunk, self.data.test, self.record)
@@ -190,10 +191,10 @@ class ExitsJob(Job[EarlyExits]):
         with scratch() as folder:
             parity = export_exiting(final, folder / "x.onnx")
             (folder / "x.onnx").replace(self.work / "result.onnx")
-        self.note(
-            rungs=found.rungs,
-            without=found.without,
-            parity=parity,
-            model=self.out.name,
-            graph=self.out.with_suffix(".onnx").name,
-        )
+        return {
+            "rungs": found.rungs,
+            "without": found.without,
+            "parity": parity,
+            "model": self.out.name,
+            "graph": self.out.with_suffix(".onnx").name,
+        }

@@ -29,10 +29,10 @@ class Way(Frozen):
 class Rung(Frozen):
     """Gates for one beta.
 
-    `validation` is the accuracy on validation images with gates trained on others of them, `leaving` the shares of test images
-    that leave by each exit and by none. `expected` is the latency that follows from the exits of the images that are timed and
-    from the latencies of the ways, `latency` the one that was measured on them, and `ratio` that over the network's without exits.
-    `paired` compares its right test answers with those of the network without.
+    `validation` is the accuracy on validation images with gates trained on others of them, `leaving` the shares of test
+    images that leave by each exit and by none. `expected` is the latency that follows from the exits of the images that are
+    timed and from the latencies of the ways, `latency` the one that was measured on them, and `ratio` that over the
+    latency of the network without exits. `paired` compares its right test answers with those of the network without.
     """
 
     beta: Annotated[float, Field(ge=0, allow_inf_nan=False)]

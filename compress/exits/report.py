@@ -13,7 +13,7 @@ from wb.jobs.frame.page import links, settings
 from wb.page.look import figure_html
 from wb.page.page import render
 
-COLUMNS = ("beta", "leave early", "validation", "test", "predicted", "measured", "of without")
+COLUMNS = ("beta", "early", "validation", "test", "predicted", "measured", "of without")
 BATCHES = "The graph takes one example at a time: a batch would go as far as the last of its examples."
 
 
@@ -26,7 +26,7 @@ def page(record: EarlyExits, folder: Path, beside: Path) -> str:
         result=result(record),
         remarks=remarks(record),
         columns=COLUMNS,
-        rows=[(rung, cells(record, rung)) for rung in record.rungs],
+        rows=[(rung, cells(rung)) for rung in record.rungs],
         figures={name: figure_html(name, figure) for name, figure in figures.items()},
         batches=BATCHES,
         links=links({"model": record.model, "graph": record.graph}, folder, beside),
@@ -80,25 +80,24 @@ def remarks(record: EarlyExits) -> list[Remark]:
     return found
 
 
-def cells(record: EarlyExits, rung: Rung) -> tuple[str, ...]:
+def cells(rung: Rung) -> tuple[str, ...]:
     """A row of the ladder."""
-    del record
     readings = (rung.validation, _there(rung.test), _there(rung.expected), _there(rung.latency), _there(rung.ratio))
     return (f"{rung.beta:g}", f"{100 * (1 - rung.leaving[-1]):.1f} %", *(reading.text() for reading in readings))
 
 
+def short(rung: Rung) -> tuple[str, ...]:
+    """A row of the ladder for 80 columns: spreads of the ratio alone."""
+    plain = (rung.validation, _there(rung.test), _there(rung.expected), _there(rung.latency))
+    early = f"{100 * (1 - rung.leaving[-1]):.1f} %"
+    return (f"{rung.beta:g}", early, *(reading.plain() for reading in plain), _there(rung.ratio).text())
+
+
 def table(record: EarlyExits) -> Table:
     """The ladder of betas, then the ways out and the remarks."""
-    without = (
-        "without",
-        "-",
-        _text(record.whole),
-        record.without["test"].text(),
-        "-",
-        record.without["latency"].text(),
-        "1x",
-    )
-    rows = [without, *(cells(record, rung) for rung in record.rungs)]
+    test, latency = record.without["test"].plain(), record.without["latency"].plain()
+    without = ("none", "-", "-" if record.whole is None else record.whole.plain(), test, "-", latency, "1x")
+    rows = [without, *map(short, record.rungs)]
     ways = [f"{way.name}: {way.latency.text()}, answers {way.validation.plain()} alone" for way in record.ways]
     lines = [
         f"leaving always: {'; '.join(ways)} (latencies measured together, on validation images)",
@@ -113,7 +112,3 @@ def _there(reading: Reading | None) -> Reading:
     if reading is None:
         raise ValueError("a finished record has all readings")
     return reading
-
-
-def _text(reading: Reading | None) -> str:
-    return "-" if reading is None else reading.text()

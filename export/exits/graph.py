@@ -1,8 +1,8 @@
 """A network with early exits as one ONNX graph, whose `If` nodes skip what an example does not need.
 
-    pixel_values -> blocks to the first exit -> answer, score
-    If score > 0: that answer                       else: blocks to the second exit -> answer, score
-                                                          If score > 0: that answer    else: … -> logits
+    pixel_values -> blocks to the first exit -> answer, how sure it is
+    If sure enough: that answer                      else: blocks to the second exit -> answer, how sure it is
+                                                          If sure enough: that answer   else: … -> logits
 
 Blocks are exported by torch piece by piece; the pieces are put into one another here. A run takes one example,
 because a graph has one way at a time: a batch would go as far as its last example. `Runner` gives such a graph its
@@ -29,7 +29,7 @@ from wb.core.system.files import replacing
 from wb.export.graph import LOGITS, OPSET, TOLERANCE, ExportDiffers, check_difference
 from wb.export.writing import quieted, write
 from wb.hardware.device import Device, session
-from wb.models.exits.module import Exiting, ExitingNetwork
+from wb.models.exits.module import Exiting, ExitingNetwork, sure
 from wb.models.exits.record import KEY
 from wb.models.feeds import made_up
 from wb.models.files.history import public
@@ -37,10 +37,10 @@ from wb.models.groups import kept, settle
 from wb.models.layers.operator import NOTHING
 from wb.models.walk import State
 
-THRESHOLD = "threshold"  # with the number of the exit: what its score has to be above
+THRESHOLD = "threshold"  # with the number of the exit: what its likeliest class's probability has to be above
 EXIT = "exit"  # the graph's second output
 COMPARED = 4  # inputs
-CLOSE = 1e-3  # a score so near zero may round to the other side
+CLOSE = 1e-3  # a probability so near the threshold may round to the other side
 
 
 class _Piece(nn.Module):
@@ -56,16 +56,15 @@ class _Piece(nn.Module):
         self.stage = 0 if not first else list(network.steps())[first - 1][1].stage
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Images, or stream and memory -> answer, score, stream and memory; the last piece gives its answer alone."""
+        """Images, or stream and memory -> answer, how sure it is, stream and memory; the last piece gives its answer alone."""
         trunk = self.network.trunk
         state = State(given[0], self.stage, given[1:], NOTHING) if self.number else trunk.begin(given[0])
         for step in self.steps:
             state = step(state)
         if self.number == len(self.network.exits):
             return (trunk.end(state),)
-        exit_ = self.network.exit(self.number)
-        answer = exit_(self.network.features(state))
-        return answer, exit_.score(answer), state.stream, *state.memory
+        answer = self.network.exit(self.number)(self.network.features(state))
+        return answer, sure(answer), state.stream, *state.memory
 
 
 def export_exiting(model: Exiting, path: Path, *, force: bool = False) -> Reading:
@@ -113,7 +112,7 @@ def _composed(network: ExitingNetwork, image: Tensor) -> onnx.ModelProto:
     classes = network.trunk.architecture.head.classes
     body = _with_exit(pieces[-1], len(pieces) - 1, classes)
     for number in reversed(range(len(pieces) - 1)):
-        body = _branched(pieces[number], number, body, classes)
+        body = _branched(pieces[number], number, body, network)
     image_info = helper.make_tensor_value_info(PIXELS, TensorProto.FLOAT, list(image.shape))
     graph = helper.make_graph(body.node, "exiting", [image_info], body.output, body.initializer)
     for output, name in zip(graph.output, (LOGITS, EXIT), strict=True):
@@ -133,7 +132,7 @@ def _exported(
     last = len(found) == 1
     inputs = [f"state{k}.{i}" for i in range(len(given))] if k else [PIXELS]
     outputs = (
-        [f"answer{k}"] if last else [f"answer{k}", f"score{k}", *(f"state{k + 1}.{i}" for i in range(len(found) - 2))]
+        [f"answer{k}"] if last else [f"answer{k}", f"sure{k}", *(f"state{k + 1}.{i}" for i in range(len(found) - 2))]
     )
     with quieted():
         file = io.BytesIO()
@@ -172,17 +171,18 @@ def _with_exit(piece: onnx.GraphProto, number: int, classes: int) -> onnx.GraphP
     )
 
 
-def _branched(piece: onnx.GraphProto, number: int, rest: onnx.GraphProto, classes: int) -> onnx.GraphProto:
+def _branched(piece: onnx.GraphProto, number: int, rest: onnx.GraphProto, network: ExitingNetwork) -> onnx.GraphProto:
     """A piece, and behind it a choice between its answer and the `rest`."""
+    classes, gate = network.trunk.architecture.head.classes, network.exit(number).gate.item()
     leaving = helper.make_node("Identity", [f"answer{number}"], [f"kept{number}"])
     leave = _branch(f"leave{number}", [leaving, _number(number)], [], f"kept{number}", number, classes)
-    zero = numpy_helper.from_array(np.zeros(1, np.float32), f"{THRESHOLD}:{number}")
-    above = helper.make_node("Greater", [f"score{number}", zero.name], [f"leaves{number}"])
+    limit = numpy_helper.from_array(np.full(1, gate, np.float32), f"{THRESHOLD}:{number}")
+    above = helper.make_node("Greater", [f"sure{number}", limit.name], [f"leaves{number}"])
     names = [f"found{number}", f"by{number}"]
     choice = helper.make_node("If", [above.output[0]], names, f"If{number}", then_branch=leave, else_branch=rest)
     nodes = [*piece.node, above, choice]
     outputs = [_answer(names[0], classes), helper.make_tensor_value_info(names[1], TensorProto.INT64, [1])]
-    return helper.make_graph(nodes, f"piece{number}", [], outputs, [*piece.initializer, zero])
+    return helper.make_graph(nodes, f"piece{number}", [], outputs, [*piece.initializer, limit])
 
 
 def _branch(
@@ -210,7 +210,8 @@ def _compared(network: ExitingNetwork, path: Path, images: Tensor) -> Reading:
     """The largest difference between logits of the graph and torch's, relative where they exceed 1.
 
     Raises:
-        ExportDiffers: it exceeds the tolerance of all exports, or the graph leaves elsewhere, which a score near zero may.
+        ExportDiffers: it exceeds the tolerance of all exports; or the graph leaves elsewhere, and no probability is near a
+            threshold.
     """
     device = Device()
     run, worst = session(path, device), 0.0
@@ -219,9 +220,8 @@ def _compared(network: ExitingNetwork, path: Path, images: Tensor) -> Reading:
             given, at = run.run([LOGITS, EXIT], {PIXELS: image.numpy()})
             answers = network.everything(image)
             number, own = int(at[0]), int(network.left_at(answers)[0])
-            near = min(number, own) < len(network.exits) and bool(
-                network.exit(min(number, own)).score(answers[min(number, own)]).abs() < CLOSE
-            )
+            first = min(number, own)
+            near = number != own and bool((sure(answers[first]) - network.exit(first).gate).abs() < CLOSE)
             if number != own and not near:
                 raise ExportDiffers(
                     f"the exported graph leaves by exit {number} where the model leaves by {own}; nothing was written. "

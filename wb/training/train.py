@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,14 +175,7 @@ def fit_module(
         keep_still(module, only)
     with evaluating(module):
         check_sizes(module, data, recipe, device)
-    if keep is not None and (checkpoint is None or not checkpoint.exists()):
-        keep(module, 0)
-
-    def told(epoch: int, of: int, loss: float) -> None:
-        if keep is not None:
-            keep(module, epoch)
-        if report is not None:
-            report(epoch, of, loss)
+    _begin_keeping(keep, module, checkpoint)
 
     found = fit(
         weights,
@@ -195,12 +189,25 @@ def fit_module(
         probe=probing(recipe, look, warm=warm),
         identity=identity,
         checkpoint=checkpoint,
-        report=told,
+        report=report if keep is None else partial(_keeping, keep, module, report),
     )
     module.eval()
     if only is None:
         find_statistics(module, data.train)
     return found
+
+
+def _begin_keeping(keep: Keep | None, module: nn.Module, checkpoint: Path | None) -> None:
+    """Keeps the network before its first epoch, unless the training was begun before."""
+    if keep is not None and (checkpoint is None or not checkpoint.exists()):
+        keep(module, 0)
+
+
+def _keeping(keep: Keep, module: nn.Module, report: Report | None, epoch: int, of: int, loss: float) -> None:
+    """Reports an epoch and keeps its network."""
+    keep(module, epoch)
+    if report is not None:
+        report(epoch, of, loss)
 
 
 def dropout_of(recipe: Recipe) -> Dropout:

@@ -1,10 +1,10 @@
 """Attention over training: how spread out its weights are, by layer, head and token, and from when on they stay as they are.
 
-For a row of weights a over K keys, entropy is -Σ a log a over log K: 1 where all keys weigh alike, 0 where one has all.
-Concentration is the largest weight of the row. Both are means over rows, of examples and queries. Attention is compared with that of the
-last checkpoint by total variation, ½ Σ |a - a'|, between 0 and 1, and by rank, the share of rows whose heaviest key is the same. A head froze at
-the first checkpoint from which on its total variation stays at or below a threshold: before it attention scans, from there on it
-has snapped.
+For a row of weights a over K keys, entropy is -Σ a log a over log K: 1 where all keys weigh alike, 0 where one has
+all. Concentration is the largest weight of the row. Both are means over rows, of examples and queries. Attention is
+compared with that of the last checkpoint by total variation, ½ Σ |a - a'|, between 0 and 1, and by rank, the share of
+rows whose heaviest key is the same. A head froze at the first checkpoint from which on its total variation stays at
+or below a threshold: before it attention scans, from there on it has snapped.
 
 Source: Tian et al., "Scan and Snap: Understanding Training Dynamics and Token Composition in 1-layer Transformer", 2023,
 https://arxiv.org/abs/2305.16380: attention first scans tokens, then concentrates on few and freezes.

@@ -69,7 +69,8 @@ def read_early(path: Path) -> Exits | None:
     return read_exits(metadata_in(path), str(path))
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def metadata_in(path: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file. Raises `BadArtefact` where there is none, or it is damaged."""
     regular(path, EXPECTED)
     try:
         with safe_open(path, framework="numpy") as file:
