@@ -1,9 +1,10 @@
 """Early exits: accuracy against measured mean latency, beside the network without them.
 
-A network is trained (or `--model` is read), exits are added to it frozen, and with `--epochs` also to a copy that is tuned with
-its exits, the network as it was being the teacher. For each beta of the ladder the gates alone differ. Test accuracy and mean latency over
-real test images, one at a time, are measured on the exported graphs, in one interleaved run with the network without exits. The
-target: the gates that validation images choose are at least as accurate on the test split, in at most 0.75 of the mean latency.
+A network is trained (or `--model` is read), exits are added to it frozen, and with `--epochs` also to a copy that is
+tuned with its exits, the network as it was being the teacher. For each beta the gates alone differ. Test accuracy and mean
+latency over real test images, one at a time, are measured on the exported graphs, in one interleaved run with the network
+without exits. The target: the gates that validation images choose are at least as accurate on the test split, in at most
+0.75 of the mean latency.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def verdict(records: dict[str, EarlyExits], output: Output) -> bool:
         met = rung.paired.points >= 0 and rung.ratio.value <= WANTED
         reached |= met
         output.say(
-            f"{title}, beta {rung.beta:g} chosen on validation images: {rung.paired.text()}; {rung.ratio.text()} of the mean latency "
-            f"of the network without exits, measured (at most {WANTED:g} wanted): {'reached' if met else 'not reached'}"
+            f"{title}, beta {rung.beta:g} chosen on validation images: {rung.paired.text()}; {rung.ratio.text()} of the mean "
+            f"latency of the network without exits, measured (at most {WANTED:g} wanted): {'reached' if met else 'not reached'}"
         )
     return reached
 
