@@ -13,6 +13,7 @@ from wb.models.model import Model
 KINDS = {"tokens": of_digits(depth=3), "maps": hybrid()}
 
 
+@torch.no_grad()
 def exiting(model: Model) -> Exiting:
     """`model` with an exit wherever one can be; about half of random images leave by each."""
     record = Exits(after=chosen(model.architecture, (), most=8))
