@@ -19,7 +19,7 @@ BATCHES = "The graph takes one example at a time: a batch would go as far as the
 
 def page(record: EarlyExits, folder: Path, beside: Path) -> str:
     """The page, for files in `folder` and a page in `beside`."""
-    figures = {"ladder": ladder_figure(record), "leaving": leaving_figure(record)}
+    figures = {"betas": ladder_figure(record), "leaving": leaving_figure(record)}
     return render(
         Path(__file__).parent / "exits.html.jinja",
         record=record,
