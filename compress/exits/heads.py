@@ -145,7 +145,7 @@ def _train(module: ExitModule, k: int, given: Seen, held: Seen, task: Task) -> N
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     with torch.no_grad():
         losses = [task.loss(F.linear(beside, w, b), held.labels).item() for w, b in (before, (weight, bias))]
     if losses[1] < losses[0]:  # false where it is NaN

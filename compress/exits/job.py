@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
 from wb import __version__
 from wb.compress.exits.config import ExitsConfig
@@ -175,7 +176,7 @@ class ExitsJob(Job[EarlyExits]):
         reader = Reader(self.device.here, self.config.seed, self.progress)
         found = reader.rungs(every, self.trunk, self.data.test, self.record)
         beta = self.record.beta or 0.0
-        arguments = {
+        arguments: dict[str, JsonValue] = {
             **self.data.origin,
             "after": list(model.record.after),
             "beta": beta,

@@ -11,7 +11,6 @@ examples one by one. Beside `logits` the graph gives `exit`, the number of the e
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from wb.core.errors import Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.specs import PIXELS
-from wb.core.system.files import replacing
+from wb.core.system.files import replacing, scratch
 from wb.export.graph import LOGITS, OPSET, TOLERANCE, ExportDiffers, check_difference
 from wb.export.writing import quieted, write
 from wb.hardware.device import Device, session
@@ -134,12 +133,18 @@ def _exported(
     outputs = (
         [f"answer{k}"] if last else [f"answer{k}", f"sure{k}", *(f"state{k + 1}.{i}" for i in range(len(found) - 2))]
     )
-    with quieted():
-        file = io.BytesIO()
+    with quieted(), scratch() as folder:
+        file = folder / "piece.onnx"
         torch.onnx.export(
-            piece, given, file, dynamo=False, opset_version=OPSET, input_names=inputs, output_names=outputs
+            piece,
+            given,
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
         )
-    made = onnx.load_from_string(file.getvalue())
+        made = onnx.load(file)
     shared = {*inputs, *outputs}
     names = {name for node in made.graph.node for name in node.output} | {one.name for one in made.graph.initializer}
     _renamed(made.graph, {name: f"p{k}.{name}" for name in names - shared if name})

@@ -60,7 +60,7 @@ def forced(path: Path, number: int) -> bytes:
     record = read_exits({entry.key: entry.value for entry in model.metadata_props}, str(path))
     if record is None or found != len(record.after):
         raise BadArtefact(f"{path} is no graph with early exits that `wb` wrote, or was changed since; export it again")
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _force(graph: onnx.GraphProto, number: int) -> int:

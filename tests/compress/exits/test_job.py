@@ -52,8 +52,8 @@ def clockless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wb.compress.exits.readings.stream_latency", stream)
     for module, name, value in ((gates, "FOLDS", 2), (heads, "STEPS", 4)):
         monkeypatch.setattr(module, name, value)
-    for module in ("gates", "config"):
-        monkeypatch.setattr(f"wb.compress.exits.{module}.LADDER", (0.0, 0.2))
+    for place in ("gates", "config"):
+        monkeypatch.setattr(f"wb.compress.exits.{place}.LADDER", (0.0, 0.2))
 
 
 @pytest.mark.usefixtures("unpaged")

@@ -17,6 +17,7 @@ from wb.data import Dataset
 from wb.jobs.attention.analysis import analyze_attention, entropies, froze
 from wb.jobs.attention.report import result, rows
 from wb.jobs.attention.weights import attended
+from wb.models.layers.attention import AttentionModule
 from wb.models.model import Model
 from wb.models.network import Network
 
@@ -37,6 +38,7 @@ def test_the_weights_are_those_of_the_formula_head_by_head(image: ImageInput) ->
     network, images = of(image, Softmax(heads=2, qk=3, v=2)).network(), torch.rand(2, 1, 8, 8)
     ((_, heads, weights),) = attended(network, images)
     mixer, x = next(iter(network.walk())).operator, first_read(network, images)
+    assert isinstance(mixer, AttentionModule)
     assert heads == 2
     assert weights is not None
     for example in range(2):

@@ -147,7 +147,7 @@ class ExitingNetwork(nn.Module):
     def _answer(self, number: int, state: State) -> Tensor:
         if number == len(self.exits):
             return self.trunk.end(state)
-        return self.exit(number)(self.features(state))
+        return cast(Tensor, self.exit(number)(self.features(state)))
 
 
 class Block(NamedTuple):
