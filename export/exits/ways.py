@@ -118,8 +118,7 @@ def measured(
     found = {f"latency, {title(name)}": latency.reading for name, latency in ways.items()}
     if split is None:
         return found
-    logits, exits = answered(path, split, device.here)
-    del logits
+    _, exits = answered(path, split, device.here)
     for k, name in enumerate(record.names):
         count, n = int((exits == k).sum()), len(exits)
         share = {"value": count / n, "unit": "fraction", "how": "measured", "n": n, "device": device.here.text}

@@ -53,9 +53,12 @@ class Kept:
     data: Dataset
 
     def clear(self, *, force: bool) -> None:
-        """Removes the models of an earlier training. Raises `BadOption` if there are some and `force` is false."""
-        there = sorted(self.folder.glob("*.safetensors")) if self.folder.is_dir() else []
-        if there and not force:
+        """Removes the models of an earlier training. Raises `BadOption` if there are some and `force` is false.
+
+        The model before the first epoch alone is of a training that ended before its first checkpoint.
+        """
+        there = [path for path in self.folder.glob("*.safetensors") if path.stem.isdigit()]
+        if not force and any(int(path.stem) for path in there):
             raise BadOption(
                 f"{self.folder} has models of an earlier training; move it away, or say --force to replace them"
             )
