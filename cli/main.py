@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from wb import __version__
 from wb.cli.analyzing.analyze import app as analyze
 from wb.cli.converting.convert import convert
+from wb.cli.converting.exits import exits
 from wb.cli.converting.fold import app as fold
 from wb.cli.converting.grow import grow
 from wb.cli.device.device import app as device
@@ -72,7 +73,7 @@ app = typer.Typer(
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
 LOOKING = (runs, report, show, diff, data, predict, generate, measure, spaces, ops, doctor)
-for command in (search, train, fuse, quantize, binarize, convert, grow, export, bundle, *LOOKING):
+for command in (search, train, fuse, quantize, binarize, convert, grow, exits, export, bundle, *LOOKING):
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")

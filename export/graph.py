@@ -118,12 +118,14 @@ def _export_decoder(
     with quieted():
         graph = traced(network, path, opset)
     write(graph, path, metadata)
-    found = check_steps(network, path, Device(), lambda worst: _check(worst, TOLERANCE))
+    found = check_steps(network, path, Device(), lambda worst: check_difference(worst, TOLERANCE))
     if set(precisions.values()) == {"fp32"}:
         return found
     lower_file(path, network, precisions)
     exact = set(precisions.values()) <= {"fp32", *TRAINED}
-    found = check_steps(network, path, Device(), lambda worst: _check(worst, TOLERANCE if exact else math.inf))
+    found = check_steps(
+        network, path, Device(), lambda worst: check_difference(worst, TOLERANCE if exact else math.inf)
+    )
     return found if exact else found.model_copy(update={"note": ROUNDED})
 
 
@@ -210,11 +212,11 @@ def check_parity(
     together = differences(slice(count))
     alone = np.concatenate([differences(slice(i, i + 1)) for i in range(count if jumps else 1)])
     worst = max(float(np.median(found) if jumps else found.max()) for found in (together, alone))
-    _check(worst, tolerance)
+    check_difference(worst, tolerance)
     return Reading(value=worst, unit="logit", how="measured", n=count, device=device.here.text)
 
 
-def _check(worst: float, tolerance: float) -> None:
+def check_difference(worst: float, tolerance: float) -> None:
     """Raises `ExportDiffers` where outputs differ by more, or are not finite."""
     if worst == math.inf:
         raise ExportDiffers(

@@ -294,6 +294,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "quantize": {"budget": "size=0.8x", "calib": 8},
     "binarize": {"finetune": 0},
     "convert": {"finetune": 0, "steps": 1},
+    "exits": {"after": "s0.b0"},
     "measure": {"cap": 0.1},
     "predict": {},
     "generate": {"limit": 30, "epochs": 1},

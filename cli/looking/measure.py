@@ -64,7 +64,8 @@ def measure(
         return
     output.data.print(output.readings_table(found.readings, str(file)))
     ratios = ", ".join(name for name in found.readings if name.endswith(" / reference"))
-    output.data.print(f"{ratios}: in units of a small fixed graph timed beside it, which other machines share")
+    if ratios:
+        output.data.print(f"{ratios}: in units of a small fixed graph timed beside it, which other machines share")
     for note in (*found.remarks, *(f"no {name}: {why}" for name, why in found.missing.items())):
         output.data.print(note, markup=False, highlight=False, soft_wrap=True)
     if not found.scored:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wb.core.measures.readings import Reading
     from wb.core.records import Operator
     from wb.jobs.kinds import Kind
+    from wb.models.exits.record import Exits
     from wb.models.files.header import Step
 
 
@@ -38,9 +39,12 @@ def show(
     architecture, history = _read(path, kind)
     if as_json:
         steps = [step.model_dump(mode="json") for step in history]
-        output.print_json({"architecture": architecture.model_dump(mode="json"), "history": steps})
+        exits = _exits(path, kind)
+        early = {} if exits is None else {"exits": exits.model_dump(mode="json")}
+        output.print_json({"architecture": architecture.model_dump(mode="json"), **early, "history": steps})
         return
     _show_architecture(architecture, history)
+    _show_exits(_exits(path, kind))
     for step in history:
         _show_step(step)
 
@@ -69,6 +73,26 @@ def _read(path: Path, kind: Kind) -> tuple[Architecture, tuple[Step, ...]]:
     from wb.foreign.reading import read_header as read_any
 
     return read_any(path)
+
+
+def _exits(path: Path, kind: Kind) -> Exits | None:
+    """The early exits of a model or graph, if it has any."""
+    if kind == "onnx":
+        from wb.export.foreign.opening import read_metadata
+        from wb.models.exits.record import read_exits
+
+        return read_exits(read_metadata(path), str(path))
+    from wb.models.files.header import read_early
+
+    return read_early(path) if kind == "model" else None
+
+
+def _show_exits(exits: Exits | None) -> None:
+    if exits is None:
+        return
+    costs = [f" ({cost.text()})" for cost in exits.costs] or [""] * len(exits.names)
+    ways = ", ".join(f"after {name}{cost}" for name, cost in zip(exits.after, costs, strict=False))
+    output.data.print(f"early exits, beta {exits.beta:g}: {ways}; to the end{costs[-1]}", soft_wrap=True)
 
 
 def _show_step(step: Step) -> None:

@@ -15,6 +15,7 @@ from wb.core.system.files import absolute
 from wb.data import Dataset
 from wb.data.preparation import Preparation, described
 from wb.data.spec import WHITE, colour
+from wb.export.exits.ways import refuse_exits
 from wb.export.foreign.trial import LIMIT_S
 from wb.export.graph import read_architecture
 from wb.jobs.frame.output import config_of
@@ -87,6 +88,7 @@ def foreign(config: QuantizeConfig, file: Path, run_limit: float | None) -> tupl
             f"{file} continues texts, and such graphs are quantized from their model, which tells the table of the head: "
             "give the model file (.safetensors or .pt) that it was exported from"
         )
+    refuse_exits(file, "quantization")
     data, notes = None, list[str]()
     if config.data is not None:
         data, notes = read_data(file, Choice.of(config), config.images, by_index=config.by_index)

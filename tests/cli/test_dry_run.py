@@ -101,6 +101,11 @@ CASES = {
         ("data", "network", "mixers", "mixers, fine-tuning", "norms", "norms, fine-tuning", "final readings"),
         ("c.html", "c.json", "c.onnx", "c.pt"),
     ),
+    "exits": (
+        ("exits", "m.safetensors", "-o", "e.safetensors", *DATA, "--epochs", 1),
+        ("data", "network", "heads", "tuning", "timing", "gates", "final readings"),
+        ("e.html", "e.json", "e.onnx", "e.safetensors"),
+    ),
     "quantize": (
         ("quantize", "m.safetensors", "-o", "q.onnx", "--budget", "size=0.5x"),
         ("data", "network", "sensitivity", "policies", "readings"),

@@ -12,8 +12,9 @@ import typer
 from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
+from wb.cli.analyzing import attention as analyze_attention
 from wb.cli.analyzing import depth as analyze_depth
-from wb.cli.converting import convert
+from wb.cli.converting import convert, exits
 from wb.cli.frame.options import After, Command, Offer, options
 from wb.cli.looking import measure
 from wb.cli.making import binarize, fuse, quantize, train
@@ -40,8 +41,10 @@ OFFERS = {
     "quantize": QUANTIZE._replace(without=(*QUANTIZE.without, "background")),  # an option of all commands
     "binarize": binarize._offer(),
     "convert": convert._offer(),
+    "exits": exits._offer(),
     "fuse": fuse._offer(),
     "analyze depth": analyze_depth._offer(),
+    "analyze attention": analyze_attention._offer(),
 }
 # What is typed and what comes of it, where that is not any text or number.
 TYPED: Mapping[str, tuple[str, Any]] = {

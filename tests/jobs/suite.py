@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from wb.core.errors import BadArtefact, BadOption
+from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.jobs.frame.job import Job
 from wb.jobs.frame.page import write_page
 from wb.jobs.frame.record import JobRecord
@@ -58,7 +58,7 @@ def content(path: Path) -> object:
         record = json.loads(path.read_text())
         return {name: value for name, value in record.items() if name not in ("created", "seconds")}
     if path.suffix in (".safetensors", ".pt"):
-        with suppress(BadArtefact):  # weights on the way, of no model yet
+        with suppress(BadArtefact, Unsupported):  # weights on the way, of no model yet, or one with exits
             model = load(path)
             return model.fingerprint(), model.history
     return path.suffix == ".html" or path.read_bytes()

@@ -12,6 +12,7 @@ shows. On a terminal and in a notebook, a bar on stderr shows what is being done
 from __future__ import annotations
 
 from wb.api._compressing import binarize, convert, prune, quantize
+from wb.api._exits import exits
 from wb.api._files import bundle, data, export, load
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
@@ -32,6 +33,7 @@ __all__ = [
     "convert",
     "data",
     "diff",
+    "exits",
     "export",
     "export_to",
     "fold_norms",

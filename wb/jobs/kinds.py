@@ -27,6 +27,7 @@ JOBS: Mapping[str, str] = {  # by the `kind` of their records
     "quantization": "wb.compress.quantize.job:QuantizeJob",
     "binarization": "wb.compress.binarize.job:BinarizeJob",
     "conversion": "wb.compress.convert.job:ConvertJob",
+    "early exits": "wb.compress.exits.job:ExitsJob",
     "search from a model": "wb.search.trained.job:TrainedJob",
 }
 LARGEST = 64 << 20  # bytes of JSON that are read at most

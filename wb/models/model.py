@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wb.core.architecture import Architecture, axes_of_part, axis_sizes, resize
-from wb.core.errors import BadArtefact, BadOption, printable, reason
+from wb.core.errors import BadArtefact, BadOption, Unsupported, printable, reason
 from wb.core.records import Part
 from wb.core.system.files import regular, replacing
 from wb.models.axes import Centre, Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
+from wb.models.exits.record import KEY as EXITS
 from wb.models.files.header import EXPECTED, FORMAT, described
 from wb.models.files.header import Step as Step
 from wb.models.files.header import read_history as read_history
@@ -131,11 +132,7 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
         BadOption: another ending, or the file exists and `force` is false.
         StorageFailed: it could not be written.
     """
-    metadata = {
-        "wb.format": str(FORMAT),
-        "wb.architecture": model.architecture.to_json(),
-        "wb.history": json.dumps([step.model_dump(mode="json") for step in model.history]),
-    }
+    metadata = metadata_of(model)
     if path.suffix not in (".safetensors", ".pt"):
         raise BadOption(f"{path.name} is no name for a model file; end it in .safetensors or .pt")
     with replacing(path, force=force) as temporary:
@@ -146,6 +143,15 @@ def save(model: Model, path: Path, *, force: bool = False) -> None:
             write_tensors(temporary, header_of(entries, metadata), entries, model.weights.__getitem__)
 
 
+def metadata_of(model: Model) -> dict[str, str]:
+    """What a model file says of a model beside its weights."""
+    return {
+        "wb.format": str(FORMAT),
+        "wb.architecture": model.architecture.to_json(),
+        "wb.history": json.dumps([step.model_dump(mode="json") for step in model.history]),
+    }
+
+
 def load(path: Path) -> Model:
     """Reads a model that `save` wrote.
 
@@ -154,19 +160,26 @@ def load(path: Path) -> Model:
     Raises:
         BadArtefact: no such file, damaged, not a model file of this workbench, weights that do not fit, or that are not
             finite numbers in single precision.
+        Unsupported: it has early exits (`wb.models.exits.files` reads those).
     """
-    metadata, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
+    metadata, weights = _read_pt(path) if path.suffix == ".pt" else read_safetensors(path)
+    if EXITS in metadata:
+        raise Unsupported(
+            f"{path} has early exits, and this works on networks without: what it did to the trunk the exits would not follow. "
+            "Do it to the model that they were added to, then add exits (`wb exits`); what has exits can be shown, exported, "
+            "measured and asked (`wb predict`), and `wb exits` sets its dial anew"
+        )
     architecture, history = described(metadata, path)
     try:
         Model(architecture, weights).check()
     except BadArtefact as error:
         raise BadArtefact(f"{path}: {error}") from error
-    whole = {name: _single(weights.pop(name), name, path) for name in list(weights)}
+    whole = {name: single(weights.pop(name), name, path) for name in list(weights)}
     check_weights(whole, str(path))
     return Model(architecture, whole, history)
 
 
-def _single(weight: Tensor, name: str, path: Path) -> Tensor:
+def single(weight: Tensor, name: str, path: Path) -> Tensor:
     """`weight` in single precision; other precisions are only for storage."""
     if weight.dtype not in _STORED:
         raise BadArtefact(
@@ -205,8 +218,8 @@ def _alone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and copies of the tensors.
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and copies of the tensors. Raises `BadArtefact` for a file that is damaged or changes meanwhile.
 
     An open file is memory-mapped, and all its read pages count as memory. So a large file is closed and reopened between parts.
     """

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from wb.training.recipes.resizable import check_sizes
 from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0
+Keep = Callable[[nn.Module, int], None]  # a network in training, and how many epochs it has had
 
 
 def train(
@@ -47,8 +49,9 @@ def train(
     checkpoint: Path | None = None,
     report: Report | None = None,
     teacher: Callable[[Tensor], Tensor] | None = None,
+    keep: Keep | None = None,
 ) -> Model:
-    """A model of `architecture`, trained from scratch on the training split, with `teacher` as in `fit_module`.
+    """A model of `architecture`, trained from scratch on the training split, with `teacher` and `keep` as in `fit_module`.
 
     Raises:
         BadData: the data have another shape or number of classes.
@@ -69,6 +72,7 @@ def train(
         identity=_identity(data, architecture),
         checkpoint=checkpoint,
         report=report,
+        keep=keep,
     )
     arguments = {**data.origin, "architecture": architecture.key, **recipe.arguments, **_seen(found)}
     arguments |= written_with(data.train)
@@ -94,6 +98,7 @@ class Finetune:
     checkpoint: Path | None = None
     identity: str = ""
     freeze: bool = False
+    keep: Keep | None = None
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
@@ -110,6 +115,7 @@ class Finetune:
             report=self.report,
             warm=True,
             only=network.answer.axes.keys() if self.freeze else None,
+            keep=self.keep,
         )
         return from_network(model.architecture, network, (*model.history, self.step))
 
@@ -134,13 +140,14 @@ def fit_module(
     report: Report | None = None,
     warm: bool = False,
     only: Collection[str] | None = None,
+    keep: Keep | None = None,
 ) -> Mirrored | None:
     """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
 
     Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
     of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
     that it is asked about mirrored images at once. With `only`, names of parameters, all others and the statistics stay as
-    they are.
+    they are. `keep` is given the network before the first epoch and after every one, and does not change it.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
@@ -168,6 +175,8 @@ def fit_module(
         keep_still(module, only)
     with evaluating(module):
         check_sizes(module, data, recipe, device)
+    _begin_keeping(keep, module, checkpoint)
+
     found = fit(
         weights,
         backward,
@@ -180,12 +189,25 @@ def fit_module(
         probe=probing(recipe, look, warm=warm),
         identity=identity,
         checkpoint=checkpoint,
-        report=report,
+        report=report if keep is None else partial(_keeping, keep, module, report),
     )
     module.eval()
     if only is None:
         find_statistics(module, data.train)
     return found
+
+
+def _begin_keeping(keep: Keep | None, module: nn.Module, checkpoint: Path | None) -> None:
+    """Keeps the network before its first epoch, unless the training was begun before."""
+    if keep is not None and (checkpoint is None or not checkpoint.exists()):
+        keep(module, 0)
+
+
+def _keeping(keep: Keep, module: nn.Module, report: Report | None, epoch: int, of: int, loss: float) -> None:
+    """Reports an epoch and keeps its network."""
+    keep(module, epoch)
+    if report is not None:
+        report(epoch, of, loss)
 
 
 def dropout_of(recipe: Recipe) -> Dropout:

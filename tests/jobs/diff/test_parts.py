@@ -311,8 +311,10 @@ def test_padding_of_texts_is_in_no_distance() -> None:
     ids = images(a, 6)
     longer = torch.cat([ids, torch.full((6, 1), -1)], dim=1)[:, : a.layout.tokens]
     shown = [compare_layers(first, second, given, nothing)[0] for given in (ids, longer)]
-    rows = [(one.name, pytest.approx(one.distance, rel=1e-5), pytest.approx(one.cka, rel=1e-4)) for one in shown[0]]
-    assert rows == [(one.name, one.distance, one.cka) for one in shown[1]]
+    for one, other in zip(*shown, strict=True):
+        assert one.name == other.name
+        assert one.distance == pytest.approx(other.distance, rel=1e-5)
+        assert one.cka == pytest.approx(other.cka, rel=1e-4)
     weights = torch.tensor([[True, True, False]])
     x = torch.tensor([[[1.0], [3.0], [100.0]]])
     assert _mean(x, weights).tolist() == [[2.0]]

@@ -18,6 +18,7 @@ from wb.core.measures.readings import Reading
 from wb.core.specs import BATCH
 from wb.core.system.files import is_there, regular, scratch
 from wb.data import Dataset
+from wb.export.exits.ways import refuse_exits
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, TOLERANCE, export, read_architecture
 from wb.export.plain.write import CODE, export_plain
@@ -92,6 +93,7 @@ class Bundling(BundleConfig):
         architecture, history = about(file)
         if architecture is None:
             raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
+        refuse_exits(file, "a bundle")
         texts = architecture.input.usual_tokens is not None
         with scratch() as folder:
             made = folder / "bundle"

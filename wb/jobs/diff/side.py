@@ -21,6 +21,7 @@ from wb.core.specs import IDS, MASK, PIXELS
 from wb.data import Feed, Split
 from wb.data.preparation import Preparation
 from wb.data.stratify import choose as stratified
+from wb.export.exits.ways import refuse_exits
 from wb.export.foreign.opening import file_size, open_graph, sidecars
 from wb.export.foreign.stored import inputs
 from wb.export.foreign.trial import LIMIT_S, try_out
@@ -170,6 +171,7 @@ def opened(path: Path, images: Preparation | None = None, run_limit: float | Non
         shape = (None,) if texts else (a.image.channels, a.image.height, a.image.width)
         return Side(path, a, model.history, a.head.labels, a.head.classes, shape, model.weights, model=model)
     need(path, "onnx", expected=GRAPH)
+    refuse_exits(path, "the comparison")
     graph = open_graph(path)
     architecture, history = about(path)
     trial = try_out(path, Device(), limit_s=LIMIT_S if run_limit is None else run_limit)

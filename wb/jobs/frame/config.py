@@ -172,6 +172,13 @@ class TrainConfig(DataConfig):
         Field(description="A trained model whose answers on the same images are half of what is learned."),
         Cli(default="none"),
     ] = None
+    keep_checkpoints: Annotated[
+        bool,
+        Field(
+            description="Keep the model before the first epoch and after every one, in a folder beside it, for "
+            "`wb analyze attention`."
+        ),
+    ] = False
     threads: Threads = 1
     seed: Seed = 0
 

@@ -8,12 +8,14 @@ from typing import cast, get_args
 from wb.core.errors import BadOption
 from wb.core.measures.readings import Reading
 from wb.core.system.files import write_text
-from wb.export.graph import export
+from wb.export.exits.graph import export_exiting
+from wb.export.graph import OPSET, export
 from wb.export.plain.write import export_plain
 from wb.foreign.exporting import To, export_checkpoint
 from wb.foreign.reading import load
 from wb.jobs.frame.output import GRAPHS, MODELS, check_ending, check_free
 from wb.jobs.kinds import need_model
+from wb.models.exits.files import exits_of, load_exiting
 from wb.models.files.history import tokenizer_of
 from wb.models.passes.base import apply
 from wb.models.passes.mirror import Mirror
@@ -44,6 +46,11 @@ def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: boo
     check_ending(out, GRAPHS)
     if exporter == "torchscript" and opset > 20:
         raise BadOption(f"the torchscript exporter ends at opset 20; for opset {opset} say --exporter dynamo")
+    if exits_of(model) is not None:
+        if mirror or exporter != "torchscript" or opset != OPSET:
+            option = "--mirror" if mirror else "--exporter" if exporter != "torchscript" else "--opset"
+            raise BadOption(f"{option} is for models without early exits, and {model} has some; leave it out")
+        return export_exiting(load_exiting(model), out, force=force)
     given = load(model)
     network = apply(Mirror(), given) if mirror else given
     tokenizer, beside = tokenizer_of(network.history), out.with_suffix(".tokenizer.json")

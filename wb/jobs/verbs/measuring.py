@@ -14,18 +14,18 @@ from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.system.durations import parse_duration
 from wb.core.system.files import scratch
-from wb.data import Dataset
+from wb.data import Dataset, Split
 from wb.data.preparation import Preparation
 from wb.export.counting.count import count_model
+from wb.export.exits.ways import export_any, graph_exits, measured
 from wb.export.foreign.opening import file_size, open_graph
 from wb.export.foreign.trial import LIMIT_S, try_out
-from wb.export.graph import export, read_architecture
+from wb.export.graph import read_architecture
 from wb.export.score import examined
 from wb.export.texts import stretches
 from wb.export.timing.footprint import Footprint, footprint
 from wb.export.timing.runs import LATENCY, TOKEN, measure_runs, readings_of
 from wb.export.timing.sustained import sustained_latency
-from wb.foreign.reading import load
 from wb.hardware.device import Device, of_run, parse_device
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
@@ -33,8 +33,11 @@ from wb.jobs.inputs import Choice, Say, choose
 from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.reading import read_data
 from wb.jobs.verbs.preparation import OPTIONS, of_graph, refuse_for_ours
+from wb.models.exits.record import Exits
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
+
+ONE_WAY = "counts are of the whole network, whoever leaves it early; a run takes one example"
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,8 +82,9 @@ class Measuring(MeasureConfig):
             if kind != "onnx":
                 progress("exporting", 0, 0)
                 graph = folder / "model.onnx"
-                export(load(file), graph)
+                export_any(file, graph)
             architecture, remarks = _own(graph)
+            exits = self._exits(graph)
             if choice.spec is not None:
                 dataset, notes = read_data(file, choice, of_graph(graph, self.images), by_index=self.by_index)
             if self.tokens is not None:
@@ -88,22 +92,13 @@ class Measuring(MeasureConfig):
             if graph is file:
                 progress("trying it out", 0, 0)
             readings, missing = _counted(graph, architecture, device, self, foreign=graph is file)
-            progress("timing", 0, 0)
-            continues = architecture is not None and architecture.causal
-            timed = measure_runs(
-                {file.name: graph},
-                device,
-                continues=continues,
-                batch=self.batch,
-                cap_s=self.cap,
-                seed=self.seed,
-                tokens=self.tokens,
-            )
-            found = {metric: one for metric, one in timed[file.name].items() if metric != LATENCY or not continues}
-            readings |= readings_of(found)
-            readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
-            readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
-            readings |= self._sustained(graph, device, progress, continues=continues)
+            if exits is not None:
+                split = None if choice.spec is None else _split(dataset, self.split)
+                progress("timing every way out", 0, 0)
+                readings |= measured(graph, exits, device, split, seed=self.seed, cap_s=self.cap)
+                remarks = [*remarks, ONE_WAY]
+            else:
+                readings |= self._timed(graph, file.name, device, architecture, progress)
             progress("loading it in other processes", 0, 0)
             try:
                 taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
@@ -119,6 +114,37 @@ class Measuring(MeasureConfig):
                     graph, dataset, self.split, device, notes, task_of(architecture), own=architecture is not None
                 )
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
+
+    def _exits(self, graph: Path) -> Exits | None:
+        """The exits of a graph, if it has any. Raises `BadOption` for what is of graphs with one way."""
+        exits = graph_exits(graph)
+        if exits is not None and (self.batch > 1 or self.sustained is not None):
+            option = f"--batch {self.batch}" if self.batch > 1 else "--sustained"
+            raise BadOption(
+                f"{option} is for graphs with one way; one with early exits takes an example a run. Leave it out"
+            )
+        return exits
+
+    def _timed(
+        self, graph: Path, name: str, device: Device, architecture: Architecture | None, progress: Progress
+    ) -> dict[str, Reading]:
+        """The latencies of made-up inputs."""
+        progress("timing", 0, 0)
+        continues = architecture is not None and architecture.causal
+        timed = measure_runs(
+            {name: graph},
+            device,
+            continues=continues,
+            batch=self.batch,
+            cap_s=self.cap,
+            seed=self.seed,
+            tokens=self.tokens,
+        )
+        found = {metric: one for metric, one in timed[name].items() if metric != LATENCY or not continues}
+        readings = readings_of(found)
+        readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
+        readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
+        return readings | self._sustained(graph, device, progress, continues=continues)
 
     def _sustained(self, graph: Path, device: Device, progress: Progress, *, continues: bool) -> dict[str, Reading]:
         """The latency under load that lasts, if it is asked for; of a graph that continues texts that of a token."""
@@ -180,6 +206,10 @@ def _timed(architecture: Architecture | None, graph: Path, tokens: int) -> Archi
     return architecture.model_copy(update={"input": architecture.input.model_copy(update={"tokens": tokens})})
 
 
+def _split(dataset: Dataset, name: str) -> Split:
+    return dataset.validation if name == "validation" else dataset.test
+
+
 def _throughput(latency: Reading, batch: int) -> dict[str, Reading]:
     """How many examples a second a batch of several is; of one it is the latency again."""
     if batch == 1:
@@ -225,7 +255,6 @@ def _quality(
     graph: Path, dataset: Dataset, split: str, device: Device, notes: Sequence[str], task: Task, *, own: bool
 ) -> Reading:
     """The task's metric on one split; its note has the preparation of images, the matching of classes, and any doubt."""
-    images = dataset.validation if split == "validation" else dataset.test
-    reading, doubt = examined(graph, images, task, device, own=own)
+    reading, doubt = examined(graph, _split(dataset, split), task, device, own=own)
     note = "; ".join(text for text in (reading.note, *notes, doubt) if text)
     return reading.model_copy(update={"note": note or None})

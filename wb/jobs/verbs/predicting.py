@@ -17,9 +17,8 @@ from wb.data.formats import extensions, usual
 from wb.data.preparation import Preparation
 from wb.data.readers.pictures import check
 from wb.data.spec import WHITE, Spec, colour
+from wb.export.exits.ways import export_any
 from wb.export.foreign.trial import LIMIT_S, try_out
-from wb.export.graph import export
-from wb.foreign.reading import load
 from wb.hardware.device import Device
 from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.inputs import about, refuse_decoder
@@ -119,7 +118,7 @@ class Predicting:
                 refuse_for_ours(str(file), self.images)
                 progress("exporting", 0, 0)
                 graph = folder / "model.onnx"
-                export(load(file), graph)
+                export_any(file, graph)
             if reads:
                 return self._read(file, graph, pictures)
             classifier = Classifier(graph, of_graph(graph, self.images), self._ground(file))

@@ -33,8 +33,9 @@ from wb.tasks.known import task_of
 from wb.tasks.names import check_task
 from wb.training.fit import Recipe, Report, pick_device
 from wb.training.head import MUON, NewHead
+from wb.training.kept import Kept, kept_beside
 from wb.training.recipes.choose import gentle, recipe_for
-from wb.training.train import Finetune, check_fits, score, train
+from wb.training.train import Finetune, Keep, check_fits, score, train
 
 
 def _writing(architecture: Architecture, data: Dataset) -> Architecture:
@@ -120,8 +121,11 @@ class Training:
         teacher = self._teacher(begun.data)
         start = None if begun.model is None else self._start(begun, begun.model, progress, say)
         progress("training", 0, self.config.passes(begun.data))
+        kept = Kept(kept_beside(self.out), begun.data) if self.config.keep_checkpoints else None
+        if kept is not None and not self.checkpoint.exists():
+            kept.clear(force=self.force)
         model = self._trained(
-            begun, start, teacher, lambda epoch, of, loss: progress(f"training, loss {loss:.3f}", epoch, of)
+            begun, start, teacher, kept, lambda epoch, of, loss: progress(f"training, loss {loss:.3f}", epoch, of)
         )
         network = model.network(pick_device())
         splits = {"validation": begun.data.validation, "test": begun.data.test}
@@ -147,7 +151,9 @@ class Training:
         say(f"the new head: {title} {known} on the validation {begun.data.validation.noun} before training")
         return start
 
-    def _trained(self, begun: Begun, start: Model | None, teacher: Network | None, report: Report) -> Model:
+    def _trained(
+        self, begun: Begun, start: Model | None, teacher: Network | None, keep: Keep | None, report: Report
+    ) -> Model:
         """The trained model."""
         recipe, seed = self.recipe(begun), self.config.seed
         if start is None or begun.model is None:
@@ -159,6 +165,7 @@ class Training:
                 checkpoint=self.checkpoint,
                 report=report,
                 teacher=teacher,
+                keep=keep,
             )
         tuned = Finetune(
             begun.data,
@@ -169,6 +176,7 @@ class Training:
             self.checkpoint,
             identity=f", from {begun.model.fingerprint()}, new head {begun.new_head}, freeze {self.config.freeze}",
             freeze=self.config.freeze,
+            keep=keep,
         )
         return tuned(start)
 

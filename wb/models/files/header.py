@@ -14,6 +14,7 @@ from wb.core.errors import BadArtefact, printable, reason
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.system.files import regular
+from wb.models.exits.record import Exits, read_exits
 
 FORMAT = 2  # 1 had another form of the architecture (`wb.core.upgrade`) and the same weights
 READ = (1, 2)
@@ -60,15 +61,24 @@ def read_header(path: Path) -> tuple[Architecture, tuple[Step, ...]]:
     Raises:
         BadArtefact: the file is no model of the workbench, or is damaged (a missing end shows, wrong weights do not).
     """
+    return described(metadata_in(path), path)
+
+
+def read_early(path: Path) -> Exits | None:
+    """The record of early exits in a .safetensors model; None if it has none. Raises `BadArtefact` as `read_header` does."""
+    return read_exits(metadata_in(path), str(path))
+
+
+def metadata_in(path: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file. Raises `BadArtefact` where there is none, or it is damaged."""
     regular(path, EXPECTED)
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            return file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise BadArtefact(
             f"{path} is no safetensors file or is damaged ({reason(error)}); expected {EXPECTED}"
         ) from error
-    return described(metadata, path)
 
 
 def read_history(text: str, path: Path) -> tuple[Step, ...]:

@@ -1,0 +1,1 @@
+"""Networks with early exits as graphs, and what they take on real examples."""
