@@ -19,10 +19,10 @@ from wb.hardware.device import (
     parse_device,
     pinned,
     processor_name,
-    said,
     session,
     usable_cores,
 )
+from wb.hardware.runtimes.failures import said
 
 Input = tuple[str, int, Sequence[int | str | None]]
 

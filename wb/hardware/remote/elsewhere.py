@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wb.core.errors import BadOption
-from wb.hardware.device import REMOTE, Device
+from wb.hardware.device import Device
 from wb.hardware.remote.address import FORMS, Address, cores_of, greeting
 from wb.hardware.remote.profiles import read_profiles
+from wb.hardware.runtimes.ort import REMOTE
 
 
 def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
@@ -23,7 +24,7 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
     if spec not in profiles and spec.partition(",")[0] != "local" and ":" not in spec:
         known = f"; profiles are {', '.join(profiles)}" if profiles else ""
         raise BadOption(
-            f"there is no device {spec!r} here; the installed onnxruntime offers {', '.join(here)}{known}; an address is {FORMS}"
+            f"there is no device {spec!r} here; the installed runtimes offer {', '.join(here)}{known}; an address is {FORMS}"
         )
     Address.parse(address)
     about, cores = greeting(address), cores_of(address)

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.system.files import read_text, write_text
-from wb.hardware.device import providers
 from wb.hardware.remote.address import Address
+from wb.hardware.runtimes.known import RUNTIMES, offered
 
 _PROFILES = TypeAdapter(dict[str, str])
 
@@ -44,7 +44,7 @@ def add_profile(name: str, address: str) -> None:
         BadOption: the name is that of a device here, or no name; or the address is none.
         StorageFailed: the file cannot be written.
     """
-    if name in providers() or not name.strip() or set(name) & set(":,@/ ") or name == "local":
+    if name in {*offered(), *RUNTIMES} or not name.strip() or set(name) & set(":,@/ ") or name == "local":
         raise BadOption(f"{name!r} is no name for a profile; take another one, of letters and digits, such as pi4")
     Address.parse(address)
     _write({**read_profiles(), name: address})
