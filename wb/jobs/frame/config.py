@@ -225,7 +225,13 @@ class MeasureConfig(Columns):
         Field(description="Also run it for so long, e.g. 5min, and compare the last fifth with the first."),
         Cli(default="it is not"),
     ] = None
-    device: DeviceName = "cpu"
+    device: Annotated[
+        str,
+        Field(
+            description="Where latency is measured: cpu, openvino, table:FILE, a profile or an address (`wb device`); several with "
+            "commas between are set against the first."
+        ),
+    ] = "cpu"
     threads: Threads = 1
     seed: Seed = 0
 
