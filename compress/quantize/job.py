@@ -30,6 +30,7 @@ from wb.core.records import Precision
 from wb.export.assess import Assessor
 from wb.export.lowering.products import loose
 from wb.hardware.device import Device, parse_device
+from wb.hardware.runtimes.known import way_of
 from wb.jobs.frame.job import Job
 from wb.models.model import Step, load
 
@@ -144,7 +145,7 @@ class QuantizeJob(Job[Quantization]):
     def _static(self) -> tuple[Choice, Mapping[str, str]]:
         """Static quantization. No architecture describes its graph fully: a model file has no activation ranges."""
         source, inputs = self.source, self._typical()
-        if source.subject.maps:
+        if source.subject.maps and way_of(self.config.device, "int8") == "dynamic":
             if self.record.slow is None:  # another measurement might say otherwise, so that it is made once
                 self.note(slow=slow_in_8_bits(source.subject, inputs, self.device, source.kept))
             static = without(source.subject, inputs, source.kept, self.record.slow or ())

@@ -71,15 +71,16 @@ def on_each(
     readings: dict[str, Reading] = {}
     here = {place.name: place.device for place in found if place.device.address is None}
     options = {"batch": batch, "seed": seed, "tokens": tokens}
+    for name, device in found:  # first, as it may be refused
+        if device.runtime == TABLE:
+            readings[name] = _predicted(architecture, device, batch, tokens)
     if here:
         progress(f"timing on {', '.join(here)}")
         first = next(iter(here.values()))
         timed |= measure_latency(dict.fromkeys(here, graph), first, on=here, cap_s=cap_s * len(here), **options)
     for name, device in found:
-        progress(f"on {name}")
-        if device.runtime == TABLE:
-            readings[name] = _predicted(architecture, device, batch, tokens)
-        elif name not in here:
+        if name not in here and device.runtime != TABLE:
+            progress(f"timing on {name}")
             timed |= measure_latency({name: graph}, device, cap_s=cap_s, **options)
     readings |= {name: one.reading for name, one in timed.items()}
     ordered = {name: readings[name] for name, _ in found}

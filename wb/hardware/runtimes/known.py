@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import cast
 
 from wb.core.errors import MissingExtra
-from wb.hardware.runtimes.base import Runtime
+from wb.core.records import Precision
+from wb.hardware.runtimes.base import Runtime, Way
 
 OURS = "onnxruntime"  # which scores and compares, and has the reference graph
 RUNTIMES: Mapping[str, str] = {  # its own devices first; imported when one is asked for
@@ -27,6 +28,11 @@ def runtime(name: str) -> Runtime:
 def offered() -> dict[str, str]:
     """Name of a device of this machine -> the runtime that it belongs to, of all that are installed."""
     return {device: name for name in RUNTIMES for device in runtime(name).devices()}
+
+
+def way_of(device: str, precision: Precision) -> Way:
+    """How the runtime of a device, by its name, wants activations quantized for weights in `precision`; of one elsewhere, ours."""
+    return runtime(offered().get(device, OURS)).kinds.get(precision, "dynamic")
 
 
 def check_installed(device: str) -> None:
