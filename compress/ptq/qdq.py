@@ -23,7 +23,9 @@ from wb.core.system.hush import hushed
 
 
 def quantize_ranged(graph: onnx.ModelProto, inputs: Inputs, nodes: Collection[str]) -> onnx.ModelProto:
-    """`graph` with the convolutions and products with constant weights `nodes` in 8 bits, with ranges from `inputs`; itself if there are none.
+    """`graph` with `nodes`, convolutions and products with constant weights, in 8 bits, with ranges from `inputs`.
+
+    It is itself if there are none.
 
     Raises:
         Unsupported: the quantizer fails.

@@ -86,7 +86,6 @@ class Subject:
         graph = lower(graph, policy) if policy else graph
         return graph if self.ranges is None else quantize_ranged(graph, self.ranges, fixed)
 
-
     def _ranged(self, node: str, precision: Precision) -> bool:
         return self.products[node].convolution or (self.every and precision == "int8")
 

@@ -33,9 +33,11 @@ def milliseconds(architecture: Architecture, table: Mapping[str, float], what: s
     for name, keys in wanted(architecture):
         key = next((key for key in keys if key in table), None)
         if key is None:
-            raise Unsupported(f"{what} has no block {' or '.join(keys)}, which {name} needs; choose other widths with --set")
+            raise Unsupported(
+                f"{what} has no block {' or '.join(keys)}, which {name} needs; choose other widths with --set"
+            )
         values.append(table[key])
-    return sum(values), len(values)
+    return architecture.input.views * sum(values), len(values)
 
 
 def wanted(architecture: Architecture) -> Iterator[tuple[str, Sequence[str]]]:

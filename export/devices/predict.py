@@ -39,8 +39,8 @@ def predicted(architecture: Architecture, device: Device) -> Reading:
     missing = [key for key in keys if key not in table.blocks]
     if missing:
         raise Unsupported(
-            f"{what} lacks {len(set(missing))} of the {len(set(keys))} blocks of this network, the first is {missing[0]}; record them "
-            "on that device: wb device record"
+            f"{what} lacks {len(set(missing))} of the {len(set(keys))} blocks of this network, the first is {missing[0]}; record "
+            "them on that device: wb device record"
         )
     entries = {key: _entry(table.blocks[key]) for key in keys}
     return summed(keys, {**entries, OVERHEAD: _entry(table.overhead)}, table.reference_ms, device.text)

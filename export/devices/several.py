@@ -84,7 +84,9 @@ def on_each(
             timed |= measure_latency({name: graph}, device, cap_s=cap_s, **options)
     readings |= {name: one.reading for name, one in timed.items()}
     ordered = {name: readings[name] for name, _ in found}
-    return ordered | {f"{name} / {found[0].name}": _ratio(name, found[0].name, ordered, timed, here) for name, _ in found[1:]}
+    return ordered | {
+        f"{name} / {found[0].name}": _ratio(name, found[0].name, ordered, timed, here) for name, _ in found[1:]
+    }
 
 
 def with_nodes(readings: Mapping[str, Reading], graph: Path, device: Device) -> dict[str, Reading]:
@@ -105,7 +107,9 @@ def _predicted(architecture: Architecture | None, device: Device, batch: int, to
     if architecture is None:
         raise Unsupported(f"{device.address} has blocks of wb's networks, and this graph is none; leave it out")
     if batch != 1 or tokens is not None:
-        raise Unsupported(f"{device.address} has timings of one example of the usual size; leave --batch and --tokens out")
+        raise Unsupported(
+            f"{device.address} has timings of one example of the usual size; leave --batch and --tokens out"
+        )
     return predicted(architecture, device)
 
 

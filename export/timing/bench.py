@@ -29,6 +29,7 @@ from wb.hardware.remote.runner import REFERENCE, alternate, apart
 from wb.hardware.runtimes.failures import said, why_not_loaded
 from wb.hardware.runtimes.known import runtime
 from wb.hardware.runtimes.ort import providers
+from wb.hardware.tables import TABLE
 
 LARGEST = 1 << 28  # numbers of an input
 ATTEMPTS = 3  # at a batch, where the channel is lost each time
@@ -69,6 +70,11 @@ def bench_of(
 
     Raises as `wb.export.timing.measure.measure_latency`.
     """
+    if device.runtime == TABLE:
+        raise BadOption(
+            f"{device.address} is a table, in which nothing is timed: wb measure predicts with it, and wb search by a name, as "
+            "in wb device add phone table:FILE and --objectives acc,latency@phone"
+        )
     if device.address is not None:
         return There(graphs, device, batch, seed, tokens, behind)
     return Here(graphs, device, batch, seed, tokens, behind, on)

@@ -271,8 +271,12 @@ def measure_latency(
 
 
 def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.0) -> Reading:
-    """The milliseconds of the reference graph, for `measure_latency(pace=...)`. Raises as that does."""
-    return measure_latency({"reference": reference_graph()}, device, precision=precision, cap_s=cap_s)[
+    """The milliseconds of the reference graph, for `measure_latency(pace=...)`: by our runtime, beside which others are timed.
+
+    Raises as that does.
+    """
+    where = device if device.address is not None else device.here
+    return measure_latency({"reference": reference_graph()}, where, precision=precision, cap_s=cap_s)[
         "reference"
     ].reading
 

@@ -9,6 +9,7 @@ from wb.core.space import Choices
 from wb.data import Dataset
 from wb.hardware.device import Device
 from wb.search.beginning.config import SearchConfig
+from wb.search.places import NOWHERE, Places
 from wb.search.run import Run
 from wb.search.study.workers import Crew
 from wb.search.told import Teller
@@ -27,3 +28,4 @@ class Ground:
     seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller
+    places: Places = NOWHERE  # the devices that metrics name

@@ -5,7 +5,6 @@ A table names a device `table:FILE`. What it says is predicted, never measured.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -70,8 +69,8 @@ def table_device(address: str) -> Device:
     path = path_of(address)
     table = read_table(path)
     name = printable(table.device if isinstance(table, Recorded) else f"a phone of nn-Meter's ({path.stem})")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return Device(name=TABLE, processor=name, runtime=TABLE, version=digest, address=f"{TABLE}:{path}")
+    version = f"{table.keys}" if isinstance(table, Recorded) else "of nn-Meter"
+    return Device(name=TABLE, processor=name, runtime=TABLE, version=version, address=f"{TABLE}:{path}")
 
 
 def path_of(address: str) -> Path:

@@ -26,7 +26,8 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
     if spec not in profiles and spec.partition(",")[0] != "local" and ":" not in spec:
         known = f"; profiles are {', '.join(profiles)}" if profiles else ""
         raise BadOption(
-            f"there is no device {spec!r} here; the installed runtimes offer {', '.join(here)}{known}; an address is {FORMS}, or {FORM}"
+            f"there is no device {spec!r} here; the installed runtimes offer {', '.join(here)}{known}; an address is {FORMS}, "
+            f"or {FORM}"
         )
     if is_table(address):
         if threads != 1:

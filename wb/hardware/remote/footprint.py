@@ -1,7 +1,8 @@
 """Says what a graph takes in a process of its own: memory, and the time until it is loaded; needs its runtime and numpy only.
 
 It is sent to a device as text, and started there with the graph's file, a file of its inputs, the number of threads, and the
-execution provider of ONNX Runtime, or the device of OpenVINO; it prints one line of JSON. Bytes are 0 where the kernel does not say them.
+execution provider of ONNX Runtime, or the device of OpenVINO; it prints one line of JSON. Bytes are 0 where the kernel does not
+say them.
 
 The runtime's peak is in loading, where it holds the file, what it reads from it, and what it makes of that.
 """

@@ -37,9 +37,7 @@ class Conversion(NamedTuple):
         return runtime(self.device.runtime).load(self.graph, self.device.name, self.device.threads)
 
 
-def converted(
-    graph: Graph, device: Device, reference: Loaded, inputs: Mapping[str, NDArray[Any]]
-) -> Conversion:
+def converted(graph: Graph, device: Device, reference: Loaded, inputs: Mapping[str, NDArray[Any]]) -> Conversion:
     """Prepares a graph for the runtime of `device`, and compares it on `inputs` with the session `reference` of ONNX Runtime.
 
     Raises:
@@ -53,8 +51,8 @@ def converted(
     limit = ROUNDED if _rounded(made.graph) else ALIKE
     if not error <= limit:
         raise BadArtefact(
-            f"{device.runtime} {device.version} computes something else of {what} than onnxruntime: outputs differ by {error:.2g} "
-            f"of their root mean square, where {limit:g} is allowed; nothing was timed. Try --device cpu, and report the graph"
+            f"{device.runtime} {device.version} computes something else of {what} than onnxruntime: outputs differ by "
+            f"{error:.2g} of their root mean square, where {limit:g} is allowed; nothing was timed. Try --device cpu, and report the graph"
         )
     return made._replace(error=error)
 
@@ -74,4 +72,6 @@ def _rounded(graph: Graph) -> bool:
     import onnx
 
     model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph, load_external_data=False)
-    return any("Quantize" in node.op_type or "Integer" in node.op_type or "NBits" in node.op_type for node in model.graph.node)
+    return any(
+        "Quantize" in node.op_type or "Integer" in node.op_type or "NBits" in node.op_type for node in model.graph.node
+    )

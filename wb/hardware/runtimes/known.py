@@ -31,7 +31,7 @@ def offered() -> dict[str, str]:
 
 
 def way_of(device: str, precision: Precision) -> Way:
-    """How the runtime of a device, by its name, wants activations quantized for weights in `precision`; of one elsewhere, ours."""
+    """How the runtime of a device, by its name, wants activations quantized for such weights; elsewhere that is ours."""
     return runtime(offered().get(device, OURS)).kinds.get(precision, "dynamic")
 
 

@@ -48,7 +48,9 @@ class OnnxRuntime:
             known = f"{self.name} {self.version()}"
             raise BadArtefact(why_not_loaded(what, str(error), known, device, graph)) from error
         if loaded.get_providers()[0] != provider:  # type: ignore[attr-defined]  # it falls back to the CPU without an error
-            raise Unsupported(f"onnxruntime could not start {provider} for {what}; check its driver, or use --device cpu")
+            raise Unsupported(
+                f"onnxruntime could not start {provider} for {what}; check its driver, or use --device cpu"
+            )
         return loaded
 
     def nodes(self, graph: Graph, device: str, threads: int) -> Mapping[str, int]:

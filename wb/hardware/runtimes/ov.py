@@ -1,9 +1,9 @@
 """OpenVINO: reads ONNX graphs, and compiles them for inputs of fixed shapes.
 
-Differs: computes in float32 where nothing else is asked for; its own default is bfloat16 where the processor has that, with outputs
-that are off by up to a hundredth.
-Limits: its processor plug-in, here, is the only one of its devices that is offered. Graphs in dynamic int8 run, but slower than in
-floating point: its fast products have fixed ranges of activations.
+Differs: computes in float32 where nothing else is asked for; its own default is bfloat16 where the processor has that, with
+outputs that are off by up to a hundredth.
+Limits: of its devices only the processor is offered. Graphs in dynamic int8 run, but slower than in floating point: its fast
+products have fixed ranges of activations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from wb.hardware.runtimes.failures import said, why_not_loaded
 
 # Its words for the types of inputs -> those of ONNX Runtime.
 _TYPES = {
-    **{"f32": "float", "f16": "float16", "f64": "double", "boolean": "bool"},
+    "f32": "float",
+    "f16": "float16",
+    "f64": "double",
+    "boolean": "bool",
     **{f"{sign}{bits}": f"{kind}{bits}" for sign, kind in (("i", "int"), ("u", "uint")) for bits in (8, 16, 32, 64)},
 }
 
