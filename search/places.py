@@ -97,7 +97,6 @@ class Places:
             for name in networks:
                 found[name][f"latency@{device}"] = latency(name)
 
-        options = {"precision": precision, "seed": seed}
         here = {name: device for name, device in self.devices.items() if device.address is None}
         if here:
             runs = {(device, name): one.paths[_way(here[device])] for device in here for name, one in networks.items()}
@@ -107,7 +106,8 @@ class Places:
                 on={f"{device}\0{name}": here[device] for device, name in runs},
                 cap_s=cap_s * len(runs),
                 pace=self.paces[next(iter(here))],
-                **options,
+                precision=precision,
+                seed=seed,
             )
             for device in here:
                 keep(device, lambda name, device=device: timed[f"{device}\0{name}"].reading)  # type: ignore[misc]
@@ -116,7 +116,8 @@ class Places:
                 keep(device, lambda name, what=what: predicted(networks[name].architecture, what))  # type: ignore[misc]
             elif what.address is not None:
                 graphs = {name: one.paths[_way(what)] for name, one in networks.items()}
-                there = measure_latency(graphs, what, cap_s=cap_s * len(graphs), pace=self.paces[device], **options)
+                cap, pace = cap_s * len(graphs), self.paces[device]
+                there = measure_latency(graphs, what, precision=precision, cap_s=cap, seed=seed, pace=pace)
                 keep(device, lambda name, there=there: there[name].reading)  # type: ignore[misc]
         return found
 

@@ -70,18 +70,22 @@ def on_each(
     timed: dict[str, Latency] = {}
     readings: dict[str, Reading] = {}
     here = {place.name: place.device for place in found if place.device.address is None}
-    options = {"batch": batch, "seed": seed, "tokens": tokens}
+
+    def timing(graphs: Mapping[str, Path | bytes], device: Device, on: Mapping[str, Device]) -> dict[str, Latency]:
+        seconds = cap_s * len(graphs)
+        return measure_latency(graphs, device, batch=batch, cap_s=seconds, seed=seed, tokens=tokens, on=on)
+
     for name, device in found:  # first, as it may be refused
         if device.runtime == TABLE:
             readings[name] = _predicted(architecture, device, batch, tokens)
     if here:
         progress(f"timing on {', '.join(here)}")
         first = next(iter(here.values()))
-        timed |= measure_latency(dict.fromkeys(here, graph), first, on=here, cap_s=cap_s * len(here), **options)
+        timed |= timing(dict.fromkeys(here, graph), first, here)
     for name, device in found:
         if name not in here and device.runtime != TABLE:
             progress(f"timing on {name}")
-            timed |= measure_latency({name: graph}, device, cap_s=cap_s, **options)
+            timed |= timing({name: graph}, device, {})
     readings |= {name: one.reading for name, one in timed.items()}
     ordered = {name: readings[name] for name, _ in found}
     return ordered | {

@@ -73,7 +73,7 @@ class Probe(Timed):
             conversion = converted(graph, device, *make())
             self._found, self.graph = conversion.note, conversion.graph
 
-            def make() -> tuple[Any, dict[str, NDArray[Any]]]:  # type: ignore[no-redef]
+            def make() -> tuple[Any, dict[str, NDArray[Any]]]:
                 return conversion.load(), {name: values.copy() for name, values in conversion.inputs.items()}
 
         super().__init__(make, SAMPLE_S)

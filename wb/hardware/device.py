@@ -56,9 +56,9 @@ class Device(BaseModel):
     """A processor, the runtime on it, and the number of threads that it may use.
 
     `name` is short for an execution provider of ONNX Runtime ("cpu", "cuda", …), or another runtime's device. `cores` pins the
-    process to these cores during timing (None: the operating system chooses, which was no worse on a loaded machine). The other fields describe the
-    machine and have defaults. `address` is where it is (`wb.hardware.remote.address`), None for this machine. Use
-    `parse_device`, which checks the name, to make a device.
+    process to these cores during timing (None: the operating system chooses, which was no worse on a loaded machine). The
+    other fields describe the machine and have defaults. `address` is where it is (`wb.hardware.remote.address`), None for this
+    machine. Use `parse_device`, which checks the name, to make a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -19,7 +19,7 @@ from wb.hardware.device import Device
 
 TABLE = "table"  # the name and the runtime of such devices
 FORM = f"{TABLE}:FILE"
-FORMAT = "wb latency table"
+FORMAT: Literal["wb latency table"] = "wb latency table"
 
 Number = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 

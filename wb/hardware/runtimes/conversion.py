@@ -52,7 +52,8 @@ def converted(graph: Graph, device: Device, reference: Loaded, inputs: Mapping[s
     if not error <= limit:
         raise BadArtefact(
             f"{device.runtime} {device.version} computes something else of {what} than onnxruntime: outputs differ by "
-            f"{error:.2g} of their root mean square, where {limit:g} is allowed; nothing was timed. Try --device cpu, and report the graph"
+            f"{error:.2g} of their root mean square, where {limit:g} is allowed; nothing was timed. Try --device cpu, and "
+            "report the graph"
         )
     return made._replace(error=error)
 

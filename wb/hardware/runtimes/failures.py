@@ -9,7 +9,7 @@ from wb.hardware.runtimes.base import Graph
 
 _NO_GRAPH = ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED", "Unable to read the model")
 _LACKING = ("No Op registered", "not a registered function/op", "NOT_IMPLEMENTED", "No conversion rule found")
-_OPERATOR = re.compile(r"operations: ([\w.]+)|Op \(?([\w.]+)|registered for (\w+)|error: ([\w.]+):(\w+)\(")
+_OPERATOR = re.compile(r"operations: ([\w.]+)|Op \(([\w.]+)\)|registered for (\w+)|error: ([\w.]+):(\w+)\(")
 
 
 def why_not_loaded(what: str, message: str, runtime: str, device: str, graph: Graph | None = None) -> str:

@@ -120,8 +120,15 @@ class Measuring(MeasureConfig):
     ) -> dict[str, Reading]:
         """The latencies on one device, and what follows from them."""
         continues = architecture is not None and architecture.causal
-        options = {"batch": self.batch, "cap_s": self.cap, "seed": self.seed, "tokens": self.tokens}
-        timed = measure_runs({graph.name: graph}, device, continues=continues, **options)
+        timed = measure_runs(
+            {graph.name: graph},
+            device,
+            continues=continues,
+            batch=self.batch,
+            cap_s=self.cap,
+            seed=self.seed,
+            tokens=self.tokens,
+        )
         found = {metric: one for metric, one in timed[graph.name].items() if metric != LATENCY or not continues}
         readings = with_nodes(readings_of(found), graph, device)
         readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
@@ -134,8 +141,16 @@ class Measuring(MeasureConfig):
         """The latencies on several devices, by the metric's name there, and their ratios; what lasts is of the first."""
         if architecture is not None and architecture.causal:
             raise BadOption(f"--device {self.device} is for networks without a cache; name one device for this one")
-        options = {"batch": self.batch, "cap_s": self.cap, "seed": self.seed, "tokens": self.tokens}
-        found = on_each(graph, where, architecture, progress=lambda what: progress(what, 0, 0), **options)
+        found = on_each(
+            graph,
+            where,
+            architecture,
+            batch=self.batch,
+            cap_s=self.cap,
+            seed=self.seed,
+            tokens=self.tokens,
+            progress=lambda what: progress(what, 0, 0),
+        )
         for place in where:
             found |= with_nodes({place.name: found[place.name]}, graph, place.device)
         return {f"{LATENCY}@{name}": one for name, one in found.items()} | self._sustained(
