@@ -62,7 +62,7 @@ def test_what_was_recorded_predicts_what_the_device_itself_would(tmp_path: Path)
     assert found.value == pytest.approx(own.value)
     assert found.interval == pytest.approx(own.interval)
     other = network(BLOCK.model_copy(update={"ffn": Mlp(mlp=8)}))
-    with pytest.raises(Unsupported, match='lacks 1 of the 2 blocks of this network, the first is block/.*"mlp": 8'):
+    with pytest.raises(Unsupported, match=r'lacks 1 of the 2 blocks of this network, the first is block/.*"mlp": 8'):
         predicted(other, parse_device(f"table:{path}"))
     with pytest.raises(BadOption, match="exists"):
         record(table, [network(BLOCK)], path)
