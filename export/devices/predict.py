@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, BadOption, Unsupported
+from wb.core.errors import BadArtefact, Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.system.files import write_text
 from wb.export.devices import nnmeter
 from wb.export.timing.blocks import parts
 from wb.export.timing.table import OVERHEAD, VERSION, Entry, LatencyTable, summed
 from wb.hardware.device import Device, unaddressed
-from wb.hardware.tables import TABLE, Recorded, Timing, path_of, read_table
+from wb.hardware.tables import Recorded, Timing, path_of, read_table
 
 
 def predicted(architecture: Architecture, device: Device) -> Reading:
@@ -50,11 +50,9 @@ def record(table: LatencyTable, architectures: Iterable[Architecture], path: Pat
     """Writes what `table` knows of the blocks of some networks, and the number of blocks is returned; they have to be timed.
 
     Raises:
-        BadOption: the file exists and `force` is false; or a block has no timing.
+        BadOption: the file exists and `force` is false; or a block has no timing, as on a device that is a table itself.
         StorageFailed: it cannot be written.
     """
-    if table.device.runtime == TABLE:
-        raise BadOption(f"{table.device.address} is a table already; record a device on which graphs are timed")
     keys = sorted({part.key for architecture in architectures for part in parts(architecture)})
     entries, reference_ms = table.known([OVERHEAD, *keys])
     recorded = Recorded(

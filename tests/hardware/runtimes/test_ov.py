@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from tests.networks import assembled
+from wb.core.architecture import Block, Stage
 from wb.core.errors import BadArtefact
+from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from wb.export.timing.blocks import estimate, parts
 from wb.export.timing.measure import measure_latency
 from wb.export.timing.reference import transformer_graph
+from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device, example_inputs, parse_device, session
 from wb.hardware.runtimes.base import Loaded
 from wb.hardware.runtimes.conversion import converted
@@ -46,6 +52,15 @@ def test_it_is_timed_beside_onnxruntime() -> None:
     assert device.key != Device().key
     assert sum(runtime("openvino").nodes(GRAPH, "openvino", 1).values()) > 5
     assert (way_of("openvino", "int8"), way_of("cpu", "int8"), way_of("pi", "int8")) == ("static", "dynamic", "dynamic")
+
+
+def test_blocks_have_timings_of_its_own(tmp_path: Path) -> None:
+    device = parse_device("openvino")
+    block = Block(mixer=Softmax(heads=2, qk=8, v=8), ffn=Mlp(mlp=16))
+    image = ImageInput(channels=1, height=8, width=8, mean=(0.0,), std=(1.0,))
+    network = assembled(input=image, stem=PatchStem(patch=4), stages=(Stage(embed=16, blocks=(block,)),))
+    assert estimate(network, LatencyTable(device, tmp_path)).device == device.text
+    assert not any(LatencyTable(Device(), tmp_path).lookup([part.key for part in parts(network)]).values())
 
 
 @pytest.mark.parametrize(

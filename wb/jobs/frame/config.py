@@ -36,7 +36,7 @@ ByIndex = Annotated[
     bool, Field(description="Take the classes of the data in their order, though they are named otherwise.")
 ]
 DeviceName = Annotated[
-    str, Field(description="Where latency is measured: here, or a profile or an address (`wb device`).")
+    str, Field(description="Where latency is measured: cpu, openvino, or a profile or an address (`wb device`).")
 ]
 Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
 LearningRate = Annotated[
