@@ -12,6 +12,7 @@ import sys
 sys.path[:] = filter(None, sys.path)  # what lies in the folder where it is started is none of its imports
 
 import gc  # noqa: E402
+import importlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import time  # noqa: E402
@@ -81,9 +82,7 @@ def of_onnxruntime(threads: int, provider: str) -> "Callable[[str | bytes], Run]
 
 def of_openvino(threads: int, device: str) -> "Callable[[str | bytes], Run]":
     """What loads a graph with OpenVINO, as `wb.hardware.runtimes.ov` does."""
-    import openvino
-
-    core = openvino.Core()
+    core = importlib.import_module("openvino").Core()
     options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 
     def load(what: "str | bytes") -> "Run":

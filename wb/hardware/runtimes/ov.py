@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -45,9 +46,7 @@ class OpenVino:
         try:
             return version("openvino")
         except PackageNotFoundError:  # it lies on the path without being installed
-            import openvino
-
-            return str(openvino.__version__).partition("-")[0]
+            return str(_library().__version__).partition("-")[0]
 
     def devices(self) -> Mapping[str, str]:
         """As `Runtime.devices`."""
@@ -125,9 +124,11 @@ class _Session:
 
 @cache
 def _core() -> Any:
-    import openvino
+    return _library().Core()
 
-    return openvino.Core()
+
+def _library() -> Any:
+    return import_module("openvino")
 
 
 def _name(port: Any) -> str:
