@@ -103,9 +103,10 @@ def begin(
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
     inputs, fresh = _inputs(config, subject, data)
-    static = way_of(config.device, "int8") == "static"
-    if config.policy == "mixed" and (subject.maps or static):
-        subject = replace(subject, ranges=inputs, every=static)
+    if way_of(config.device, "int8") == "static":
+        subject = replace(subject, every=True)
+    if config.policy == "mixed" and (subject.maps or subject.every):
+        subject = replace(subject, ranges=inputs)
     source = Source(subject, given.path, data, inputs, kept, config.images, fresh)
     record = _left(
         config, worked_on(given.key(), None if data is None else data.fingerprint, _described(config, source)), out

@@ -37,8 +37,13 @@ def _own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def supernet(image: ImageInput) -> Supernet:
-    return Supernet.fresh(Vit(options_with(TINY, FIELDS), image, 3), 0)
+def space(image: ImageInput) -> Vit:
+    return Vit(options_with(TINY, FIELDS), image, 3)
+
+
+@pytest.fixture
+def supernet(space: Vit) -> Supernet:
+    return Supernet.fresh(space, 0)
 
 
 def config(objectives: str, **options: object) -> SearchConfig:
@@ -51,9 +56,10 @@ def table(path: Path, *networks: Architecture) -> Path:
     return written(path, {key: 1.0 for one in networks for _, keys in wanted(one) for key in keys})
 
 
-def test_a_candidate_has_a_latency_on_each_device(supernet: Supernet, stripes: Dataset, tmp_path: Path) -> None:
-    space, path = supernet.space, tmp_path / "p.json"
-    add_profile("phone", f"table:{table(path, space.smallest(), space.largest())}")
+def test_a_candidate_has_a_latency_on_each_device(
+    space: Vit, supernet: Supernet, stripes: Dataset, tmp_path: Path
+) -> None:
+    add_profile("phone", f"table:{table(tmp_path / 'p.json', space.smallest(), space.largest())}")
     add_profile("runner", "local")
     asked = config("acc,latency@cpu", budget=("latency@phone=9ms",), require=("latency@runner<=9s",))
     assert (asked.devices, asked.timed) == (("cpu", "phone", "runner"), False)
@@ -68,20 +74,20 @@ def test_a_candidate_has_a_latency_on_each_device(supernet: Supernet, stripes: D
     assert "latency" not in found
 
 
-def test_a_table_has_to_have_the_blocks_of_the_space(supernet: Supernet, tmp_path: Path) -> None:
+def test_a_table_has_to_have_the_blocks_of_the_space(space: Vit, tmp_path: Path) -> None:
     add_profile("phone", f"table:{written(tmp_path / 'p.json', {'transffn_4_16_9_hard_swish_ln': 1.0})}")
     with pytest.raises(Unsupported, match=r"latency@phone: .* has no block transattn_\d+_16_hard_swish_1_ln"):
-        places_of(config("acc,latency@phone")).check(supernet.space)
+        places_of(config("acc,latency@phone")).check(space)
     with pytest.raises(BadOption, match="--baselines"):
         places_of(config("acc,latency@phone", baselines=True))
 
 
-def test_names_that_are_no_device_or_mean_something_else_are_refused(supernet: Supernet) -> None:
+def test_names_that_are_no_device_or_mean_something_else_are_refused(space: Vit) -> None:
     with pytest.raises(BadOption, match="latency@pi: there is no device 'pi'"):
         places_of(config("acc,latency@pi"))
     written(profiles_path(), {"prompt": "local"})
     with pytest.raises(BadOption, match="have no latency of a prompt"):
-        check_metrics(config("acc,latency@prompt"), supernet.space)
+        check_metrics(config("acc,latency@prompt"), space)
 
 
 def test_another_device_than_before_is_noticed(tmp_path: Path) -> None:
