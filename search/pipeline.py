@@ -203,7 +203,7 @@ class Search:
             held_back=held_back(ground.data),
             plan=plan,
             pace=pace,
-            devices={name: one.text for name, one in ground.places.devices.items()},
+            devices={name: unaddressed(one.text) for name, one in ground.places.devices.items()},
             paces=ground.places.paces,
         )
         if self.start is not None:

@@ -101,7 +101,7 @@ def _inputs(job: QuantizeJob, count: int = PROBED) -> Inputs:
 def _quantized(job: QuantizeJob, inputs: Inputs) -> onnx.ModelProto:
     subject, kept = job.source.subject, job.source.kept
     if job.config.policy == "int8":
-        return (static_products if subject.maps else static_int8)(subject, inputs, kept).graph
+        return (static_products if subject.maps or subject.every else static_int8)(subject, inputs, kept).graph
     precision: Precision = "int4" if job.config.policy == "int4-weights" else "int8"
     choice, _ = job.uniform(precision)
     return subject.lowered(choice)
