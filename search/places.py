@@ -54,12 +54,11 @@ class Places:
 
     def paced(self, known: Device, pace: Reading) -> Places:
         """The same with paces: devices of this machine share that of the `known` one if that is here, others are timed."""
-        here = (known.here.threads, pace) if known.address is None else (0, None)
         found: dict[str, Reading] = {}
         for name, device in self.devices.items():
-            shared = here[1] if device.address is None and device.threads == here[0] else None
+            shares = known.address is None and device.address is None and device.threads == known.threads
             if device.runtime != TABLE:
-                found[name] = shared or reference_pace(device)
+                found[name] = pace if shares else reference_pace(device)
         return Places(self.devices, found)
 
     def check(self, space: NetworkSpace) -> None:
