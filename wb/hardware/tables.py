@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -90,7 +90,7 @@ def read_table(path: Path) -> Recorded | dict[str, float]:
     return _read(path, read_text(path, f"a latency table, as `wb device record` or nn-Meter writes ({FORM})"))
 
 
-@cache
+@lru_cache(maxsize=8)
 def _read(path: Path, text: str) -> Recorded | dict[str, float]:
     try:
         content = json.loads(text)
