@@ -32,7 +32,7 @@ from tables import Table, begin, parser_of, told
 from torch import nn
 
 from wb.compress.ptq.calibration import of_images
-from wb.compress.ptq.convolutions import static_convolutions
+from wb.compress.ptq.convolutions import static_products
 from wb.compress.ptq.subject import of_graph
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
@@ -178,7 +178,7 @@ def lowered(files: Mapping[str, Path], data: Dataset, device: Device) -> dict[st
             if not any(subject.convolution(group) for group in subject.groups):
                 continue
             inputs = of_images(subject.graph, data.train, CALIBRATION, 0)
-            onnx.save(static_convolutions(subject, inputs).graph, low.with_suffix(".part"))
+            onnx.save(static_products(subject, inputs).graph, low.with_suffix(".part"))
             low.with_suffix(".part").rename(low)
         timed = measure_latency({"float": path, "low": low}, device)
         if timed["low"].ratio.value < (1 - GAIN) * timed["float"].ratio.value:

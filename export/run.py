@@ -20,7 +20,8 @@ from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.specs import IDS, MASK
 from wb.data import Feed
 from wb.export.pasts import empty_pasts
-from wb.hardware.device import DTYPES, Device, said, session
+from wb.hardware.device import DTYPES, Device, session
+from wb.hardware.runtimes.failures import said
 from wb.hardware.watch import RUN_S, TOGETHER, Watch
 
 if TYPE_CHECKING:

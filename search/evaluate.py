@@ -13,14 +13,16 @@ from wb.core.measures.readings import Reading
 from wb.core.system.files import scratch
 from wb.data import Dataset
 from wb.export.counting.count import count_model
-from wb.export.graph import export
 from wb.export.score import score
 from wb.export.timing.blocks import estimate
 from wb.export.timing.footprint import costs_of
 from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
+from wb.hardware.runtimes.known import way_of
+from wb.search.places import NOWHERE, Places, Written
 from wb.search.supernet import Supernet
+from wb.search.writing import write_graphs
 from wb.tasks.known import task_of
 
 LITTLE_S = 0.001  # a shorter wait is not recorded
@@ -58,7 +60,7 @@ class Evaluator:
     `pace` is the latency of the reference graph when the run began; it makes latencies comparable although the machine drifts.
     With `table`, latency is the sum over the blocks' timings, marked as predicted, and whole graphs are not timed. The lock
     `alone` is held during timing, so that only one worker times at a time; waiting for it is a phase of its own. Metrics of
-    `apart` are measured in a process of its own.
+    `apart` are measured in a process of its own. Metrics that name devices are measured at `places`.
     """
 
     supernet: Supernet
@@ -70,6 +72,7 @@ class Evaluator:
     seed: int = 0
     alone: Callable[[], AbstractContextManager[None]] = nullcontext
     apart: Collection[str] = ()
+    places: Places = NOWHERE
 
     def __call__(self, architecture: Architecture) -> Evaluation:
         """Evaluates one architecture; its graph is not kept.
@@ -83,10 +86,16 @@ class Evaluator:
             with watch.phase("extract"):
                 model = self.supernet.extract(architecture, self.data.train)
             with watch.phase("export"):
-                export(model, path)
+                ways = [way_of(self.device.name, "int8"), *self.places.ways]
+                written = write_graphs(model, path, ways, self.data, self.seed)
             readings = count_model(model.architecture, path)
             if self.table is not None or self.latency:
                 readings |= self._latency(architecture, path, watch)
+            if self.places.devices:
+                with self.alone(), watch.phase("time elsewhere"):
+                    here = {"candidate": Written(architecture, written)}
+                    found = self.places.latencies(here, precision=PRECISION, cap_s=CAP_S, seed=self.seed)
+                    readings |= found["candidate"]
             if self.apart:
                 with self.alone(), watch.phase("load"):
                     readings |= costs_of(path, self.device, self.apart, processes=1)

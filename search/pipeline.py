@@ -36,6 +36,7 @@ from wb.search.ending.baselines import check_baselines
 from wb.search.ending.ending import Ending
 from wb.search.fidelity.yardstick import held_back, warning
 from wb.search.page.report import write_report
+from wb.search.places import Places, places_of
 from wb.search.planning.costs import planned
 from wb.search.planning.settle import settled
 from wb.search.planning.shares import TimePlan
@@ -159,12 +160,18 @@ class Search:
         space = space_of(config, data)
         check_metrics(config, space)
         check_memory(space)
+        places = places_of(config)
+        places.check(space)
         seeds = seed_choices(space, config.seeds)
         if config.baselines:
             check_baselines(space)
         if config.tabulated:
             LatencyTable(device).check()
-        return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell)
+        if self.run.record_path.exists():  # a helper, or a run that is resumed
+            record = self.run.read()
+            places.same_as(record.devices)
+            places = Places(places.devices, record.paces)
+        return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell, places)
 
     def _begun(self, ground: Ground, start: float) -> Ending:
         """Begins a new run: checks and probes that take a moment, then `run.json`. `start` is when the search was called."""
@@ -173,12 +180,13 @@ class Search:
                 f"another process began a run in {self.run.folder}; choose another --out, or continue it with --resume "
                 f"{self.run.folder}"
             )
-        with self._tell.task("checking the budget"):
-            check_budget(self.config, ground.space, ground.data, ground.device)
         with self._tell.task("timing the reference graph"):
             pace = reference_pace(
                 ground.device
             )  # before the study: a run has both its study and its record, or neither
+            ground = replace(ground, places=ground.places.paced(ground.device, pace))
+        with self._tell.task("checking the budget"):
+            check_budget(self.config, ground.space, ground.data, ground.device, ground.places)
         try:
             return self._recorded(*self._planned(ground, start), pace)
         except BaseException:
@@ -198,6 +206,7 @@ class Search:
                     self.workers,
                     lambda: time.perf_counter() - start,
                     lambda what: self._tell.update(task, what, 0),
+                    ground.places,
                 )
             config = plan.applied(config)
             self._tell.say(plan.text())
@@ -221,6 +230,8 @@ class Search:
             held_back=held_back(ground.data),
             plan=plan,
             pace=pace,
+            devices={name: unaddressed(one.text) for name, one in ground.places.devices.items()},
+            paces=ground.places.paces,
         )
         if self.start is not None:
             save(self.start, self.run.start_path, force=True)
@@ -233,7 +244,7 @@ class Search:
         _check_device(record, ground.device)
         if self.config.require != record.config.require:
             with self._tell.task("checking the requirements"):
-                check_budget(self.config, ground.space, ground.data, ground.device)
+                check_budget(self.config, ground.space, ground.data, ground.device, ground.places)
         config = self.config.model_copy(update={"storage": record.config.storage})
         record = record.model_copy(update={"config": config})
         url = self.run.storage(self.config)

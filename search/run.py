@@ -68,6 +68,10 @@ class DataRecord(Frozen):
         return self.examples or "x".join(map(str, self.image or ()))
 
 
+def _is_empty(found: Mapping[str, object]) -> bool:
+    return not found
+
+
 class RunRecord(JobRecord[SearchConfig]):
     """The record of a run, the content of `run.json`."""
 
@@ -78,6 +82,8 @@ class RunRecord(JobRecord[SearchConfig]):
     format: int = FORMAT
     version: str = __version__
     pace: Reading  # latency of the reference graph when the run began, which the run's latencies refer to
+    devices: Annotated[Mapping[str, str], Field(exclude_if=_is_empty)] = {}  # of metrics by name, what they are
+    paces: Annotated[Mapping[str, Reading], Field(exclude_if=_is_empty)] = {}  # and their reference graph's latencies
     study: str  # the study's name, unique in a shared storage
     data: DataRecord
     held_back: int = 0  # training images that rank candidates and train finalists only

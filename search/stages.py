@@ -128,6 +128,7 @@ class Stages(Recorder[RunRecord]):
             config.seed,
             ground.crew.timing,
             config.apart,
+            ground.places,
         )
         with self.tell.task("evaluating candidates", config.trials) as task:
 

@@ -21,6 +21,7 @@ CONVERTS = (
     "compress/convert/",
     "fusion/paper/",
     "wb/foreign/",
+    "export/devices/nnmeter.py",
 )  # passes from one operator to another, one for two operators only, and what other libraries can say
 OFFERS = (
     "spaces/columnar/presets.py",

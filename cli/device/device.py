@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wb.cli.frame import output
-from wb.cli.frame.common import JsonOption
+from wb.cli.frame.common import ForceOption, JsonOption
 from wb.cli.frame.options import Command
 
 NameArgument = Annotated[str, typer.Argument(help="Its name, for --device.")]
@@ -21,8 +22,8 @@ def add(
     address: Annotated[
         str,
         typer.Argument(
-            help="local or ssh:USER@HOST[:PORT], with ,cores=big|little|0+1 and ,python=PATH; or run:COMMAND, which starts a "
-            "Python there."
+            help="local or ssh:USER@HOST[:PORT], with ,cores=big|little|0+1 and ,python=PATH; run:COMMAND, which starts a "
+            "Python there; or table:FILE, of a device that is not there."
         ),
     ],
 ) -> None:
@@ -56,6 +57,34 @@ def remove(name: NameArgument) -> None:
 
     remove_profile(name)
     output.written(profiles_path())
+
+
+@app.command(cls=Command)
+def record(
+    device: Annotated[str, typer.Argument(help="A name, or an address.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write, a JSON file.")],
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="Model files whose blocks are timed.", show_default="none")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run of wb search: blocks of its candidates, and of random networks of its space.",
+            show_default="none",
+        ),
+    ] = None,
+    networks: Annotated[int, typer.Option(min=0, help="With --run: random networks.")] = 100,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    force: ForceOption = False,
+) -> None:
+    """Time blocks of networks on a device, and write a table that others predict with, as --device table:FILE."""
+    from wb.cli.frame.running import telling
+    from wb.search.recording import record_table
+
+    with output.progress() as work:
+        count = record_table(device, out, models or [], run, networks, threads, telling(work, "blocks"), force=force)
+    output.messages.print(f"{count} blocks; predict with: wb measure MODEL --device table:{out}")
+    output.written(out)
 
 
 @app.command(cls=Command)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
+
+from wb.core.commands.progress import heard
 
 EVERY = 30.0  # seconds between two lines if there is no terminal
 BRIEF = 2.0  # a stage shorter than this gets no line at its end
@@ -108,10 +110,12 @@ class Work(Progress):
         self._stages: dict[TaskID, Stage] = {}
         self._said = 0.0  # when the last line was written
         self._over = threading.Event()
+        self._told = ExitStack()
 
     def start(self) -> None:
         """Begins to show progress."""
         super().start()
+        self._told.enter_context(heard(self._tell))
         if self.disable:
             with suppress(RuntimeError):  # no thread can be started: then lines appear with updates only
                 threading.Thread(target=self._beat, daemon=True, name="wb progress").start()
@@ -119,6 +123,7 @@ class Work(Progress):
     def stop(self) -> None:
         """Shows progress for the last time."""
         self._over.set()
+        self._told.close()
         for stage in self._stages.values():
             self._close(stage)
         super().stop()
@@ -179,6 +184,11 @@ class Work(Progress):
 
     def _due(self, now: float, share: float = 1.0) -> bool:
         return now - self._said >= share * self._every
+
+    def _tell(self, line: str) -> None:
+        """A line that is no progress: why there is none."""
+        with suppress(OSError):
+            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def _say(self, line: str) -> None:
         if self.disable:

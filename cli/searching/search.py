@@ -216,6 +216,7 @@ def _search(
     from wb.search import run as runs
     from wb.search.judgement.shown import missed
     from wb.search.pipeline import Search
+    from wb.search.results.devices import device_fronts
 
     again = f"wb search --resume {shlex.quote(str(run.folder))}"
     with output.progress() as progress, runs.resumable(run, f"continue with: {again}"):
@@ -227,6 +228,8 @@ def _search(
         output.print_json({"run": str(run.folder), "front": found, **told})
     else:
         output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
+        for one in device_fronts(points, run.read().devices, config.limits):
+            output.data.print(one.line(), markup=False, highlight=False, soft_wrap=True)
         if judgement is not None:
             output.data.print(judgement_table(judgement))
         output.written(run.report_path)

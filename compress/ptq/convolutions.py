@@ -26,8 +26,8 @@ GAIN = 0.02  # by which a graph has to be faster for more of it to stay in float
 TIMED_S = 1.5  # seconds of timing per graph, at most
 
 
-def static_convolutions(subject: Subject, inputs: Inputs, keep: Collection[str] = ()) -> Static:
-    """Quantizes all groups except those of `keep`: convolutions with ranges from `inputs`, other products without.
+def static_products(subject: Subject, inputs: Inputs, keep: Collection[str] = ()) -> Static:
+    """Quantizes all groups except those of `keep`: convolutions with ranges from `inputs`, other products as the subject says.
 
     Raises:
         BadOption: a group of `keep` does not exist, or no group is left to quantize.
@@ -54,7 +54,7 @@ def slow_in_8_bits(
 ) -> tuple[str, ...]:
     """The groups that stay in floating point beside `keep` because that is measured to be faster: before some stage, the head.
 
-    At most `cap_s` seconds of timing for each graph. Raises as `static_convolutions`.
+    At most `cap_s` seconds of timing for each graph. Raises as `static_products`.
     """
 
     def leaves(more: Collection[str]) -> bool:
@@ -69,8 +69,8 @@ def slow_in_8_bits(
 
 
 def without(subject: Subject, inputs: Inputs, keep: Collection[str], slow: Collection[str]) -> Static:
-    """Quantizes all groups except those of `keep` and the `slow` ones. Raises as `static_convolutions`."""
-    static = static_convolutions(subject, inputs, {*keep, *slow})
+    """Quantizes all groups except those of `keep` and the `slow` ones. Raises as `static_products`."""
+    static = static_products(subject, inputs, {*keep, *slow})
     return replace(static, reasons={**static.reasons, **dict.fromkeys(slow, FASTER)})
 
 
@@ -96,8 +96,7 @@ def _fastest(
     """
     few = first(inputs, batch_of(subject.graph))
     graphs = {
-        str(i): static_convolutions(subject, few, {*keep, *more}).graph.SerializeToString()
-        for i, more in enumerate(ways)
+        str(i): static_products(subject, few, {*keep, *more}).graph.SerializeToString() for i, more in enumerate(ways)
     }
     if len(graphs) == 1:
         return ways[0]

@@ -1,4 +1,4 @@
-"""Convolutions of a graph in static int8: quantize and dequantize nodes around them and around what stands between them.
+"""Products of a graph in static int8: quantize and dequantize nodes around them and around what stands between convolutions.
 
 Source: ONNX Runtime's `quantize_static`, weights per channel.
 Differs: rectifiers and additions between quantized convolutions are in 8 bits as well, without ranges of their own in between,
@@ -22,8 +22,10 @@ from wb.core.system.files import scratch
 from wb.core.system.hush import hushed
 
 
-def quantize_convolutions(graph: onnx.ModelProto, inputs: Inputs, nodes: Collection[str]) -> onnx.ModelProto:
-    """`graph` with the convolutions `nodes` in 8 bits, with ranges from `inputs`; itself if there are none.
+def quantize_ranged(graph: onnx.ModelProto, inputs: Inputs, nodes: Collection[str]) -> onnx.ModelProto:
+    """`graph` with `nodes`, convolutions and products with constant weights, in 8 bits, with ranges from `inputs`.
+
+    It is itself if there are none.
 
     Raises:
         Unsupported: the quantizer fails.
@@ -41,7 +43,7 @@ def quantize_convolutions(graph: onnx.ModelProto, inputs: Inputs, nodes: Collect
                 folder / "int8.onnx",
                 _Reader(inputs, batch_of(graph)),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "Relu", "Add"],
+                op_types_to_quantize=["Conv", "MatMul", "Relu", "Add"],
                 nodes_to_quantize=[*nodes, *between(given, nodes)],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,

@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from wb.compress.ptq.calibration import Inputs
-from wb.compress.ptq.qdq import quantize_convolutions
+from wb.compress.ptq.qdq import quantize_ranged
 from wb.core.errors import BadOption
 from wb.core.precision import TRAINED, allowed, in_floating_point, precisions
 from wb.core.records import Precision
@@ -36,7 +36,8 @@ class Subject:
 
     `options` are the precisions of each group that ONNX Runtime's quantizers can produce after training, from small to large,
     fp32 last. If fp32 is the only one, `refusals` says why. `model` is None for a foreign graph, whose groups are its nodes.
-    With calibration inputs as `ranges` convolutions in 8 bits have fixed ranges; otherwise these are found as they run.
+    With calibration inputs as `ranges` convolutions in 8 bits have fixed ranges, and `every` other product too if that is set;
+    otherwise these are found as they run.
     """
 
     graph: onnx.ModelProto = field(repr=False)
@@ -45,6 +46,7 @@ class Subject:
     model: Model | None = None
     refusals: Mapping[str, str] = field(default_factory=dict)
     ranges: Inputs | None = field(default=None, repr=False)
+    every: bool = False
 
     @cached_property
     def products(self) -> Mapping[str, Product]:
@@ -79,16 +81,19 @@ class Subject:
     def lowered(self, choice: Choice) -> onnx.ModelProto:
         """The graph with its groups in the precisions of `choice`.
 
-        Raises as `check`, `wb.export.lowering.lower.lower` and `wb.compress.ptq.qdq.quantize_convolutions` do.
+        Raises as `check`, `wb.export.lowering.lower.lower` and `wb.compress.ptq.qdq.quantize_ranged` do.
         """
         self.check(choice)
         policy = {node: p for group, p in choice.items() if p != "fp32" for node in self.groups[group]}
-        fixed = [node for node in policy if self.ranges is not None and self.products[node].convolution]
+        fixed = [node for node in policy if self.ranges is not None and self._ranged(node, policy[node])]
         policy = {node: precision for node, precision in policy.items() if node not in fixed}
         graph = onnx.ModelProto()
         graph.CopyFrom(self.graph)
         graph = lower(graph, policy) if policy else graph
-        return graph if self.ranges is None else quantize_convolutions(graph, self.ranges, fixed)
+        return graph if self.ranges is None else quantize_ranged(graph, self.ranges, fixed)
+
+    def _ranged(self, node: str, precision: Precision) -> bool:
+        return self.products[node].convolution or (self.every and precision == "int8")
 
 
 def of_model(model: Model) -> Subject:

@@ -31,7 +31,7 @@ class QuantizeConfig(JobConfig):
             description="int8-dynamic (activations quantized as they come, convolutions in fp32), int8 (static), "
             "int4-weights, or mixed (group by group, by sensitivity)."
         ),
-        Cli(default="int8-dynamic; int8 for stages of convolutions; mixed with a budget"),
+        Cli(default="int8-dynamic; int8 for stages of convolutions and for openvino; mixed with a budget"),
     ] = "int8-dynamic"
     budget: Annotated[
         tuple[str, ...],

@@ -7,7 +7,7 @@ import time
 import onnx
 
 from wb.compress.ptq.calibration import Inputs, batch_of, first, made_up, number_of, of_images
-from wb.compress.ptq.convolutions import static_convolutions
+from wb.compress.ptq.convolutions import static_products
 from wb.compress.ptq.holdout import READ
 from wb.compress.ptq.mixed import ENOUGH
 from wb.compress.ptq.outputs import outputs
@@ -101,7 +101,7 @@ def _inputs(job: QuantizeJob, count: int = PROBED) -> Inputs:
 def _quantized(job: QuantizeJob, inputs: Inputs) -> onnx.ModelProto:
     subject, kept = job.source.subject, job.source.kept
     if job.config.policy == "int8":
-        return (static_convolutions if subject.maps else static_int8)(subject, inputs, kept).graph
+        return (static_products if subject.maps or subject.every else static_int8)(subject, inputs, kept).graph
     precision: Precision = "int4" if job.config.policy == "int4-weights" else "int8"
     choice, _ = job.uniform(precision)
     return subject.lowered(choice)

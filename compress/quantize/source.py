@@ -138,7 +138,7 @@ class Source:
         return self.subject.model
 
 
-def sign(graph: onnx.ModelProto, model: Model | None, step: Step, images: Preparation | None = None) -> None:
+def sign(graph: onnx.ModelProto, model: Model | None, step: Step | None, images: Preparation | None = None) -> None:
     """Writes the graph's metadata: a model's as `wb.export.graph.export` does; a foreign graph keeps its own plus the step.
 
     The architecture in a foreign graph is removed, because it would say that all weights are in floating point. The preparation
@@ -150,7 +150,7 @@ def sign(graph: onnx.ModelProto, model: Model | None, step: Step, images: Prepar
     if model is None:
         metadata.pop("wb.architecture", None)
         before = json.loads(metadata.get("wb.history", "[]"))
-        history = [*nameless(before), *public([step])]
+        history = [*nameless(before), *public([] if step is None else [step])]
         if images is not None:
             metadata[IMAGES] = images.model_dump_json()
     else:

@@ -21,7 +21,8 @@ from wb.core import errors
 from wb.core.errors import BadArtefact, Unsupported, WbError
 from wb.core.measures.readings import Reading
 from wb.export.foreign.opening import open_graph
-from wb.hardware.device import Device, said
+from wb.hardware.device import Device
+from wb.hardware.runtimes.failures import said
 
 LIMIT_S = 30.0
 SHARE = 0.8  # of the free memory that a trial may use

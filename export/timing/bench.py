@@ -22,10 +22,14 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.export.timing import clock
 from wb.export.timing.clock import CLEAN, Probe, Sample
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, providers, run_note, said, why_not_loaded
+from wb.hardware.device import Device, example_inputs, run_note
 from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
 from wb.hardware.remote.link import DeviceLost, Refused
 from wb.hardware.remote.runner import REFERENCE, alternate, apart
+from wb.hardware.runtimes.failures import said, why_not_loaded
+from wb.hardware.runtimes.known import runtime
+from wb.hardware.runtimes.ort import providers
+from wb.hardware.tables import TABLE
 
 LARGEST = 1 << 28  # numbers of an input
 ATTEMPTS = 3  # at a batch, where the channel is lost each time
@@ -60,13 +64,24 @@ def bench_of(
     seed: int,
     tokens: int | None = None,
     behind: Collection[str] = (),
+    on: Mapping[str, Device] | None = None,
 ) -> Bench:
-    """The bench of a device. Raises as `wb.export.timing.measure.measure_latency`."""
-    return (Here if device.address is None else There)(graphs, device, batch, seed, tokens, behind)
+    """The bench of a device; graphs that `on` names are run on another one of this machine.
+
+    Raises as `wb.export.timing.measure.measure_latency`.
+    """
+    if device.runtime == TABLE:
+        raise BadOption(
+            f"{device.address} is a table, in which nothing is timed: wb measure predicts with it, and wb search by a name, as "
+            "in wb device add phone table:FILE and --objectives acc,latency@phone"
+        )
+    if device.address is not None:
+        return There(graphs, device, batch, seed, tokens, behind)
+    return Here(graphs, device, batch, seed, tokens, behind, on)
 
 
 class Here:
-    """Graphs on this machine."""
+    """Graphs on this machine, also by several runtimes. The reference is always ONNX Runtime's, so that their ratios compare."""
 
     def __init__(
         self,
@@ -76,14 +91,16 @@ class Here:
         seed: int,
         tokens: int | None = None,
         behind: Collection[str] = (),
+        on: Mapping[str, Device] | None = None,
     ) -> None:
-        self._device = device
+        self._devices = {name: (on or {}).get(name, device) for name in graphs}
         self.probes = {
-            name: Probe(graph, device, batch, seed, tokens, behind=name in behind) for name, graph in graphs.items()
+            name: Probe(graph, self._devices[name], batch, seed, tokens, behind=name in behind)
+            for name, graph in graphs.items()
         }
         self.notes = {name: probe.note for name, probe in self.probes.items()}
         self.cost_s = {name: probe.cost_s for name, probe in self.probes.items()}
-        self.probes[REFERENCE] = Probe(reference_graph(), device)
+        self.probes[REFERENCE] = Probe(reference_graph(), device.here)
 
     def run(self, order: Sequence[str]) -> list[Sample]:
         """As `Bench.run`."""
@@ -94,7 +111,8 @@ class Here:
         """As `Bench.apart`."""
         probe = self.probes[name]
         content = probe.graph if isinstance(probe.graph, bytes) else str(probe.graph.absolute())
-        options = {"threads": self._device.threads, "provider": providers()[self._device.name]}
+        device = self._devices[name]
+        options = {"threads": device.threads, "provider": runtime(device.runtime).devices()[device.name]}
         try:
             return apart(script, content, probe.inputs, options, LOAD_S)
         except (OSError, RuntimeError) as error:
@@ -219,7 +237,9 @@ class There:
         except Refused as error:
             if error.kind in ("MemoryError", "OSError", "KeyError"):  # not the graph's fault
                 raise self._link.nonsense(f"{what} could not be loaded: {error}") from error
-            raise BadArtefact(why_not_loaded(what, str(error), device)) from error
+            known = f"{device.runtime} {device.version}"
+            text = why_not_loaded(what, str(error), known, device.name, self._contents[name])
+            raise BadArtefact(text) from error
         found = checked(_Loaded, answer, self._link)
         if any(
             math.prod(size for size in one.shape if isinstance(size, int) and size > 0) > LARGEST

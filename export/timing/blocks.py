@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from wb.core.architecture import Architecture, Block, Stage
+from wb.core.errors import Unsupported
 from wb.core.layout import Layout
 from wb.core.measures.readings import Reading
 from wb.core.records import Precision
@@ -23,6 +24,8 @@ from wb.export.graph import export_module
 from wb.export.lowering.lower import lower_file
 from wb.export.timing.runs import LATENCY, TOKEN
 from wb.export.timing.table import LatencyTable
+from wb.hardware.runtimes.base import Way
+from wb.hardware.runtimes.known import way_of
 from wb.models.block import BlockModule, build_wiring
 from wb.models.feeds import made_up
 from wb.models.groups import carry, kept, kept_in_block, settle
@@ -140,16 +143,20 @@ def time_parts(wanted: Sequence[Part], table: LatencyTable, progress: Callable[[
             graphs = {}
             for i, part in enumerate(missing[start : start + TOGETHER]):
                 graphs[part.key] = folder / f"{i}.onnx"
-                _export_part(part, graphs[part.key])
+                _export_part(part, graphs[part.key], way_of(table.device.name, "int8"))
             table.time(graphs, cap_s=PART_CAP_S * len(graphs))
 
 
-def _export_part(part: Part, path: Path) -> None:
+def _export_part(part: Part, path: Path, way: Way) -> None:
     module, examples, precisions = part.make()
     settle(module)
     if isinstance(module, _Alone | _Further):
         carry(module.block.sublayers(module.wiring))
     export_module(module, examples, path, "y")
+    if "int8" in precisions.values() and way == "static":
+        raise Unsupported(
+            "blocks in int8 have no ranges of activations here, which this runtime needs to be fast; leave out --latency table"
+        )
     if set(precisions.values()) - {"fp32"}:
         lower_file(path, module, precisions)
 

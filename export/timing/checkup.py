@@ -20,9 +20,10 @@ from wb.export.timing import clock
 from wb.export.timing.bench import There
 from wb.export.timing.clock import Noise, Sample, describe
 from wb.export.timing.reference import REFERENCE, overhead_graph, reference_graph
-from wb.hardware.device import Device, parse_device, providers
+from wb.hardware.device import Device, parse_device
 from wb.hardware.remote.address import Greeting, ask_hello, greeting, link_to
 from wb.hardware.remote.link import Refused
+from wb.hardware.runtimes.known import offered
 
 OPSETS = range(17, 25)
 ALIKE = 1e-4  # of the largest output: two processors add in other orders
@@ -117,7 +118,7 @@ def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Chec
         DeviceLost: it does not answer.
         Unsupported: it cannot run the reference graph.
     """
-    if spec in providers():
+    if spec in offered():
         raise BadOption(
             f"{spec!r} is this machine itself, which wb doctor looks at; 'local' is a process of its own on it"
         )

@@ -22,8 +22,11 @@ from pydantic import BaseModel, ConfigDict
 
 from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, parse_device, pinned, run_note, said, session, usable_cores
+from wb.hardware.device import Device, example_inputs, parse_device, pinned, run_note, session, usable_cores
 from wb.hardware.remote.runner import Timed
+from wb.hardware.runtimes.conversion import converted
+from wb.hardware.runtimes.failures import said
+from wb.hardware.runtimes.known import OURS
 
 SAMPLE_S = 0.0015
 CLEAN = 0.97  # CPU time over wall time, above which a sample is clean
@@ -42,10 +45,10 @@ class Sample:
 
 
 class Probe(Timed):
-    """A graph loaded on a device, ready for timing samples.
+    """A graph loaded on a device, ready for timing samples; for another runtime than ours it is converted and compared first.
 
     Raises:
-        BadArtefact, Unsupported: as `session` and `example_inputs` do, or when the graph fails while it runs.
+        BadArtefact, Unsupported: as `session`, `example_inputs` and `converted` do, or when the graph fails while it runs.
     """
 
     def __init__(
@@ -59,11 +62,19 @@ class Probe(Timed):
         behind: bool = False,
     ) -> None:
         self.graph = graph
-        self.judged = device.name == "cpu" and cpu_clock_s() < SAMPLE_S / 50
+        self.judged = device.on_cpu and cpu_clock_s() < SAMPLE_S / 50
+        self._found: str | None = None
 
         def make() -> tuple[Any, dict[str, NDArray[Any]]]:
             loaded = session(graph, device)
             return loaded, example_inputs(loaded, batch, seed, tokens, behind=behind)
+
+        if device.runtime != OURS:
+            conversion = converted(graph, device, *make())
+            self._found, self.graph = conversion.note, conversion.graph
+
+            def make() -> tuple[Any, dict[str, NDArray[Any]]]:
+                return conversion.load(), {name: values.copy() for name, values in conversion.inputs.items()}
 
         super().__init__(make, SAMPLE_S)
 
@@ -79,8 +90,8 @@ class Probe(Timed):
 
     @property
     def note(self) -> str | None:
-        """What one run takes (`wb.hardware.device.run_note`)."""
-        return run_note(self._inputs)
+        """What one run takes (`wb.hardware.device.run_note`), and how another runtime's outputs compare."""
+        return "; ".join(filter(None, (run_note(self._inputs), self._found))) or None
 
     def renew(self) -> None:
         """As `Timed.renew`. Raises as the class does."""

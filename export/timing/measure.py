@@ -224,6 +224,7 @@ def measure_latency(
     pace: Reading | None = None,
     tokens: int | None = None,
     behind: Collection[str] = (),
+    on: Mapping[str, Device] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Latency]:
     """Measures the latency of `graphs` (ONNX files or their bytes) together, as the module describes.
@@ -235,7 +236,8 @@ def measure_latency(
     examples per run, the note says how many.
 
     Graphs for texts are timed with `tokens` tokens, without padding, by default those that the graph names; a note says how many.
-    Those named in `behind` are timed with the last of these tokens, and a past of the others.
+    Those named in `behind` are timed with the last of these tokens, and a past of the others. Those named in `on` are timed on
+    another device of the same machine than `device`, in turn with the others.
 
     `pace` is an earlier result of `reference_pace`. With it, milliseconds are the ratio times that pace, with the interval of
     the ratio. This makes measurements at different times comparable, such as those of one search.
@@ -252,7 +254,7 @@ def measure_latency(
         raise BadOption(f"cannot time {given}; give at least one graph and positive numbers")
     start = time.perf_counter()
     with quiet(device):
-        bench = bench_of(graphs, device, batch, seed, tokens, behind)
+        bench = bench_of(graphs, device, batch, seed, tokens, behind, on)
         timing = Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace)
         todo = list(graphs)
         while todo:
@@ -264,12 +266,17 @@ def measure_latency(
             if progress is not None:
                 progress(f"batch {done}: {len(graphs) - len(todo)} of {len(graphs)} graphs are narrow enough")
     now = timing.pace()
-    return {name: _latency(timing.pairs[name], now, device, precision, bench.notes[name]) for name in graphs}
+    where = {name: (on or {}).get(name, device) for name in graphs}
+    return {name: _latency(timing.pairs[name], now, where[name], precision, bench.notes[name]) for name in graphs}
 
 
 def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.0) -> Reading:
-    """The milliseconds of the reference graph, for `measure_latency(pace=...)`. Raises as that does."""
-    return measure_latency({"reference": reference_graph()}, device, precision=precision, cap_s=cap_s)[
+    """The milliseconds of the reference graph, for `measure_latency(pace=...)`: by our runtime, beside which others are timed.
+
+    Raises as that does.
+    """
+    where = device if device.address is not None else device.here
+    return measure_latency({"reference": reference_graph()}, where, precision=precision, cap_s=cap_s)[
         "reference"
     ].reading
 

@@ -127,7 +127,7 @@ class LatencyTable:
                 progress=progress,
             )
             self._keep(timed)
-        entries, scale = self._entries(graphs)
+        entries, scale = self.known(graphs)
         return {key: self._reading(entry, scale) for key, entry in entries.items()}
 
     def estimate(self, keys: Sequence[str]) -> Reading:
@@ -139,19 +139,8 @@ class LatencyTable:
             BadOption: a key is not in the table.
             StorageFailed: as `lookup` does.
         """
-        entries, scale = self._entries([OVERHEAD, *keys])
-        counts = Counter([OVERHEAD, *keys])
-        value = sum(count * entries[key].value for key, count in counts.items())
-        half = math.sqrt(sum((count * entries[key].half()) ** 2 for key, count in counts.items()))
-        return Reading(
-            value=value * scale,
-            unit="ms",
-            how="predicted",
-            interval=(max(0.0, value - half) * scale, (value + half) * scale),
-            n=min(entry.n for entry in entries.values()),
-            device=self.device.text,
-            note=f"the sum of {len(keys)} timings; their interaction is not in the interval",
-        )
+        entries, scale = self.known([OVERHEAD, *keys])
+        return summed(keys, entries, scale, self.device.text)
 
     def _keep(self, timed: Mapping[str, Latency]) -> None:
         """Stores the measured latencies, minus the overhead measured with them."""
@@ -162,8 +151,13 @@ class LatencyTable:
         self.store({REFERENCE: Entry(pace, pace, pace, 1, now)}, keep=True)
         self.store({OVERHEAD: overhead} | {key: _net(entry, overhead) for key, entry in gross.items()})
 
-    def _entries(self, keys: Iterable[str]) -> tuple[dict[str, Entry], float]:
-        """Key -> stored entry, and the milliseconds of the reference."""
+    def known(self, keys: Iterable[str]) -> tuple[dict[str, Entry], float]:
+        """Key -> stored entry, and the milliseconds of the reference.
+
+        Raises:
+            BadOption: a key is not in the table.
+            StorageFailed: as `lookup` does.
+        """
         found = self.lookup([REFERENCE, *keys])
         missing = [key for key, entry in found.items() if entry is None]
         if missing:
@@ -233,6 +227,22 @@ class LatencyTable:
         for suffix in ("-wal", "-shm"):  # they belong to the damaged file and would spoil the new one
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self.note = f"{self.path} was damaged ({why}); it is now {aside.name} and a new table was begun"
+
+
+def summed(keys: Sequence[str], entries: Mapping[str, Entry], scale: float, device: str) -> Reading:
+    """Overhead and the entries of all `keys` in ms, of which the reference takes `scale`; see `LatencyTable.estimate`."""
+    counts = Counter([OVERHEAD, *keys])
+    value = sum(count * entries[key].value for key, count in counts.items())
+    half = math.sqrt(sum((count * entries[key].half()) ** 2 for key, count in counts.items()))
+    return Reading(
+        value=value * scale,
+        unit="ms",
+        how="predicted",
+        interval=(max(0.0, value - half) * scale, (value + half) * scale),
+        n=min(entries[key].n for key in counts),
+        device=device,
+        note=f"the sum of {len(keys)} timings; their interaction is not in the interval",
+    )
 
 
 def _entry(row: Sequence[Any] | None) -> Entry | None:

@@ -102,7 +102,8 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
             notes.append(
                 f"there are {len(data.train)} training {data.train.noun} for --samples {config.calib}: all of them are looked at"
             )
-        if parse_device(config.device, threads=config.threads).address is not None:
+        device = parse_device(config.device, threads=config.threads)
+        if device != device.here:
             raise BadOption(f"fusion times nothing, and scores on this machine: leave --device {config.device} out")
     if config.calib is not None and not config.looks(architectures):
         raise BadOption(

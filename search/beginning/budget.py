@@ -13,21 +13,25 @@ from wb.data import Dataset
 from wb.hardware.device import Device
 from wb.search.beginning.config import SearchConfig
 from wb.search.evaluate import Evaluation, Evaluator
+from wb.search.places import Places
 from wb.search.supernet import Supernet
 from wb.spaces.base import NetworkSpace
 
 
-def check_budget(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device) -> None:
+def check_budget(
+    config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device, places: Places | None = None
+) -> None:
     """Raises `BudgetMissed` if nothing in the space can keep a budget or requirement on costs.
 
     Even the smallest network, in its best precision, is over it; or even the largest ones are below what is required.
     """
-    _check_least(config, space, data, device)
+    places = places or Places()
+    _check_least(config, space, data, device, places)
     asked = [*config.limits, *(one.limit for one in config.requirements if one.limit is not None)]
     limits = [limit for limit in asked if not limit.metric.quality]
     if not limits:
         return
-    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device, apart=config.apart)
+    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device, apart=config.apart, places=places)
     found = {architecture: evaluate(architecture).readings for architecture in space.smallest_of_each_precision()}
     for limit in limits:
         least = _least(limit, space, found, evaluate)
@@ -38,12 +42,12 @@ def check_budget(config: SearchConfig, space: NetworkSpace, data: Dataset, devic
             )
 
 
-def _check_least(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device) -> None:
+def _check_least(config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device, places: Places) -> None:
     """Raises `BudgetMissed` if even the largest networks of the space cost less than a requirement wants them to."""
     wanted = [one for one in config.requirements if one.limit is None and not one.metric.quality]
     if not wanted:
         return
-    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device, apart=config.apart)
+    evaluate = Evaluator(Supernet.fresh(space, config.seed), data, device, apart=config.apart, places=places)
     found = [evaluate(architecture).readings for architecture in space.tops()]
     for one in wanted:
         most = max((readings[one.metric.name] for readings in found), key=lambda reading: reading.value)

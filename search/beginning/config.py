@@ -10,7 +10,18 @@ from pydantic import Field, field_validator
 from wb.core.architecture import Architecture
 from wb.core.commands.option import Cli
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import ACCURACY, APART, METRICS, Limit, Metric, Rules, parse_budget, parse_objectives
+from wb.core.measures.metrics import (
+    ACCURACY,
+    APART,
+    CONTINUING,
+    METRICS,
+    Limit,
+    Metric,
+    Rules,
+    device_of,
+    parse_budget,
+    parse_objectives,
+)
 from wb.core.measures.requirements import Asked, Requirement, parse_requirements
 from wb.core.records.base import is_none
 from wb.core.system.durations import parse_duration
@@ -76,7 +87,7 @@ class SearchConfig(DataConfig):
         str,
         Field(
             description="One to four of acc, latency, size, macs, params, energy (a model); of decoders ppl in the place of acc, "
-            "latency@token, latency@prompt."
+            "latency@token, latency@prompt; latency@NAME of a device (`wb device list`)."
         ),
         Cli(default=f"{QUALITY},latency; of decoders {OF_DECODERS}"),
     ] = f"{QUALITY},latency"
@@ -202,7 +213,7 @@ class SearchConfig(DataConfig):
     def limits(self) -> tuple[Limit, ...]:
         """The budgets, parsed."""
         return parse_budget(
-            self.budget, Rules(tuple(METRICS), shares=False)
+            self.budget, Rules(tuple(METRICS), shares=False, devices=True)
         )  # a share needs an input model, and a search has none
 
     @property
@@ -239,8 +250,14 @@ class SearchConfig(DataConfig):
 
     @property
     def timed(self) -> bool:
-        """Whether candidates are timed."""
-        return any(name.startswith("latency") for name in self.read)
+        """Whether candidates are timed on the run's device."""
+        return any(name in ("latency", *CONTINUING) for name in self.read)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices that metrics have, `latency@pi`, in the order of objectives and then by name."""
+        names = [metric.name for metric in self.metrics] + sorted(self.read)
+        return tuple(dict.fromkeys(found for name in names if (found := device_of(name)) is not None))
 
     @property
     def apart(self) -> tuple[str, ...]:

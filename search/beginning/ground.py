@@ -10,6 +10,7 @@ from wb.data import Dataset
 from wb.hardware.device import Device
 from wb.search.beginning.config import SearchConfig
 from wb.search.crew.crew import Crew
+from wb.search.places import NOWHERE, Places
 from wb.search.run import Run
 from wb.search.told import Teller
 from wb.spaces.base import NetworkSpace
@@ -27,3 +28,4 @@ class Ground:
     seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller
+    places: Places = NOWHERE  # the devices that metrics name

@@ -97,3 +97,8 @@ def _check_readings(config: SearchConfig, wanted: SearchConfig) -> None:
         raise BadOption(
             "this run did not time its candidates, so nothing is known of --require latency; start a new run with it"
         )
+    new = [name for name in wanted.devices if name not in config.devices]
+    if new:
+        raise BadOption(
+            f"this run did not time its candidates on {', '.join(new)}; start a new run for latency@{new[0]}"
+        )

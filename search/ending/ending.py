@@ -103,8 +103,10 @@ class Ending(Stages):
             say=self.tell.say,
             alone=ground.crew.timing,
             known=self._known(supernet, finalists),
-            mirror=config.mirror,
-            low=config.int8,
+            # Blocks that see mirror images too, or in 8 bits, are in no table.
+            mirror=config.mirror and not ground.places.tables,
+            low=config.int8 and not ground.places.tables,
+            places=ground.places,
             apart=config.apart,
             most=max(trial.number for trial in evaluated(self.study)),
         )

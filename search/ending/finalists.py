@@ -34,6 +34,8 @@ from wb.export.timing.runs import measure_runs
 from wb.export.timing.runs import readings_of as readings_of_runs
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
+from wb.hardware.runtimes.base import Way
+from wb.hardware.runtimes.known import way_of
 from wb.models.model import Model, Step, load, save
 from wb.models.passes.base import apply
 from wb.search.ending.front import Ranked
@@ -43,6 +45,7 @@ from wb.search.ending.words import words_alone
 from wb.search.fidelity.choice import closest
 from wb.search.fidelity.teacher import Teacher, largest_quality
 from wb.search.judgement.choice import left
+from wb.search.places import NOWHERE, Places, Written
 from wb.search.results.answers import NetworkAnswers, answered, collected
 from wb.search.results.baselines import Baseline, write_baselines
 from wb.search.results.curves import Curves
@@ -51,6 +54,7 @@ from wb.search.results.unsure import Unsure
 from wb.search.run import Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
+from wb.search.writing import depends, write_graph, write_graphs
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe
@@ -89,6 +93,8 @@ class Finish:
     low: bool = True  # whether finalists of convolutions have twins in 8 bits
     apart: Sequence[str] = ()  # metrics that are measured in processes of their own
     most: int = 0  # the number of the last candidate
+    places: Places = NOWHERE  # the devices that metrics name
+    _written: dict[int, Mapping[Way, Path]] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
         """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
@@ -118,10 +124,13 @@ class Finish:
         points.sort(key=lambda point: point.values["latency"].value)
         # Blocks are timed on whole texts and in floating point.
         tabled = {n: made[n].architecture for n in within if not (made[n].low or self._continues)}
+        if self._ways[0] == "static":
+            tabled = {n: architecture for n, architecture in tabled.items() if not depends(architecture)}
         table = LatencyTable(self.device)
         error = table_error(tabled, readings, table, alone=self.alone, progress=self.progress, say=self.say)
         kept = {f"{number}{ending}" for number in within for ending in (".onnx", ".safetensors")}
         kept |= {f"{made[number].number}.safetensors" for number in within}  # of twins, what they were before
+        kept |= {path.name for number in within for path in self._written.get(number, {}).values()}
         for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
             if path.name not in kept:
                 path.unlink()
@@ -141,7 +150,7 @@ class Finish:
                 self._model(str(number), architecture, folders, teacher),
                 self.run.staging / f"{number}.onnx",
             )
-            export(model, path, force=True)
+            self._written[number] = write_graphs(model, path, self._ways, self.data, self.seed)
             made[number] = Made(number, model, path, architecture)
             others = len(chosen) - 1 + len(self.known)
             if self.recipe is not None and not done and others and self._is_better(model):
@@ -154,7 +163,7 @@ class Finish:
         if self.recipe is not None and self.mirror:
             self.progress("exporting the finalists with mirror images", 0, len(made))
             flipped = [number for number, one in made.items() if self.recipe(one.architecture).flip != "off"]
-            made.update([*mirroring(made, flipped, self.most)])
+            made.update([*mirroring(made, flipped, self.most, self._write)])
         of = sum(one.architecture.has_maps for one in made.values())
         if self.low and of:
             found = lowering(
@@ -249,9 +258,11 @@ class Finish:
                 seed=self.seed,
                 pace=self.pace,
             )
+        elsewhere = self._elsewhere(made, beside)
         grades = {n: graded(one.path, self.data.validation, self._task, self.device) for n, one in made.items()}
         readings = {
             number: self._readings(one.architecture, one.path, timed[str(number)], grades[number])
+            | elsewhere[str(number)]
             for number, one in made.items()
         }
         if beside:
@@ -259,13 +270,38 @@ class Finish:
             for name, (model, path) in beside.items():
                 grade = graded(path, self.data.validation, self._task, self.device)
                 test = score(path, self.data.test, self._task, self.device)
-                found.append(
-                    Baseline(name=name, values=self._readings(model.architecture, path, timed[name], grade), test=test)
-                )
+                values = self._readings(model.architecture, path, timed[name], grade) | elsewhere[name]
+                found.append(Baseline(name=name, values=values, test=test))
             if self.data.train.vocabulary is not None and self.data.classes:
                 found += filter(None, [words_alone(self.data, self._task, self.seed)])
             write_baselines(self.run.baselines_path, found)
         return readings, {number: grade.each for number, grade in grades.items()}
+
+    def _elsewhere(
+        self, made: Mapping[int, Made], beside: Mapping[str, tuple[Model, Path]]
+    ) -> Mapping[str, dict[str, Reading]]:
+        """The latencies on the devices that metrics name."""
+        networks = {
+            str(n): Written(one.architecture, self._written.get(n) or dict.fromkeys(self._ways, one.path))
+            for n, one in made.items()
+        }
+        networks |= {
+            name: Written(model.architecture, dict.fromkeys(self._ways, path)) for name, (model, path) in beside.items()
+        }
+        if not self.places.devices:
+            return {name: {} for name in networks}
+        self.progress("timing the finalists on the devices of the objectives", 0, 1)
+        with self.alone():
+            return self.places.latencies(networks, precision=PRECISION, cap_s=2.0, seed=self.seed)
+
+    @property
+    def _ways(self) -> list[Way]:
+        """How activations are quantized for the run's device, and for those that metrics name."""
+        return [way_of(self.device.name, "int8"), *self.places.ways]
+
+    def _write(self, model: Model, path: Path) -> None:
+        """Writes the graph for the run's device."""
+        write_graph(model, path, self._ways[0], self.data, self.seed)
 
     def _readings(
         self, architecture: Architecture, path: Path, timed: Mapping[str, Latency], grades: Grades

@@ -15,7 +15,7 @@ from wb.compress.quantize.source import Source
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported
 from wb.data import Dataset
-from wb.export.graph import ExportDiffers, export
+from wb.export.graph import ExportDiffers
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import Device
 from wb.models.model import Model, Step
@@ -51,8 +51,10 @@ def ids(numbers: Collection[int], most: int, first: int = MIRRORED) -> dict[int,
     return {number: first * 10**digits + number for number in numbers}
 
 
-def mirroring(made: Mapping[int, Made], flipped: Collection[int], most: int) -> Iterator[tuple[int, Made]]:
-    """The twins of those that are `flipped`, as they were trained on mirror images, with their ids; graphs are written.
+def mirroring(
+    made: Mapping[int, Made], flipped: Collection[int], most: int, write: Callable[[Model, Path], None]
+) -> Iterator[tuple[int, Made]]:
+    """The twins of those that are `flipped`, as they were trained on mirror images, with their ids; `write` writes graphs.
 
     No twin has the number of a candidate, of which `most` is the last. A network that sees both anyway has none.
     """
@@ -60,7 +62,7 @@ def mirroring(made: Mapping[int, Made], flipped: Collection[int], most: int) -> 
     for number, twin in ids(seen, most).items():
         model = apply(Mirror(), made[number].model)
         path = made[number].path.with_name(f"{twin}.onnx")
-        export(model, path, force=True)
+        write(model, path)
         yield twin, Made(number, model, path, model.architecture, mirrored=True)
 
 

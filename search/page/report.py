@@ -10,7 +10,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from wb.core.architecture import Architecture
-from wb.core.measures.metrics import APART, CONTINUING, COSTS, METRICS, Metric
+from wb.core.measures.metrics import APART, CONTINUING, COSTS, METRICS, Metric, find_metric, the_metric
 from wb.core.measures.readings import Reading, scaled
 from wb.core.precision import precisions
 from wb.core.records import MIXERS, Operator, Part, dims, groups, kind_of
@@ -23,6 +23,7 @@ from wb.search.page.advice import advice
 from wb.search.page.closer import PLACES, closer, shown
 from wb.search.page.contents import Contents, dominated, read
 from wb.search.page.traces import Candidate
+from wb.search.results.devices import agreements, device_fronts
 from wb.search.run import Run
 from wb.search.study.storage import public
 from wb.spaces.operators import width_of
@@ -79,6 +80,8 @@ def render(contents: Contents, beside: Path) -> str:
         settings=_settings(contents),
         judgement=contents.record.judgement,
         sentences=sentences,
+        devices=device_fronts(contents.points or (), contents.record.devices, contents.record.config.limits),
+        agreements=agreements((one.readings for one in contents.candidates), contents.record.devices),
         preferred=preferred,
     )
 
@@ -160,8 +163,8 @@ def _columns(contents: Contents) -> list[page.Column]:
         page.Column(f"{title}, validation", [point.validation for point in points]),
         page.Column(f"{title}, test", [point.test for point in points]),
         *(
-            page.Column(METRICS[name].title, [point.values[name] for point in points])
-            for name in (*COSTS, *CONTINUING, *APART)
+            page.Column(the_metric(name).title, [point.values[name] for point in points])
+            for name in (*COSTS, *CONTINUING, *APART, *(f"latency@{name}" for name in contents.record.devices))
             if all(name in point.values for point in points)
         ),
     ]
@@ -238,7 +241,7 @@ def _predictors(contents: Contents) -> list[dict[str, str]]:
             continue
         macs = quality.get("macs_only")
         macs = macs if isinstance(macs, Mapping) else {}
-        metric = METRICS.get(name)
+        metric = find_metric(name)
         rows.append(
             {
                 "objective": metric.title if metric else name,
@@ -265,6 +268,8 @@ def _settings(contents: Contents) -> dict[str, Mapping[str, object]]:
         config["storage"] = public(record.config.storage)
     data = record.data.model_dump(mode="json")
     machine = {**record.machine, "reference graph": record.pace.text()}
+    machine |= {f"reference graph on {name}": pace.text() for name, pace in record.paces.items()}
+    machine |= {f"device {name}": text for name, text in record.devices.items()}
     recipe = {"recipe": record.recipes} if record.recipes else {}
     return {"configuration": config, **recipe, "data": data, "machine": machine, "versions": record.versions}
 

@@ -27,6 +27,7 @@ from wb.search.ending.baselines import MOST
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking
+from wb.search.places import Places
 from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.shares import LIGHTEST, TUNED, TimePlan, allot
 from wb.search.supernet import Supernet, sandwich
@@ -52,7 +53,12 @@ class Probe(NamedTuple):
 
 
 def probe(
-    config: SearchConfig, space: NetworkSpace, data: Dataset, device: Device, tell: Callable[[str], None]
+    config: SearchConfig,
+    space: NetworkSpace,
+    data: Dataset,
+    device: Device,
+    tell: Callable[[str], None],
+    places: Places | None = None,
 ) -> Probe:
     """Times steps and evaluations of a supernet that is not trained; `data` are those that rank candidates.
 
@@ -76,7 +82,8 @@ def probe(
     teach = _mean(lambda: largest(supernet)(images.to(supernet.device)))
     tell("probing: evaluations")
     found = _evaluated(
-        Evaluator(Supernet.fresh(space, config.seed), data, device, latency=True, apart=config.apart), networks
+        Evaluator(Supernet.fresh(space, config.seed), data, device, apart=config.apart, places=places or Places()),
+        networks,
     )
     timed = config.timed
     costs = Costs(
@@ -114,6 +121,7 @@ def planned(
     workers: int,
     spent: Callable[[], float],
     tell: Callable[[str], None],
+    places: Places | None = None,
 ) -> TimePlan:
     """The plan of a search on `data` that was given a time; `spent` gives the seconds since it began.
 
@@ -123,7 +131,7 @@ def planned(
     if config.time is None:
         raise ValueError("a search without a time has no plan")
     ranks = ranking(data, held_back(data))
-    costs = probe(config, space, ranks, device, tell).costs
+    costs = probe(config, space, ranks, device, tell, places).costs
     return allot(
         config,
         parse_duration(config.time),

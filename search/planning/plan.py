@@ -11,6 +11,7 @@ from rich.progress import Progress
 from wb.core.system.durations import parse_duration
 from wb.data import Dataset
 from wb.data import load as load_data
+from wb.export.timing.measure import reference_pace
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import parse_device
 from wb.search.beginning.budget import check_budget
@@ -21,6 +22,7 @@ from wb.search.ending.baselines import MOST, check_baselines
 from wb.search.fidelity.choice import MAX_FINALISTS, expected
 from wb.search.fidelity.rungs import Rung
 from wb.search.fidelity.yardstick import held_back, ranking, told
+from wb.search.places import places_of
 from wb.search.planning.costs import probe, size_of
 from wb.search.planning.seconds import Costs, Size
 from wb.search.planning.settle import settled
@@ -68,6 +70,10 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)
     check_metrics(config, space)
+    places = places_of(config)
+    places.check(space)
+    if places.devices:
+        places = places.paced(device, reference_pace(device))
     check_memory(space)
     seed_choices(space, config.seeds)
     if config.baselines:
@@ -76,11 +82,11 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
         LatencyTable(device).check()
     if run is None:
         progress.update(task, description="checking the budget")
-        check_budget(config, space, data, device)
+        check_budget(config, space, data, device, places)
     record = None if run is None else run.read()
     held = held_back(data) if record is None else record.held_back
     ranks = ranking(data, held, 1.0 if record is None else record.part)
-    costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what))
+    costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what), places)
     size, notes = size_of(config, space, ranks, data, workers), []
     if run is None:
         config = settled(config)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.foreign.checkpoints import REFERENCES, vit_pytorch
 from tests.fuzz.mutate import PICKLES, bytes_of, json_of, packed, zip_of
+from tests.hardware.test_tables import OURS, PHONE, written
 from tests.networks import assembled
 from wb.compress.depgraph.foreign import load_weights
 from wb.compress.prune import record as pruning
@@ -30,6 +31,7 @@ from wb.core.records import ConvStem, ImageInput, Lmu, Mlp, Pool, Softmax
 from wb.data.load import load as load_data
 from wb.data.texts.vocabulary import vocabulary_of
 from wb.foreign.importing import read_checkpoint
+from wb.hardware.tables import table_device
 from wb.jobs.frame.page import write_page
 from wb.jobs.inputs import read_architecture
 from wb.models.model import Step, from_network, load, save
@@ -166,6 +168,14 @@ def _record_file(folder: Path) -> Path:
     return folder / "out.json"
 
 
+def _latency_table(folder: Path) -> Path:
+    return written(folder / "own.json", OURS)
+
+
+def _phone_table(folder: Path) -> Path:
+    return written(folder / "phone.json", PHONE)
+
+
 def _report(path: Path) -> None:
     write_page(PruneJob, pruning.Pruning.read(path), path, path.with_suffix(".html"), force=True)
 
@@ -288,6 +298,8 @@ SUBJECTS: dict[str, Subject] = {
     "state": Subject(_state_file, _state_mutants, lambda path: load_weights(torch.nn.Linear(3, 2), path)),
     "architecture": Subject(_architecture_file, _json_mutants, read_architecture),
     "record": Subject(_record_file, _json_mutants, _report),
+    "latency table": Subject(_latency_table, _json_mutants, lambda path: table_device(f"table:{path}")),
+    "phone's table": Subject(_phone_table, _json_mutants, lambda path: table_device(f"table:{path}")),
     "png": Subject(_pictures("png"), bytes_of, _read_pictures),
     "tif": Subject(_pictures("tif"), bytes_of, _read_pictures),
     "gif": Subject(_pictures("gif"), bytes_of, _read_pictures),

@@ -19,10 +19,10 @@ from wb.hardware.device import (
     parse_device,
     pinned,
     processor_name,
-    said,
     session,
     usable_cores,
 )
+from wb.hardware.runtimes.failures import said
 
 Input = tuple[str, int, Sequence[int | str | None]]
 
@@ -59,7 +59,7 @@ def test_key_tells_apart_what_changes_a_latency_and_nothing_else() -> None:
 
 
 def test_unknown_device_lists_those_there_are() -> None:
-    with pytest.raises(BadOption, match=r"no device 'abacus' here; .* offers cpu"):
+    with pytest.raises(BadOption, match=r"no device 'abacus' here; .* offer cpu"):
         parse_device("abacus")
 
 

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
+from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import IDS, PAST, TOKENS, TOTAL
-from wb.hardware.remote.runner import fields_of, load, processor
+from wb.hardware.remote.runner import fields_of, processor
+from wb.hardware.runtimes.known import OURS, check_installed, offered, runtime
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
 AT = ", at "  # between what a device is and where it is
-REMOTE = ("AzureExecutionProvider",)  # calls a web service, so there is nothing to time on this machine
 
 DTYPES = {
     "tensor(float)": np.float32,
@@ -54,19 +52,13 @@ class Takes(Protocol):
         """What the graph's file says besides, in its attribute `custom_metadata_map`."""
 
 
-def _runtime_version() -> str:
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
-
-
 class Device(BaseModel):
     """A processor, the runtime on it, and the number of threads that it may use.
 
-    `name` is short for an execution provider of ONNX Runtime ("cpu", "cuda", …). `cores` pins the process to these cores
-    during timing (None: the operating system chooses, which was no worse on a loaded machine). The other fields describe the
-    machine and have defaults. `address` is where it is (`wb.hardware.remote.address`), None for this machine. Use
-    `parse_device`, which checks the name, to make a device.
+    `name` is short for an execution provider of ONNX Runtime ("cpu", "cuda", …), or another runtime's device. `cores` pins the
+    process to these cores during timing (None: the operating system chooses, which was no worse on a loaded machine). The
+    other fields describe the machine and have defaults. `address` is where it is (`wb.hardware.remote.address`), None for this
+    machine. Use `parse_device`, which checks the name, to make a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,8 +67,8 @@ class Device(BaseModel):
     threads: int = Field(default=1, ge=1)
     cores: tuple[int, ...] | None = None
     processor: str = Field(default_factory=lambda data: processor_name(data["name"]))
-    runtime: str = "onnxruntime"
-    version: str = Field(default_factory=_runtime_version)
+    runtime: str = OURS
+    version: str = Field(default_factory=lambda data: runtime(data["runtime"]).version())
     address: str | None = None
 
     @property
@@ -92,8 +84,18 @@ class Device(BaseModel):
 
     @property
     def here(self) -> Device:
-        """The device that scores and compares: itself, or this machine's processor in the place of one elsewhere."""
-        return self if self.address is None else Device()
+        """The device that scores and compares: itself, or this machine's processor in the place of one elsewhere.
+
+        In the place of another runtime it is ours, with as many threads.
+        """
+        if self.address is not None:
+            return Device()
+        return self if self.runtime == OURS else Device(threads=self.threads, cores=self.cores)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it computes on the processor, in the thread that calls it: CPU time tells of disturbances then."""
+        return self.name in ("cpu", "openvino")
 
     @property
     def text(self) -> str:
@@ -111,16 +113,18 @@ def unaddressed(text: str) -> str:
 def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | None = None) -> Device:
     """The device called `spec`, with `threads` threads.
 
-    `spec` is a provider of the runtime here, a profile (`wb device list`) or an address (`wb.hardware.remote.address`); of
-    one elsewhere only latencies are measured there.
+    `spec` is a device of a runtime here (`wb.hardware.runtimes.known`), a profile (`wb device list`) or an address
+    (`wb.hardware.remote.address`); of one elsewhere, or of another runtime than ONNX Runtime, only latencies are measured there.
 
     Raises:
         BadOption: the device is not available, or the process may not use so many threads or these cores.
         DeviceLost: it is elsewhere and does not answer.
+        MissingExtra: it is that of a runtime which is not installed.
         Unsupported: it has no runtime.
     """
-    known = providers()
+    known = offered()
     if spec not in known:
+        check_installed(spec)
         from wb.hardware.remote.elsewhere import elsewhere  # rarely needed
 
         return elsewhere(spec, threads, known)
@@ -130,17 +134,7 @@ def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | Non
     pinned_to = None if cores is None else tuple(sorted(set(cores)))
     if pinned_to is not None and (not pinned_to or not set(pinned_to) <= set(usable)):
         raise BadOption(f"cores={list(pinned_to)} are not all usable; this process may use {list(usable)}")
-    return Device(name=spec, threads=threads, cores=pinned_to)
-
-
-@cache
-def providers() -> dict[str, str]:
-    """Short name -> execution provider of the installed onnxruntime, `cpu` first."""
-    import onnxruntime
-
-    found = [p for p in onnxruntime.get_available_providers() if p not in REMOTE]
-    names = {p.removesuffix("ExecutionProvider").lower(): p for p in found}
-    return dict(sorted(names.items(), key=lambda item: (item[0] != "cpu", item[0])))
+    return Device(name=spec, threads=threads, cores=pinned_to, runtime=known[spec])
 
 
 def usable_cores() -> tuple[int, ...]:
@@ -186,38 +180,9 @@ def session(graph: Path | bytes, device: Device) -> ort.InferenceSession:
         Unsupported: the runtime cannot start the device (for instance, a driver is missing).
     """
     device = device.here
-    what = "the graph in memory" if isinstance(graph, bytes) else str(graph)
     if not isinstance(graph, bytes) and not graph.is_file():
-        raise BadArtefact(f"{what} is not a file; give an ONNX file, such as `wb export` writes")
-    provider = providers()[device.name]
-    try:
-        loaded: ort.InferenceSession = load(graph if isinstance(graph, bytes) else str(graph), device.threads, provider)
-    except Exception as error:  # the runtime's exceptions have no common base class
-        raise BadArtefact(why_not_loaded(what, str(error), device)) from error
-    if loaded.get_providers()[0] != provider:  # the runtime falls back to the CPU without an error
-        raise Unsupported(f"onnxruntime could not start {provider} for {what}; check its driver, or use --device cpu")
-    return loaded
-
-
-def why_not_loaded(what: str, message: str, device: Device) -> str:
-    """A sentence that explains the runtime's `message`, for the usual reasons."""
-    detail = said(message)
-    if any(words in message for words in ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED")):
-        return f"{what} is not an ONNX graph, or is cut short; export it again ({detail})"
-    if any(words in message for words in ("No Op registered", "not a registered function/op", "NOT_IMPLEMENTED")):
-        return (
-            f"{what} uses an operator that {device.runtime} {device.version} lacks on {device.name};"
-            f" export with another opset or update onnxruntime ({detail})"
-        )
-    return f"{device.runtime} {device.version} cannot load {what}; check it with onnx.checker ({detail})"
-
-
-def said(error: Exception | str) -> str:
-    """The first line of an error of the runtime, without error codes and source locations."""
-    text = str(error).strip() or "no reason given"
-    first = text.splitlines()[0].removeprefix("[ONNXRuntimeError] : ")
-    text = re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))
-    return printable(text, 300)  # it contains names from the file
+        raise BadArtefact(f"{graph} is not a file; give an ONNX file, such as `wb export` writes")
+    return cast("ort.InferenceSession", runtime(device.runtime).load(graph, device.name, device.threads))
 
 
 TOKENS_KEY = "wb.tokens"  # metadata of a graph for texts: how many tokens it is timed with

@@ -18,7 +18,7 @@ import pytest
 from tests.networks import hybrid, images, random_model
 from wb.compress.ptq import convolutions
 from wb.compress.ptq.calibration import first
-from wb.compress.ptq.convolutions import FASTER, slow_in_8_bits, static_convolutions, without
+from wb.compress.ptq.convolutions import FASTER, slow_in_8_bits, static_products, without
 from wb.compress.ptq.outputs import outputs
 from wb.compress.ptq.sensitivity import sensitivities, speeds
 from wb.compress.ptq.static import Static
@@ -46,7 +46,7 @@ def fastest_convolutions(given: Subject, keep: Sequence[str] = ()) -> Static:
 
 @cache
 def quantized(*keep: str) -> Static:
-    return static_convolutions(subject(), INPUTS, keep)
+    return static_products(subject(), INPUTS, keep)
 
 
 def test_every_group_is_in_8_bits_and_every_convolution_runs_in_them(tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_convolutions_with_fixed_ranges_are_timed_together() -> None:
 )
 def test_what_is_refused(keep: list[str], words: str) -> None:
     with pytest.raises(BadOption, match=words):
-        static_convolutions(subject(), INPUTS, keep)
+        static_products(subject(), INPUTS, keep)
 
 
 @pytest.mark.parametrize("group", ["stem", "head", "s0.b0.ffn.in"])
 def test_any_one_group_may_be_the_only_one_in_8_bits(group: str) -> None:
     keep = [other for other in subject().groups if other != group]
-    assert fastest_convolutions(subject(), keep).groups == static_convolutions(subject(), INPUTS, keep).groups
+    assert fastest_convolutions(subject(), keep).groups == static_products(subject(), INPUTS, keep).groups

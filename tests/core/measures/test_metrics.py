@@ -5,8 +5,18 @@ import re
 import pytest
 
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import METRICS, Rules, of_runs, parse_budget, parse_objectives
+from wb.core.measures.metrics import (
+    METRICS,
+    Rules,
+    device_of,
+    find_metric,
+    of_runs,
+    parse_budget,
+    parse_objectives,
+    the_metric,
+)
 from wb.core.measures.readings import Reading
+from wb.core.measures.requirements import parse_requirements
 
 
 def test_objectives_keep_their_order() -> None:
@@ -148,3 +158,18 @@ def test_latency_of_what_continues_texts_is_that_of_a_token() -> None:
     assert rules.on_quality(METRICS["ppl"]) == "ppl=1.02x"
     with pytest.raises(BadOption, match=r"write ppl=1\.02x"):
         parse_budget(["ppl=-0.5"], rules)
+
+
+def test_latency_on_a_device_is_a_metric_of_its_own_where_devices_count() -> None:
+    metric = the_metric("latency@pi-4.b")
+    assert (metric.title, metric.unit, device_of(metric.name)) == ("latency on pi-4.b", "ms", "pi-4.b")
+    assert parse_objectives("acc,latency@pi-4.b")[1] is metric
+    (limit,) = parse_budget(["latency@pi-4.b=2us"], Rules(("acc",), devices=True))
+    assert limit.metric is metric
+    assert limit.value == pytest.approx(0.002)
+    assert parse_requirements(["latency@pi-4.b<=2ms"])[0].metric is metric
+    assert device_of("latency@prompt") is None
+    assert find_metric("latency@") is None
+    assert find_metric("size@pi") is None
+    with pytest.raises(BadOption, match="cannot be aimed at here"):
+        parse_budget(["latency@pi=2ms"], Rules(("acc", "latency")))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from wb.core.commands.progress import heard
 from wb.hardware.remote import link as module
 from wb.hardware.remote.address import Address
 from wb.hardware.remote.link import DeviceLost, Link, Refused
@@ -54,7 +55,14 @@ def test_a_runner_that_is_killed_is_lost_and_comes_back(link: Link, monkeypatch:
     os.kill(link._process.pid, signal.SIGKILL)
     with pytest.raises(DeviceLost, match="local does not answer"):
         link.ask("have", shas=[])
-    link.again()
+    lines: list[str] = []
+    with heard(lines.append):
+        link.again()
+    link.again()  # nobody hears it
+    assert lines == [
+        "local does not answer; trying again in 0 s (1 of 1 times)",
+        "local answers again; what was being measured is measured anew",
+    ]
     assert link.ask("have", shas=["a"])["missing"] == ["a"]
 
 

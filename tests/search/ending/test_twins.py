@@ -30,6 +30,11 @@ A = hybrid()
 INPUTS = {"pixel_values": images(A, 32).numpy()}
 
 
+def written(model: Model, path: Path) -> None:
+    """Writes the graph."""
+    export(model, path, force=True)
+
+
 @given(st.sets(st.integers(0, 10**6), min_size=1), st.integers(0, 10**6))
 def test_no_twin_has_the_number_of_a_candidate(numbers: set[int], most: int) -> None:
     found = ids(numbers, most)
@@ -47,7 +52,7 @@ def test_those_trained_on_mirror_images_have_one(striped: Model, tmp_path: Path)
     seeing = Mirror()(striped)
     models = {3: striped, 4: striped, 5: seeing}
     made = {n: Made(n, one, tmp_path / f"{n}.onnx", one.architecture) for n, one in models.items()}
-    found = dict(mirroring(made, flipped=[3, 5], most=60))
+    found = dict(mirroring(made, flipped=[3, 5], most=60, write=written))
     assert {twin: (one.number, one.mirrored, one.low) for twin, one in found.items()} == {1003: (3, True, False)}
     assert found[1003].architecture == seeing.architecture
     assert found[1003].path.exists()
@@ -82,7 +87,7 @@ def test_those_of_convolutions_have_one_in_8_bits_where_it_is_faster(
     model, data = mapped
     made = {n: Made(n, one, tmp_path / f"{n}.onnx", one.architecture) for n, one in {3: model, 4: striped}.items()}
     export(model, made[3].path)
-    made |= dict(mirroring(made, flipped=[3], most=60))
+    made |= dict(mirroring(made, flipped=[3], most=60, write=written))
     found = dict(lowering(made, 60, data, Device(), 0, alone=nullcontext, say=pytest.fail))
     assert list(found) == ([2003, 3003] if faster else [])
     assert {path.stem for path in tmp_path.glob("*.onnx")} == {"3", "1003", *map(str, found)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from wb.core.errors import BadOption
@@ -61,6 +62,34 @@ APART = ("memory", "load")  # costs that are measured in a process of their own,
 COSTS = tuple(name for name, one in METRICS.items() if not one.quality and name not in (*CONTINUING, *APART))
 
 
+_ON = re.compile(r"latency@([\w.+-]+)")  # a device by its name
+
+
+def find_metric(name: str) -> Metric | None:
+    """The metric of that name; `latency@NAME` is the latency on the device NAME, where searches measure on several."""
+    return METRICS.get(name) or (None if _ON.fullmatch(name) is None else _on_device(name))
+
+
+def the_metric(name: str) -> Metric:
+    """The metric of that name, which is known to be one."""
+    found = find_metric(name)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def device_of(metric: str) -> str | None:
+    """The device that a metric's name has; None for others, and for the two kinds of runs of networks that continue texts."""
+    match = None if metric in METRICS else _ON.fullmatch(metric)
+    return None if match is None else match[1]
+
+
+@cache
+def _on_device(name: str) -> Metric:
+    """One record for each name, as limits on one metric are told by its identity."""
+    return Metric(name, "minimize", "ms", f"latency on {device_of(name)}", _TIMES)
+
+
 @dataclass(frozen=True)
 class Limit:
     """A hard limit on one metric, in the unit of its readings.
@@ -104,16 +133,20 @@ def parse_objectives(text: str) -> tuple[Metric, ...]:
     if not 1 <= len(names) <= 4:
         raise BadOption(f"{len(names)} objectives in {text!r}; give one to four of {known}")
     for name in names:
-        if name not in METRICS:
-            raise BadOption(f"no objective {name!r}; there are {known}")
+        if find_metric(name) is None:
+            raise BadOption(
+                f"no objective {name!r}; there are {known}, and latency@NAME of a device (`wb device list`)"
+            )
     if len(set(names)) < len(names):
         raise BadOption(f"an objective comes twice in {text!r}; name each once")
-    return tuple(METRICS[name] for name in names)
+    return tuple(the_metric(name) for name in names)
 
 
 @dataclass(frozen=True)
 class Rules:
     """Which budgets make sense somewhere: on which metrics, as a share of an input model, as a loss of its accuracy.
+
+    With `devices` also on latencies on devices by their names.
 
     What an error advises is always something that these rules allow.
     """
@@ -121,6 +154,7 @@ class Rules:
     metrics: tuple[str, ...] = (ACCURACY.name, *COSTS)
     shares: bool = True
     changes: bool = False
+    devices: bool = False
 
     def example(self) -> str:
         """A few budgets that are allowed: `latency=2ms, size=1MB, macs=0.5x`."""
@@ -184,7 +218,7 @@ def usual_latency(readings: Container[str]) -> str:
 
 
 def _parse_limit(text: str, rules: Rules) -> Limit:
-    match = re.fullmatch(r"([\w@]+)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
+    match = re.fullmatch(r"([\w@.+-]+?)\s*=\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)", text)
     if match is None:
         raise BadOption(f"{text!r} is no budget; write for example {rules.example()}")
     name, number, unit = match.groups()
@@ -215,14 +249,15 @@ def _parse_limit(text: str, rules: Rules) -> Limit:
 def _metric(name: str, text: str, rules: Rules) -> Metric:
     """The metric of that name, which budget `text` is on."""
     known = ", ".join(rules.metrics)
-    if name not in METRICS:
+    found = find_metric(name)
+    if found is None:
         raise BadOption(f"no metric {name!r} in budget {text!r}; there are {known}")
-    if name not in rules.metrics:
+    if name not in rules.metrics and not (rules.devices and device_of(name) is not None):
         raise BadOption(
-            f"budget {text!r} is on {METRICS[name].title}, which cannot be aimed at here; limit one of {known}, for example "
+            f"budget {text!r} is on {found.title}, which cannot be aimed at here; limit one of {known}, for example "
             f"{rules.example()}"
         )
-    return METRICS[name]
+    return found
 
 
 def _parse_change(text: str, metric: Metric, points: float, unit: str, rules: Rules) -> Limit:

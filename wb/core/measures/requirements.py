@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wb.core.errors import BadOption
-from wb.core.measures.metrics import METRICS, Limit, Metric
+from wb.core.measures.metrics import METRICS, Limit, Metric, find_metric
 from wb.core.measures.readings import Reading, scaled
 
 Sign = Literal["<=", ">="]
@@ -18,7 +18,7 @@ State = Literal["met", "within noise", "missed"]
 EXAMPLE = "latency<=1ms,acc>=0.7"
 LEAST_ERROR = 1e-4  # errors below count as this one, so that their logarithm exists
 LEAST_COST = 1e-12
-_FORM = re.compile(r"([\w@]+)\s*(<=|>=|≤|≥)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)")
+_FORM = re.compile(r"([\w@.+-]+?)\s*(<=|>=|≤|≥)\s*(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-zA-Zµ%]*)")
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,9 @@ def _parse(text: str) -> Requirement:
     if match is None:
         raise BadOption(f"{text!r} is no requirement{_hint(text)}; write for example {EXAMPLE}")
     name, sign, number, unit = match.groups()
-    if name not in METRICS:
+    metric = find_metric(name)
+    if metric is None:
         raise BadOption(f"no metric {name!r} in requirement {text!r}; there are {', '.join(METRICS)}")
-    metric = METRICS[name]
     if unit.lower() not in metric.units:
         units = ", ".join(repr(known) for known in metric.units)
         raise BadOption(f"{unit!r} in requirement {text!r} is no unit of {name}; it takes {units}")

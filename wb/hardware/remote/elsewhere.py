@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wb.core.errors import BadOption
-from wb.hardware.device import REMOTE, Device
+from wb.hardware.device import Device
 from wb.hardware.remote.address import FORMS, Address, cores_of, greeting
 from wb.hardware.remote.profiles import read_profiles
+from wb.hardware.runtimes.ort import REMOTE
+from wb.hardware.tables import FORM, is_table, table_device
 
 
 def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
     """The device that `spec` names, a profile or an address, with `threads` threads. `here` are the names of this machine's own.
 
     Raises:
+        BadArtefact: a table that is none.
         BadOption: there is no such profile and it is no address, or the device has not so many cores.
         DeviceLost: it does not answer.
         Unsupported: it has no runtime.
@@ -23,8 +26,13 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
     if spec not in profiles and spec.partition(",")[0] != "local" and ":" not in spec:
         known = f"; profiles are {', '.join(profiles)}" if profiles else ""
         raise BadOption(
-            f"there is no device {spec!r} here; the installed onnxruntime offers {', '.join(here)}{known}; an address is {FORMS}"
+            f"there is no device {spec!r} here; the installed runtimes offer {', '.join(here)}{known}; an address is {FORMS}, "
+            f"or {FORM}"
         )
+    if is_table(address):
+        if threads != 1:
+            raise BadOption(f"threads={threads} on {spec}, whose table says what one thread takes; leave --threads out")
+        return table_device(address)
     Address.parse(address)
     about, cores = greeting(address), cores_of(address)
     offered = [name for name in about.providers if name not in REMOTE]

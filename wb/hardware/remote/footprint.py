@@ -1,7 +1,8 @@
-"""Says what a graph takes in a process of its own: memory, and the time until it is loaded; needs onnxruntime and numpy only.
+"""Says what a graph takes in a process of its own: memory, and the time until it is loaded; needs its runtime and numpy only.
 
 It is sent to a device as text, and started there with the graph's file, a file of its inputs, the number of threads, and the
-provider; it prints one line of JSON. Bytes are 0 where the kernel does not say them.
+execution provider of ONNX Runtime, or the device of OpenVINO; it prints one line of JSON. Bytes are 0 where the kernel does not
+say them.
 
 The runtime's peak is in loading, where it holds the file, what it reads from it, and what it makes of that.
 """
@@ -11,14 +12,17 @@ import sys
 sys.path[:] = filter(None, sys.path)  # what lies in the folder where it is started is none of its imports
 
 import gc  # noqa: E402
+import importlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import time  # noqa: E402
+from collections.abc import Callable, Mapping  # noqa: E402
+from typing import Any  # noqa: E402
 
 import numpy  # noqa: E402
-import onnxruntime  # noqa: E402
 
 RUNS = 5
+Run = Callable[[Mapping[str, Any]], Any]
 # The graph of one Identity (operator set 13): its session makes what the runtime keeps for all sessions.
 SMALLEST = bytes.fromhex(
     "080812003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a017912"
@@ -60,37 +64,63 @@ def forgotten(path: str) -> bool:
     return True
 
 
+def of_onnxruntime(threads: int, provider: str) -> "Callable[[str | bytes], Run]":
+    """What loads a graph with ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+
+    def load(what: "str | bytes") -> "Run":
+        session = onnxruntime.InferenceSession(what, options, providers=[provider], enable_fallback=0)
+        names = [output.name for output in session.get_outputs()]
+        return lambda feed: session.run(names, feed)
+
+    return load
+
+
+def of_openvino(threads: int, device: str) -> "Callable[[str | bytes], Run]":
+    """What loads a graph with OpenVINO, as `wb.hardware.runtimes.ov` does."""
+    core = importlib.import_module("openvino").Core()
+    options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+
+    def load(what: "str | bytes") -> "Run":
+        request = core.compile_model(core.read_model(what), device, options).create_infer_request()
+        return request.infer  # type: ignore[no-any-return]
+
+    return load
+
+
 def main(graph: str, inputs: str, threads: str, provider: str) -> None:
     """Prints bytes, before it is loaded and at most until it has run, and seconds, of loading it twice and of the first run."""
     with numpy.load(inputs, allow_pickle=False) as stored:
         feed = {name: stored[name] for name in stored.files}
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = int(threads), 1
-    options.log_severity_level = 4
+    way = of_onnxruntime if provider.endswith("ExecutionProvider") else of_openvino
+    load = way(int(threads), provider)
 
-    def loaded(what: "str | bytes") -> "tuple[onnxruntime.InferenceSession, float]":
+    def loaded(what: "str | bytes") -> "tuple[Run, float]":
         start = time.perf_counter()
-        session = onnxruntime.InferenceSession(what, options, providers=[provider], enable_fallback=0)
-        return session, time.perf_counter() - start
+        run = load(what)
+        return run, time.perf_counter() - start
 
     smallest, _ = loaded(SMALLEST)
-    smallest.run(None, {"x": numpy.zeros(1, numpy.float32)})
+    smallest({"x": numpy.zeros(1, numpy.float32)})
     cold = forgotten(graph)
     gc.collect()
     before, known = status("VmRSS"), from_now_on()
-    session, first = loaded(graph)
-    outputs = [output.name for output in session.get_outputs()]
+    run, first = loaded(graph)
     start = time.perf_counter()
-    session.run(outputs, feed)
-    run = time.perf_counter() - start
+    run(feed)
+    ran = time.perf_counter() - start
     for _ in range(RUNS):
-        session.run(outputs, feed)
+        run(feed)
     whole = status("VmHWM")
-    del session
+    del run
     _, again = loaded(graph)
     bytes_ = {"before": before, "whole": whole} if known and before else None
     sys.stdout.write(
-        json.dumps({"cold_s": first if cold else None, "warm_s": again, "first_run_s": run, "bytes": bytes_})
+        json.dumps({"cold_s": first if cold else None, "warm_s": again, "first_run_s": ran, "bytes": bytes_})
     )
 
 

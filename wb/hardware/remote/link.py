@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
+from wb.core.commands.progress import told
 from wb.core.errors import WbError, printable
 from wb.hardware.remote.runner import PROTOCOL
 
@@ -100,15 +101,18 @@ class Link:
         return self._lost(f"it answers nonsense ({printable(why)})")
 
     def again(self) -> None:
-        """Opens the channel again, after a pause. Raises `DeviceLost` once all pauses are over."""
+        """Opens the channel again, after a pause, and tells the user. Raises `DeviceLost` once all pauses are over."""
         for number, pause in enumerate(PAUSES_S, start=1):
+            told(f"{self.name} does not answer; trying again in {pause:g} s ({number} of {len(PAUSES_S)} times)")
             time.sleep(pause)
             try:
                 self._open()
-                return
             except DeviceLost:
                 if number == len(PAUSES_S):
                     raise
+            else:
+                told(f"{self.name} answers again; what was being measured is measured anew")
+                return
 
     def close(self) -> None:
         """Ends the channel, and with it the runner."""

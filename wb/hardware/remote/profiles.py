@@ -11,9 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.system.files import read_text, write_text
-from wb.hardware.device import providers
 from wb.hardware.remote.address import Address
+from wb.hardware.runtimes.known import RUNTIMES, offered
+from wb.hardware.tables import TABLE, is_table, path_of
 
+# `latency@prompt` and `latency@token` are of decoders, and the others are forms of addresses.
+RESERVED = ("prompt", "token", "local", "table", "ssh", "run")
 _PROFILES = TypeAdapter(dict[str, str])
 
 
@@ -44,9 +47,13 @@ def add_profile(name: str, address: str) -> None:
         BadOption: the name is that of a device here, or no name; or the address is none.
         StorageFailed: the file cannot be written.
     """
-    if name in providers() or not name.strip() or set(name) & set(":,@/ ") or name == "local":
+    taken = {*offered(), *RUNTIMES, *RESERVED}
+    if name in taken or not name.strip() or set(name) & set(":,@/=<> "):
         raise BadOption(f"{name!r} is no name for a profile; take another one, of letters and digits, such as pi4")
-    Address.parse(address)
+    if is_table(address):
+        address = f"{TABLE}:{path_of(address)}"
+    else:
+        Address.parse(address)
     _write({**read_profiles(), name: address})
 
 

@@ -140,8 +140,11 @@ def hello() -> dict[str, Any]:
     }
 
 
-def load(graph: Any, threads: int, provider: str) -> Any:
-    """A session of the runtime: a graph's file or bytes, sequential execution, all optimisations, one provider and no other."""
+def load(graph: Any, threads: int, provider: str, *, assigned: bool = False) -> Any:
+    """A session of the runtime: a graph's file or bytes, sequential execution, all optimisations, one provider and no other.
+
+    It remembers which processor runs which nodes if that is to be `assigned`.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -150,8 +153,19 @@ def load(graph: Any, threads: int, provider: str) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4  # errors are raised; the runtime would also print them to stderr
+    if assigned:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # With a fallback it prints errors to stdout, and tries again.
     return onnxruntime.InferenceSession(graph, sess_options=options, providers=[provider], enable_fallback=0)
+
+
+def assigned(session: Any) -> dict[str, int]:
+    """Provider -> number of the nodes that it runs, of a session that remembers it; none where the runtime does not tell."""
+    counts: dict[str, int] = {}
+    told = getattr(session, "get_provider_graph_assignment_info", None)
+    for part in told() if told is not None else ():
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+    return counts
 
 
 def fields_of(path: str) -> dict[str, str]:

@@ -20,7 +20,8 @@ from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact
 from wb.export.foreign.opening import open_graph
 from wb.export.foreign.stored import inputs
-from wb.hardware.device import Device, said, session
+from wb.hardware.device import Device, session
+from wb.hardware.runtimes.failures import said
 from wb.jobs.diff.layers import ROWS, Place
 from wb.jobs.diff.record import LayerRow
 

@@ -36,7 +36,7 @@ ByIndex = Annotated[
     bool, Field(description="Take the classes of the data in their order, though they are named otherwise.")
 ]
 DeviceName = Annotated[
-    str, Field(description="Where latency is measured: here, or a profile or an address (`wb device`).")
+    str, Field(description="Where latency is measured: cpu, openvino, or a profile or an address (`wb device`).")
 ]
 Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
 LearningRate = Annotated[
@@ -229,7 +229,13 @@ class MeasureConfig(Columns):
         Field(description="Also run it for so long, e.g. 5min, and compare the last fifth with the first."),
         Cli(default="it is not"),
     ] = None
-    device: DeviceName = "cpu"
+    device: Annotated[
+        str,
+        Field(
+            description="Where latency is measured: cpu, openvino, table:FILE, a profile or an address (`wb device`); several, "
+            "with commas between, are set against the first."
+        ),
+    ] = "cpu"
     threads: Threads = 1
     seed: Seed = 0
 

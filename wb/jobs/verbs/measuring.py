@@ -17,6 +17,7 @@ from wb.core.system.files import scratch
 from wb.data import Dataset, Split
 from wb.data.preparation import Preparation
 from wb.export.counting.count import count_model
+from wb.export.devices.several import Place, on_each, places, with_nodes
 from wb.export.exits.ways import export_any, graph_exits, measured
 from wb.export.foreign.opening import file_size, open_graph
 from wb.export.foreign.trial import LIMIT_S, try_out
@@ -26,7 +27,8 @@ from wb.export.texts import stretches
 from wb.export.timing.footprint import Footprint, footprint
 from wb.export.timing.runs import LATENCY, TOKEN, measure_runs, readings_of
 from wb.export.timing.sustained import sustained_latency
-from wb.hardware.device import Device, of_run, parse_device
+from wb.hardware.device import Device, of_run
+from wb.hardware.tables import TABLE
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
 from wb.jobs.inputs import Choice, Say, choose
@@ -76,7 +78,8 @@ class Measuring(MeasureConfig):
             raise BadOption(f"no split {self.split!r}; there are validation and test")
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
         choice = _chosen(file, self, say)
-        device = parse_device(self.device, threads=self.threads)
+        where = self._places()
+        device = where[0].device
         with scratch() as folder:
             graph = file
             if kind != "onnx":
@@ -84,7 +87,7 @@ class Measuring(MeasureConfig):
                 graph = folder / "model.onnx"
                 export_any(file, graph)
             architecture, remarks = _own(graph)
-            exits = self._exits(graph)
+            exits = self._exits(graph, where)
             if choice.spec is not None:
                 dataset, notes = read_data(file, choice, of_graph(graph, self.images), by_index=self.by_index)
             if self.tokens is not None:
@@ -97,15 +100,14 @@ class Measuring(MeasureConfig):
                 progress("timing every way out", 0, 0)
                 readings |= measured(graph, exits, device, split, seed=self.seed, cap_s=self.cap)
                 remarks = [*remarks, ONE_WAY]
+            elif len(where) > 1 or device.runtime == TABLE:
+                readings |= self._on_each(graph, where, architecture, progress)
             else:
-                readings |= self._timed(graph, file.name, device, architecture, progress)
-            progress("loading it in other processes", 0, 0)
-            try:
-                taken = footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
-            except BadArtefact as error:  # what was timed is worth more
-                taken = Footprint({}, dict.fromkeys(("memory", "load cold", "load warm"), str(error)))
-            readings |= taken.readings
-            missing = {**missing, **taken.missing}
+                readings |= self._latency(graph, device, architecture, progress)
+            if device.runtime != TABLE:
+                taken = self._taken(graph, device, progress)
+                readings |= taken.readings
+                missing = {**missing, **taken.missing}
             if choice.spec is not None:
                 progress("scoring", 0, 0)
                 title = METRICS[task_of(architecture).metric].title
@@ -115,9 +117,13 @@ class Measuring(MeasureConfig):
                 )
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
 
-    def _exits(self, graph: Path) -> Exits | None:
+    def _exits(self, graph: Path, where: Sequence[Place]) -> Exits | None:
         """The exits of a graph, if it has any. Raises `BadOption` for what is of graphs with one way."""
         exits = graph_exits(graph)
+        if exits is not None and (len(where) > 1 or where[0].device.runtime == TABLE):
+            raise BadOption(
+                f"--device {self.device} is for graphs with one way; name one device, which can run this one"
+            )
         if exits is not None and (self.batch > 1 or self.sustained is not None):
             option = f"--batch {self.batch}" if self.batch > 1 else "--sustained"
             raise BadOption(
@@ -125,14 +131,21 @@ class Measuring(MeasureConfig):
             )
         return exits
 
-    def _timed(
-        self, graph: Path, name: str, device: Device, architecture: Architecture | None, progress: Progress
+    def _places(self) -> list[Place]:
+        """The devices. Raises `BadOption` where an option is of no use with what is known from a table."""
+        where = places(self.device, self.threads)
+        if where[0].device.runtime == TABLE and self.sustained is not None:
+            raise BadOption(f"{where[0].name} is known from a table, which says nothing of --sustained; leave it out")
+        return where
+
+    def _latency(
+        self, graph: Path, device: Device, architecture: Architecture | None, progress: Progress
     ) -> dict[str, Reading]:
-        """The latencies of made-up inputs."""
+        """The latencies on one device, and what follows from them."""
         progress("timing", 0, 0)
         continues = architecture is not None and architecture.causal
         timed = measure_runs(
-            {name: graph},
+            {graph.name: graph},
             device,
             continues=continues,
             batch=self.batch,
@@ -140,11 +153,41 @@ class Measuring(MeasureConfig):
             seed=self.seed,
             tokens=self.tokens,
         )
-        found = {metric: one for metric, one in timed[name].items() if metric != LATENCY or not continues}
-        readings = readings_of(found)
+        found = {metric: one for metric, one in timed[graph.name].items() if metric != LATENCY or not continues}
+        readings = with_nodes(readings_of(found), graph, device)
         readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
         readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
         return readings | self._sustained(graph, device, progress, continues=continues)
+
+    def _on_each(
+        self, graph: Path, where: Sequence[Place], architecture: Architecture | None, progress: Progress
+    ) -> dict[str, Reading]:
+        """The latencies on several devices, by the metric's name there, and their ratios; what lasts is of the first."""
+        if architecture is not None and architecture.causal:
+            raise BadOption(f"--device {self.device} is for networks without a cache; name one device for this one")
+        found = on_each(
+            graph,
+            where,
+            architecture,
+            batch=self.batch,
+            cap_s=self.cap,
+            seed=self.seed,
+            tokens=self.tokens,
+            progress=lambda what: progress(what, 0, 0),
+        )
+        for place in where:
+            found |= with_nodes({place.name: found[place.name]}, graph, place.device)
+        return {f"{LATENCY}@{name}": one for name, one in found.items()} | self._sustained(
+            graph, where[0].device, progress, continues=False
+        )
+
+    def _taken(self, graph: Path, device: Device, progress: Progress) -> Footprint:
+        """Memory and loading; what was timed is worth more than a failure of it."""
+        progress("loading it in other processes", 0, 0)
+        try:
+            return footprint(graph, device, batch=self.batch, seed=self.seed, tokens=self.tokens)
+        except BadArtefact as error:
+            return Footprint({}, dict.fromkeys(("memory", "load cold", "load warm"), str(error)))
 
     def _sustained(self, graph: Path, device: Device, progress: Progress, *, continues: bool) -> dict[str, Reading]:
         """The latency under load that lasts, if it is asked for; of a graph that continues texts that of a token."""

@@ -1,0 +1,54 @@
+"""What runtimes say when a graph cannot be loaded, in words for a user."""
+
+from __future__ import annotations
+
+import re
+
+from wb.core.errors import printable
+from wb.hardware.runtimes.base import Graph
+
+_NO_GRAPH = ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED", "Unable to read the model")
+_LACKING = ("No Op registered", "not a registered function/op", "NOT_IMPLEMENTED", "No conversion rule found")
+_OPERATOR = re.compile(r"operations: ([\w.]+)|Op \(([\w.]+)\)|registered for (\w+)|error: ([\w.]+):(\w+)\(")
+
+
+def why_not_loaded(what: str, message: str, runtime: str, device: str, graph: Graph | None = None) -> str:
+    """A sentence that explains a runtime's `message`, for the usual reasons; `graph` is looked through for a lacking operator."""
+    detail = said(message)
+    if any(words in message for words in _NO_GRAPH):
+        return f"{what} is not an ONNX graph, or is cut short; export it again ({detail})"
+    if any(words in message for words in _LACKING):
+        return (
+            f"{what} uses an operator that {runtime} lacks on {device}{_where(message, graph)};"
+            f" export with another opset or update {runtime.split()[0]} ({detail})"
+        )
+    return f"{runtime} cannot load {what}; check it with onnx.checker ({detail})"
+
+
+def said(error: Exception | str) -> str:
+    """What an error of a runtime says, in one line without error codes and source locations."""
+    text = str(error).strip() or "no reason given"
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("Exception from", "Check '"))]
+    rule = next((line.lstrip("- ") for line in lines if "No conversion rule" in line), None)
+    first = rule or (lines or text.splitlines())[0].removeprefix("[ONNXRuntimeError] : ")
+    text = re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))
+    return printable(text, 300)  # it contains names from the file
+
+
+def _where(message: str, graph: Graph | None) -> str:
+    """`: Frobnicate, at the node 'strange'`, where the message names the operator and the graph has it."""
+    import onnx
+
+    names = {part for found in _OPERATOR.findall(message) for part in found if part}
+    operators = {re.sub(r"-\d+$", "", name.rpartition(".")[2]) for name in names}
+    if graph is None or not operators:
+        return ""
+    try:
+        model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph, load_external_data=False)
+    except Exception:  # what is wrong with the file is no news
+        return ""
+    node = next((node for node in model.graph.node if node.op_type in operators), None)
+    if node is None:
+        return ""
+    place = node.name or (node.output[0] if node.output else "")
+    return f": {printable(node.op_type)}, at the node {printable(place)!r}"

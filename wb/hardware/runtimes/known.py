@@ -1,0 +1,41 @@
+"""The runtimes there are, and which device belongs to which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+from wb.core.errors import MissingExtra
+from wb.core.records import Precision
+from wb.hardware.runtimes.base import Runtime, Way
+
+OURS = "onnxruntime"  # which scores and compares, and has the reference graph
+RUNTIMES: Mapping[str, str] = {  # its own devices first; imported when one is asked for
+    OURS: "wb.hardware.runtimes.ort:OnnxRuntime",
+    "openvino": "wb.hardware.runtimes.ov:OpenVino",
+}
+
+
+@cache
+def runtime(name: str) -> Runtime:
+    """The runtime of that name."""
+    module, _, kind = RUNTIMES[name].partition(":")
+    return cast(Runtime, getattr(import_module(module), kind)())
+
+
+def offered() -> dict[str, str]:
+    """Name of a device of this machine -> the runtime that it belongs to, of all that are installed."""
+    return {device: name for name in RUNTIMES for device in runtime(name).devices()}
+
+
+def way_of(device: str, precision: Precision) -> Way:
+    """How the runtime of a device, by its name, wants activations quantized for such weights; elsewhere that is ours."""
+    return runtime(offered().get(device, OURS)).kinds.get(precision, "dynamic")
+
+
+def check_installed(device: str) -> None:
+    """Raises `MissingExtra` where the name is that of a runtime which is not installed."""
+    if device in RUNTIMES and device not in offered() and device != OURS:
+        raise MissingExtra(f"--device {device} needs {device}, which is not installed; run: pip install 'wb[{device}]'")
