@@ -11,6 +11,7 @@ from wb.hardware.device import Device
 from wb.search.beginning.config import SearchConfig
 from wb.search.run import Run
 from wb.search.study.workers import Crew
+from wb.search.together.stage import Together
 from wb.search.told import Teller
 from wb.spaces.base import NetworkSpace
 
@@ -27,3 +28,4 @@ class Ground:
     seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller
+    together: Together = Together()

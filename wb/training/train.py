@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wb import __version__
 from wb.core.architecture import Architecture
-from wb.core.errors import BadData
+from wb.core.errors import BadData, Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.specs import IDS, PIXELS
 from wb.data import Dataset, Split
@@ -24,6 +24,11 @@ from wb.data.spec import Spec
 from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Dropout, Network, build
+from wb.models.spreading import check_spreads
+from wb.scale.ring.attention import Spread
+from wb.scale.ring.channel import Channel
+from wb.scale.ring.order import order
+from wb.scale.team import ALONE, Team
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.names import matched
@@ -47,8 +52,9 @@ def train(
     checkpoint: Path | None = None,
     report: Report | None = None,
     teacher: Callable[[Tensor], Tensor] | None = None,
+    team: Team = ALONE,
 ) -> Model:
-    """A model of `architecture`, trained from scratch on the training split, with `teacher` as in `fit_module`.
+    """A model of `architecture`, trained from scratch on the training split, with `teacher` and `team` as in `fit_module`.
 
     Raises:
         BadData: the data have another shape or number of classes.
@@ -69,6 +75,7 @@ def train(
         identity=_identity(data, architecture),
         checkpoint=checkpoint,
         report=report,
+        team=team,
     )
     arguments = {**data.origin, "architecture": architecture.key, **recipe.arguments, **_seen(found)}
     arguments |= written_with(data.train)
@@ -94,6 +101,7 @@ class Finetune:
     checkpoint: Path | None = None
     identity: str = ""
     freeze: bool = False
+    team: Team = ALONE
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
@@ -110,6 +118,7 @@ class Finetune:
             report=self.report,
             warm=True,
             only=network.answer.axes.keys() if self.freeze else None,
+            team=self.team,
         )
         return from_network(model.architecture, network, (*model.history, self.step))
 
@@ -134,13 +143,14 @@ def fit_module(
     report: Report | None = None,
     warm: bool = False,
     only: Collection[str] | None = None,
+    team: Team = ALONE,
 ) -> Mirrored | None:
     """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
 
     Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
     of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
     that it is asked about mirrored images at once. With `only`, names of parameters, all others and the statistics stay as
-    they are.
+    they are. The processes of a `team` call this together; where they share tokens, network and teacher are ours (`spread`).
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
@@ -168,20 +178,22 @@ def fit_module(
         keep_still(module, only)
     with evaluating(module):
         check_sizes(module, data, recipe, device)
-    found = fit(
-        weights,
-        backward,
-        data.train,
-        recipe,
-        seed=seed,
-        decayed=decayed(module),
-        matrices={name: outputs for name, outputs in matrices(module).items() if name in weights},
-        statistics={name: value for name, value in module.named_buffers() if name in kept},
-        probe=probing(recipe, look, warm=warm),
-        identity=identity,
-        checkpoint=checkpoint,
-        report=report,
-    )
+    with spread(team, module, teacher):
+        found = fit(
+            weights,
+            backward,
+            data.train,
+            recipe,
+            seed=seed,
+            decayed=decayed(module),
+            matrices={name: outputs for name, outputs in matrices(module).items() if name in weights},
+            statistics={name: value for name, value in module.named_buffers() if name in kept},
+            probe=probing(recipe, look, warm=warm),
+            identity=identity,
+            checkpoint=checkpoint,
+            report=report,
+            team=team,
+        )
     module.eval()
     if only is None:
         find_statistics(module, data.train)
@@ -219,6 +231,33 @@ def evaluating(network: object) -> Iterator[None]:
         network.train(was)
 
 
+@contextmanager
+def spread(team: Team, *networks: object) -> Iterator[None]:
+    """Within, networks compute those tokens that are this process's, where the team's processes share them.
+
+    Raises:
+        Unsupported: a network cannot, or is not ours.
+    """
+    if team.sequence == 1:
+        yield
+        return
+    ours = [network for network in networks if isinstance(network, Network)]
+    if len(ours) < sum(network is not None for network in networks):
+        raise Unsupported(
+            "tokens are spread among processes for wb's own networks alone; leave --sequence-parallel out"
+        )
+    for network in ours:
+        check_spreads(network)
+    among = Spread(Channel.of(team))
+    for network in ours:
+        network.spread = among
+    try:
+        yield
+    finally:
+        for network in ours:
+            network.spread = None
+
+
 def distilled(
     network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
 ) -> Backward:
@@ -248,17 +287,30 @@ def taught(
 
 
 def score(
-    network: Callable[[Tensor], Tensor], split: Split, task: Task, device: torch.device, batch: int = 256
+    network: Callable[[Tensor], Tensor],
+    split: Split,
+    task: Task,
+    device: torch.device,
+    batch: int = 256,
+    team: Team = ALONE,
 ) -> Reading:
-    """The task's metric in torch; reports use `wb.export.score`, which reads it from the exported file."""
+    """The task's metric in torch; reports use `wb.export.score`, which reads it from the exported file.
+
+    Processes of a `team` that share tokens grade those that they have, each as many of every example.
+    """
     each, labels = [], []
-    with torch.inference_mode(), evaluating(network):
+    with torch.inference_mode(), evaluating(network), spread(team, network):
         for part in map(split.take, split.together(batch)):
             for inputs, answers in batches(part, batch, shuffle=False):
-                outputs = network(inputs.to(device)).cpu()
-                each.append(task.grade(outputs.numpy(), answers.numpy()).each)
+                own = order(inputs.shape[1], team.place, team.sequence) if team.sequence > 1 else slice(None)
+                seen = (inputs[:, own], answers[:, own]) if team.sequence > 1 else (inputs, answers)
+                outputs = network(seen[0].to(device)).cpu()
+                each.append(task.grade(outputs.numpy(), seen[1].numpy()).each)
                 labels.append(answers.numpy())
-    return task.reading(Grades(np.concatenate(each), np.concatenate(labels)), f"torch {device}")
+        grades = np.concatenate(each)
+        if team.sequence > 1:
+            grades = Channel.of(team).added_up(torch.from_numpy(grades)).numpy() / team.sequence
+    return task.reading(Grades(grades, np.concatenate(labels)), f"torch {device}")
 
 
 def fitted(

@@ -1,0 +1,34 @@
+"""Networks whose tokens are spread among processes: each computes some of a line's tokens, at all sub-layers.
+
+What lies between tokens travels: keys and values of a softmax (`wb.scale.ring.attention`), sums of what is linear in its tokens.
+"""
+
+from __future__ import annotations
+
+from wb.core.errors import Unsupported
+from wb.models.network import Network
+
+
+def check_spreads(network: Network) -> None:
+    """Checks that tokens of the network can be computed apart from each other.
+
+    Raises:
+        Unsupported: it does not foresee tokens, or a sub-layer needs tokens of others in a way that nothing travels for.
+    """
+    architecture = network.architecture
+    if not architecture.causal or architecture.prefix or len(architecture.stages) > 1:
+        raise Unsupported(
+            "tokens are spread among processes for decoders alone, networks of one stage that foresee the next token; train one "
+            "with --data lm:FILE, or leave --sequence-parallel out"
+        )
+    for at in network.walk():
+        if at.operator.recalls and not at.operator.spreads:
+            raise Unsupported(
+                f"{at.kind} {at.operator.record.kind!r} of {at.place} reads a line in order, and cannot compute some of its "
+                "tokens alone; choose softmax, rotary, sliding or linear attention, or leave --sequence-parallel out"
+            )
+        if not at.norm.local:
+            raise Unsupported(
+                f"the norm {at.norm.record.kind!r} of {at.place} takes statistics over all tokens, and processes have some of "
+                "them; choose layer or rms norms, or leave --sequence-parallel out"
+            )
