@@ -24,6 +24,7 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device, parse_device, unaddressed
 from wb.jobs.frame.record import origin
 from wb.models.model import Model, save
+from wb.scale.processes import ONE, Processes
 from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.ground import Ground
@@ -44,7 +45,6 @@ from wb.search.study.storage import without_password
 from wb.search.study.study import check_study, create_study, load_study
 from wb.search.study.workers import Crew
 from wb.search.supernet import Supernet
-from wb.search.together.stage import Together
 from wb.search.told import Teller
 from wb.search.trained.start import space_of
 from wb.tasks.known import task_of
@@ -55,7 +55,7 @@ class Search:
     """One search: configuration and run folder; calling it does what is not done yet and returns the front.
 
     `workers` processes evaluate candidates, this one included. A new search may `start` its supernet from a model, which several
-    processes may train `together`.
+    `processes` may train.
     """
 
     config: SearchConfig
@@ -63,7 +63,7 @@ class Search:
     progress: Progress
     workers: int = 1
     start: Model | None = None
-    together: Together = Together()
+    processes: Processes = ONE
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
         """Runs every stage that the run folder does not show as done and that no other process does.
@@ -140,7 +140,7 @@ class Search:
             check_baselines(space)
         if config.tabulated:
             LatencyTable(device).check()
-        return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell, self.together)
+        return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell, self.processes)
 
     def _begun(self, ground: Ground, start: float) -> Ending:
         """Begins a new run: checks and probes that take a moment, then `run.json`. `start` is when the search was called."""

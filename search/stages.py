@@ -29,7 +29,7 @@ from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle
 from wb.search.study.trials import busy, evaluated, readings_of
 from wb.search.supernet import Supernet
-from wb.search.together.stage import SupernetTraining
+from wb.search.together.stage import SupernetTraining, trained
 from wb.training.recipes.recipe import Recipe
 
 
@@ -151,7 +151,7 @@ class Stages(Recorder[RunRecord]):
                 SUPERNET,
                 lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
             )
-            supernet = self.ground.together.trained(training, report, self.tell.say)
+            supernet = trained(training, self.ground.processes, report, self.tell.say)
             clear(self.run.checkpoint_path)
             supernet.save(self.run.supernet_path)
         self.note()

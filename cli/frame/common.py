@@ -74,8 +74,8 @@ TorchrunOption = Annotated[
     int,
     typer.Option(
         "--torchrun",
-        help="Processes that train together, each a part of every batch; torchrun starts them, and again if one ends. Or start the "
-        "whole command by it: torchrun --nproc-per-node 2 -m wb …",
+        help="Processes that train together, each a part of every batch. torchrun starts them, and again if one ends; it may "
+        "also start the whole command: torchrun --nproc-per-node 2 -m wb …",
     ),
 ]
 SequenceOption = Annotated[

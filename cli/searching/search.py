@@ -125,12 +125,13 @@ def search(
 ) -> None:
     """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
     from wb.cli.searching import trained
-    from wb.scale.joining import rank
+    from wb.scale.processes import Processes
+    from wb.search import run as runs
+    from wb.search.beginning.options import check_workers, configured, resumed
     from wb.search.pipeline import Search
     from wb.search.together.leading import follow, led, remember, restarted
-    from wb.search.together.stage import Together
 
-    if rank():  # torchrun started several processes, and the first one searches
+    if Processes().follows:  # torchrun started several processes, and the first one searches
         follow(sequence_parallel)
         return
     own = {
@@ -151,8 +152,8 @@ def search(
             trained.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
         return
     check_workers(workers)
-    together = Together(torchrun, sequence_parallel)
-    together.check()
+    processes = Processes(torchrun, sequence_parallel)
+    processes.check()
     given = _read(given, precision, background)
     if (earlier := restarted()) is not None:  # torchrun starts the same command again, which continues
         given = {name: given[name] for name in ("device", "storage") if name in given}
@@ -167,7 +168,7 @@ def search(
             return
         run = runs.Run(resume) if resume else runs.create(out)
         remember(run.folder)
-        _search(Search(config, run, output.progress(), workers, start, together), resume is not None, as_json=as_json)
+        _search(Search(config, run, output.progress(), workers, start, processes), resume is not None, as_json=as_json)
 
 
 def _read(given: Mapping[str, Any], precision: str | None, background: str | None) -> dict[str, Any]:

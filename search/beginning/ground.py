@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from wb.core.space import Choices
 from wb.data import Dataset
 from wb.hardware.device import Device
+from wb.scale.processes import ONE, Processes
 from wb.search.beginning.config import SearchConfig
 from wb.search.run import Run
 from wb.search.study.workers import Crew
-from wb.search.together.stage import Together
 from wb.search.told import Teller
 from wb.spaces.base import NetworkSpace
 
@@ -28,4 +28,4 @@ class Ground:
     seeds: Sequence[Choices]  # the choices of each seed architecture
     crew: Crew
     tell: Teller
-    together: Together = Together()
+    processes: Processes = ONE

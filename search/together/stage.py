@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from wb.core.errors import BadOption
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.models.model import load
 from wb.scale.joining import joined, started
 from wb.scale.launch import launched
+from wb.scale.processes import Processes
 from wb.scale.team import ALONE, Team
 from wb.search.beginning.recipes import supernet_recipe
 from wb.search.fidelity.yardstick import ranking
@@ -73,47 +73,18 @@ def read_training(run: Run, record: RunRecord) -> SupernetTraining:
     return SupernetTraining(run, record, space_of(config, data), ranking(data, record.held_back, record.part))
 
 
-@dataclass(frozen=True)
-class Together:
-    """How many `processes` train a supernet: as many as torchrun started around the command, else as many as are started now.
+def trained(training: SupernetTraining, processes: Processes, report: Report, say: Callable[[str], None]) -> Supernet:
+    """The trained supernet, in this process, by that many.
 
-    `sequence` of them share the tokens of each example.
+    Raises:
+        ProcessLost: a process ended, and all were not started again, or too often.
+        WbError: what `train_supernet` raises, and options that do not fit.
     """
-
-    processes: int = 1
-    sequence: int = 1
-
-    def check(self) -> None:
-        """Raises `BadOption` if they cannot be split so."""
-        if self.processes < 1 or self.sequence < 1:
-            raise BadOption(
-                f"wrong option: {self.processes} processes, {self.sequence} of which share tokens; choose 1 or more of each"
-            )
-        if started() and self.processes > 1:
-            raise BadOption("torchrun started this command, and --torchrun would start it again; leave one of them out")
-        if not started() and self.count % self.sequence:
-            raise BadOption(
-                f"{self.processes} processes cannot be split into groups of {self.sequence} that share the tokens of an "
-                "example; give --torchrun a multiple of --sequence-parallel"
-            )
-
-    @property
-    def count(self) -> int:
-        """How many processes are started; tokens that are shared need one for each share."""
-        return self.sequence if self.processes == 1 else self.processes
-
-    def trained(self, training: SupernetTraining, report: Report, say: Callable[[str], None]) -> Supernet:
-        """The trained supernet, in this process.
-
-        Raises:
-            ProcessLost: a process ended, and all were not started again, or too often.
-            WbError: what `train_supernet` raises, and options that do not fit.
-        """
-        if started():
-            give(training.run, training.record)
-            with joined(self.sequence) as team:
-                return training(report, team)
-        if self.count > 1:
-            arguments = [str(training.run.folder), str(self.sequence)]
-            launched(self.count, WORKER, arguments, lambda loss, epoch, of: report(epoch, of, float(loss)), say)
-        return training(report)  # of several processes, at the end of what they have trained
+    if started():
+        give(training.run, training.record)
+        with joined(processes.sequence) as team:
+            return training(report, team)
+    if processes.count > 1:
+        arguments = [str(training.run.folder), str(processes.sequence)]
+        launched(processes.count, WORKER, arguments, lambda loss, epoch, of: report(epoch, of, float(loss)), say)
+    return training(report)  # of several processes, at the end of what they have trained

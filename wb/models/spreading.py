@@ -6,6 +6,7 @@ What lies between tokens travels: keys and values of a softmax (`wb.scale.ring.a
 from __future__ import annotations
 
 from wb.core.errors import Unsupported
+from wb.core.records.base import kind_of
 from wb.models.network import Network
 
 
@@ -24,11 +25,11 @@ def check_spreads(network: Network) -> None:
     for at in network.walk():
         if at.operator.recalls and not at.operator.spreads:
             raise Unsupported(
-                f"{at.kind} {at.operator.record.kind!r} of {at.place} reads a line in order, and cannot compute some of its "
-                "tokens alone; choose softmax, rotary, sliding or linear attention, or leave --sequence-parallel out"
+                f"{at.kind} {kind_of(type(at.operator.record))!r} of {at.place} reads a line in order, and cannot compute some "
+                "of its tokens alone; choose softmax, rotary, sliding or linear attention, or leave --sequence-parallel out"
             )
         if not at.norm.local:
             raise Unsupported(
-                f"the norm {at.norm.record.kind!r} of {at.place} takes statistics over all tokens, and processes have some of "
-                "them; choose layer or rms norms, or leave --sequence-parallel out"
+                f"the norm {kind_of(type(at.norm.record))!r} of {at.place} takes statistics over all tokens, and processes "
+                "have some of them; choose layer or rms norms, or leave --sequence-parallel out"
             )

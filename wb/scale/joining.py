@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -28,7 +29,7 @@ _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 class Board:
     """Words that processes leave for each other, in all tries and on all machines; torchrun keeps them."""
 
-    store: dist.Store | None
+    store: Any
     tries: int
 
     def leave(self, name: str, word: str) -> None:
@@ -40,7 +41,7 @@ class Board:
         """The word under that name, None if there is none."""
         if self.store is None or not self.store.check([name]):
             return None
-        return self.store.get(name).decode()
+        return str(self.store.get(name).decode())
 
     def awaited(self, name: str) -> str:
         """The word under that name, as soon as there is one.
@@ -52,7 +53,7 @@ class Board:
             raise ProcessLost("there is no other process to wait for; start several with torchrun")
         try:
             self.store.wait([name], WAITING)
-            return self.store.get(name).decode()
+            return str(self.store.get(name).decode())
         except RuntimeError as error:
             raise ProcessLost("torchrun, which the processes find each other by, has ended") from error
 
@@ -70,7 +71,7 @@ def rank() -> int:
 def board() -> Board:
     """The words that processes leave for each other."""
     tries = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    return Board(dist.PrefixStore("wb", _store()), tries) if started() else Board(None, tries)
+    return Board(_prefixed("wb"), tries) if started() else Board(None, tries)
 
 
 @contextmanager
@@ -112,7 +113,7 @@ def _begin(team: Team) -> None:
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=dist.PrefixStore(prefix, _store()),
+            store=_prefixed(prefix),
             rank=team.rank,
             world_size=team.count,
             timeout=PATIENCE,
@@ -123,11 +124,16 @@ def _begin(team: Team) -> None:
         ) from error
 
 
+def _prefixed(prefix: str) -> Any:
+    """The store, in which names begin so."""
+    return dist.PrefixStore(prefix, _store())  # type: ignore[attr-defined]
+
+
 @cache
-def _store() -> dist.Store:
+def _store() -> Any:
     """torchrun's own store, or one that the first process opens where it has none."""
     own = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return dist.TCPStore(
+    return dist.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
         is_master=not own and rank() == 0,

@@ -125,11 +125,11 @@ class Summed(AttentionModule):
 
     def _behind_others(self, q: Tensor, k: Tensor, v: Tensor, spread: Spread) -> tuple[Tensor, Tensor]:
         """The same for two chunks of a line, the rest of which other processes have: the sums of those come in."""
-        pairs = list(zip(*(x.chunk(2, dim=2) for x in (q, k, v)), strict=True))
+        pairs = list(zip(q.chunk(2, dim=2), k.chunk(2, dim=2), v.chunk(2, dim=2), strict=True))
         before, whole = spread.sums(torch.stack([k.transpose(-1, -2) @ v for _, k, v in pairs]))
         if not self.layout.causal:
             return q @ whole, whole
-        found = [self._behind(*chunks, past)[0] for chunks, past in zip(pairs, before, strict=True)]
+        found = [self._behind(*chunk, past)[0] for chunk, past in zip(pairs, before, strict=True)]
         return torch.cat(found, dim=2), whole
 
     def _behind(self, q: Tensor, k: Tensor, v: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -125,8 +125,8 @@ class OperatorModule(PartModule):
     plain: ClassVar[bool] = True
     """Whether its readers see its input as it is, token by token; otherwise `entering` makes what they see."""
     spreads: ClassVar[bool] = False
-    """Whether it computes with some of the tokens, and what `Context.spread` brings of the others. One that `recalls` nothing, and
-    so computes each token by itself in causal layouts, need not say so."""
+    """Whether it computes with some of the tokens, and what `Context.spread` brings of the others. One that `recalls` nothing,
+    and so computes each token by itself in causal layouts, need not say so."""
     carries = False
     """Whether its output is the stream behind it, not only what it contributes (`carry`)."""
 

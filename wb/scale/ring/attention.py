@@ -50,7 +50,7 @@ class Spread:
         kind = _Rows if self.form == "rows" else _Merged
         with torch.autocast(q.device.type, enabled=False):  # logarithms of sums need more than 16 bits
             q, k, v = (x.float() if x.dtype in _SHORT else x for x in (q, k, v))
-            found: Tensor = kind.apply(q, k, v, counts, rule, self)
+            found: Tensor = kind.apply(q, k, v, counts, rule, self)  # type: ignore[no-untyped-call]
         return found
 
     def sums(self, chunks: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ class Spread:
 
         For attention that is linear in its tokens, which needs no more of the others: (2, ...) and (...).
         """
-        before, whole = _Sums.apply(chunks, self.channel)
+        before, whole = _Sums.apply(chunks, self.channel)  # type: ignore[no-untyped-call]
         return before, whole
 
     def _at(self, rank: int, own: int) -> Tensor:
@@ -97,7 +97,7 @@ class _Merged(torch.autograd.Function):
         return found.o
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, do: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, own, o, lse = ctx.saved_tensors
         spread: Spread = ctx.spread
@@ -137,7 +137,7 @@ class _Rows(torch.autograd.Function):
         return o
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, do: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, o, *weights = ctx.saved_tensors
         spread: Spread = ctx.spread
@@ -181,7 +181,7 @@ class _Sums(torch.autograd.Function):
         return _own(before, channel), line.sum(dim=0)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, before: Tensor, whole: Tensor) -> tuple[Tensor | None, ...]:
         """A chunk is in the sums of all that come after it, and in the whole of each process."""
         channel: Channel = ctx.channel

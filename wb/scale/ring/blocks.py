@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,6 @@ class Rule:
     def seen(self, rows: Tensor, columns: Tensor, counts: Tensor | None) -> Tensor | bool | None:
         """Which keys at places `columns` (N) queries at `rows` (M) see: (M, N), or (B, 1, M, N) if `counts` (B, N) says which
         keys count; True for all of them, None for none."""
-        far = self.reach is not None
         if (self.causal and columns.min() > rows.max()) or (
             self.reach is not None
             and (columns.min() - rows.max() > self.reach or rows.min() - columns.max() > self.reach)
@@ -41,7 +41,7 @@ class Rule:
         seen: Tensor | None = None
         if self.causal and columns.max() > rows.min():
             seen = columns[None, :] <= rows[:, None]
-        if far:
+        if self.reach is not None:
             near = (columns[None, :] - rows[:, None]).abs() <= self.reach
             seen = near if seen is None else seen & near
         if counts is not None:
@@ -80,7 +80,7 @@ def runs(places: Tensor) -> list[slice]:
     """Where places (N) go on by one, in order."""
     breaks = (places.diff() != 1).nonzero().flatten().add(1).tolist()
     edges = [0, *breaks, len(places)]
-    return [slice(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    return [slice(start, end) for start, end in pairwise(edges)]
 
 
 def pieces(places: Tensor, most: int = PIECE) -> list[slice]:
