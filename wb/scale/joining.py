@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from itertools import count
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from wb.scale.team import ALONE, ProcessLost, Team
 
 PATIENCE = timedelta(seconds=120)  # for a process that is connected and says nothing
 WAITING = timedelta(days=30)  # for the first process to say what there is to do
+_TIMES = count()  # a process may join several times, each under other names
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -91,13 +93,13 @@ def joined(sequence: int = 1) -> Iterator[Team]:
             )
         yield ALONE
         return
-    count = int(os.environ["WORLD_SIZE"])
-    if count % sequence:
+    size = int(os.environ["WORLD_SIZE"])
+    if size % sequence:
         raise BadOption(
-            f"{count} processes cannot be split into groups of {sequence} that share the tokens of an example; give "
+            f"{size} processes cannot be split into groups of {sequence} that share the tokens of an example; give "
             "--sequence-parallel a divisor of their number"
         )
-    team = Team(rank(), count, sequence)
+    team = Team(rank(), size, sequence)
     _begin(team)
     try:
         yield team
@@ -106,7 +108,7 @@ def joined(sequence: int = 1) -> Iterator[Team]:
 
 
 def _begin(team: Team) -> None:
-    prefix = f"wb-try{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    prefix = f"wb-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_TIMES)}"
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

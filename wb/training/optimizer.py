@@ -48,7 +48,8 @@ class Optimizer:
         orthogonal = {name: weight for name, weight in orthogonal.items() if weight.is_contiguous()}
         rest = {name: weight for name, weight in weights.items() if name not in orthogonal}
         fused = all(weight.device.type in FUSED for weight in rest.values())
-        groups, settings = _groups(rest, decayed, recipe), {"lr": recipe.learning_rate, "betas": (0.9, recipe.second)}
+        groups = _groups(rest, decayed, recipe)
+        settings: dict[str, Any] = {"lr": recipe.learning_rate, "betas": (0.9, recipe.second)}
         self._adam = (
             InterleavedAdamW(groups, _link(weights), fused=fused, **settings)
             if recipe.optimizer == "interleaved"

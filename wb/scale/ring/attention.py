@@ -12,7 +12,7 @@ Limits: `rows` computes all scores, also those that are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from wb.scale.ring.channel import Channel
 from wb.scale.ring.order import order
 
 Form = Literal["merged", "rows"]
+FORMS: tuple[Form, ...] = get_args(Form)
 _SHORT = (torch.bfloat16, torch.float16)
 
 
@@ -177,8 +178,7 @@ class _Sums(torch.autograd.Function):
     def forward(ctx: Any, chunks: Tensor, channel: Channel) -> tuple[Tensor, Tensor]:
         ctx.channel = channel
         line = _in_line(channel.gathered(chunks))
-        before = line.cumsum(dim=0) - line
-        return _own(before, channel), line.sum(dim=0)
+        return _own(_before(line), channel), line.sum(dim=0)
 
     @staticmethod
     @once_differentiable
@@ -186,7 +186,7 @@ class _Sums(torch.autograd.Function):
         """A chunk is in the sums of all that come after it, and in the whole of each process."""
         channel: Channel = ctx.channel
         line = _in_line(channel.gathered(before))
-        after = line.flip(0).cumsum(dim=0).flip(0) - line
+        after = _before(line.flip(0)).flip(0)
         return _own(after, channel) + channel.added_up(whole.clone()), None
 
 
@@ -195,6 +195,11 @@ def _in_line(found: list[Tensor]) -> Tensor:
     if len(found) == 1:
         return found[0]
     return torch.cat([torch.stack([pair[0] for pair in found]), torch.stack([pair[1] for pair in reversed(found)])])
+
+
+def _before(line: Tensor) -> Tensor:
+    """Sums of what stands before each entry. None is subtracted, so that sums of zeros are zero: they are divided by."""
+    return torch.cat([torch.zeros_like(line[:1]), line[:-1]]).cumsum(dim=0)
 
 
 def _own(line: Tensor, channel: Channel) -> Tensor:

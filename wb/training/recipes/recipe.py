@@ -199,8 +199,8 @@ class RecipeOptions(Frozen):
     optimizer: Annotated[
         OptimizerName | None,
         Field(
-            description="adamw; muon for matrices and AdamW for the rest; interleaved: AdamW with the moments of networks on a GPU "
-            "kept by the processor, which updates a part of them."
+            description="adamw; muon for matrices and AdamW for the rest; interleaved: of networks on a GPU, AdamW with moments "
+            "kept by the processor, which updates a part of the weights."
         ),
         Cli(default="muon for networks of convolutions and for passages"),
     ] = None
