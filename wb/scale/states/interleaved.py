@@ -12,9 +12,11 @@ Limits: the update phase alone interleaves, behind the gradients' clipping.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
@@ -27,6 +29,7 @@ from wb.scale.states.pools import Link, Pool
 
 SIZE = 1 << 20  # parameters of a sub-group
 SLOTS = 2
+_AHEAD = 2  # sub-groups whose gradients are on their way to the slow device, so that moments need not wait behind all
 _LANES = 64  # weights are cut at multiples of it, as kernels compute what does not fill a register otherwise
 _TIMED = 3  # updates and copies, of which the fastest counts
 
@@ -96,9 +99,9 @@ class InterleavedAdamW(torch.optim.AdamW):
         fast = self._fast.submit(
             self._on_fast, [group for group, is_fast in zip(there, chosen, strict=True) if is_fast]
         )
-        for sent in self._on_slow([group for group, is_fast in zip(there, chosen, strict=True) if not is_fast]):
-            sent.result()
-        fast.result()
+        sent = self._on_slow([group for group, is_fast in zip(there, chosen, strict=True) if not is_fast])
+        for one in (*sent, fast):
+            one.result()
         for parameter in {one.parameter for group in there for one in group}:
             self.state[parameter]["step"] += 1
         return loss
@@ -136,13 +139,17 @@ class InterleavedAdamW(torch.optim.AdamW):
         slow, fast = (min(update(pool) for _ in range(_TIMED)) for pool in (self.link.slow, self.link.fast))
         return Speeds(size / slow, size / fast, 4 * size / min(copy() for _ in range(_TIMED)))
 
-    def _on_slow(self, groups: list[list[_Slice]]) -> Iterator[Future[None]]:
-        """Updates on the slow pool; gives what sends the weights back."""
-        given = [self._from_fast(group) for group in groups]
-        for group, (arrived, known) in zip(groups, given, strict=True):
+    def _on_slow(self, groups: list[list[_Slice]]) -> list[Future[None]]:
+        """Updates on the slow pool, gradients of the next sub-groups being on their way; gives what sends the weights back."""
+        left, sent = iter(groups), list[Future[None]]()
+        coming = deque((group, *self._from_fast(group)) for group in islice(left, _AHEAD))
+        while coming:
+            group, arrived, known = coming.popleft()
             arrived.result()
+            coming.extend((after, *self._from_fast(after)) for after in islice(left, 1))
             self._updated(self.link.slow, [one.group for one in group], self._steps(group), known)
-            yield self.link.up_into(known.weights, [one.of(one.parameter) for one in group])
+            sent.append(self.link.up_into(known.weights, [one.of(one.parameter) for one in group]))
+        return sent
 
     def _from_fast(self, group: list[_Slice]) -> tuple[Future[None], _Given]:
         """Begins to bring the gradients, and weights of which there is no copy."""
