@@ -30,7 +30,6 @@ from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
 from wb.models.named import axes_of, sides
 from wb.models.network import NO_DROPOUT, Dropout, build, skeleton
-from wb.models.spreading import check_spreads
 from wb.scale.ring.attention import Spread
 from wb.scale.ring.channel import Channel
 from wb.scale.team import ALONE, Team
@@ -40,6 +39,7 @@ from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 from wb.training.linear import decayed, matrices
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
+from wb.training.spreading import check_spreads
 from wb.training.statistics import with_statistics
 from wb.training.train import dropout_of, probing, taught, written_with
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wb import __version__
 from wb.core.architecture import Architecture
-from wb.core.errors import BadData, Unsupported
+from wb.core.errors import BadData
 from wb.core.measures.readings import Reading
 from wb.core.specs import IDS, PIXELS
 from wb.data import Dataset, Split
@@ -24,8 +24,6 @@ from wb.data.spec import Spec
 from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Dropout, Network, build
-from wb.models.spreading import check_spreads
-from wb.scale.ring.attention import Spread
 from wb.scale.ring.channel import Channel
 from wb.scale.ring.order import order
 from wb.scale.team import ALONE, Team
@@ -38,6 +36,7 @@ from wb.training.linear import decayed, matrices
 from wb.training.recipes.layered import layered, share
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
+from wb.training.spreading import spread
 from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0
@@ -229,33 +228,6 @@ def evaluating(network: object) -> Iterator[None]:
         yield
     finally:
         network.train(was)
-
-
-@contextmanager
-def spread(team: Team, *networks: object) -> Iterator[None]:
-    """Within, networks compute those tokens that are this process's, where the team's processes share them.
-
-    Raises:
-        Unsupported: a network cannot, or is not ours.
-    """
-    if team.sequence == 1:
-        yield
-        return
-    ours = [network for network in networks if isinstance(network, Network)]
-    if len(ours) < sum(network is not None for network in networks):
-        raise Unsupported(
-            "tokens are spread among processes for wb's own networks alone; leave --sequence-parallel out"
-        )
-    for network in ours:
-        check_spreads(network)
-    among = Spread(Channel.of(team))
-    for network in ours:
-        network.spread = among
-    try:
-        yield
-    finally:
-        for network in ours:
-            network.spread = None
 
 
 def distilled(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wb.core.errors import Unsupported
 from wb.scale.states.interleaved import InterleavedAdamW
-from wb.scale.states.plan import ATTACHED
+from wb.scale.states.plan import ATTACHED, Speeds, best
 from wb.scale.states.pools import Link, Pace, Pool
 from wb.training.optimizer import Optimizer
 from wb.training.recipes.recipe import Recipe
@@ -80,18 +80,31 @@ def test_what_travels_is_what_the_model_says(made: Any) -> None:
         ]
 
 
-def test_k_follows_from_measured_rates(made: Any) -> None:
-    """A fast device behind a fast link has all; one behind a slow link nothing or next to nothing."""
+@pytest.mark.parametrize("speeds", [Speeds(2e3, 1e9, 1e9), Speeds(1e6, 25e6, 16e6), Speeds(1e6, 1e6, 1e3)])
+def test_k_is_the_best_one_for_the_rates_that_are_measured(
+    speeds: Speeds, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of = weights()
     for weight in of:
         weight.grad = torch.ones_like(weight)
-    quick = made(of, Link(Pool(pace=Pace(2e3)), Pool()))
-    quick.step()
-    assert quick.k == 1
-    far = made(of, Link(Pool(), Pool(), Pace(2e5)))
-    far.step()
-    assert far.speeds.link == pytest.approx(2e5, rel=0.2)
-    assert far.k != 1
+    monkeypatch.setattr(InterleavedAdamW, "measured", lambda _: speeds)
+    optimizer = made(of)
+    optimizer.step()
+    assert optimizer.speeds == speeds
+    assert optimizer.k == best(speeds, len(optimizer._groups), optimizer.size, optimizer.slots, ATTACHED)
+
+
+def test_rates_are_those_of_the_pools_at_most(made: Any) -> None:
+    """A busy machine only adds to what is waited for."""
+    of = weights()
+    for weight in of:
+        weight.grad = torch.ones_like(weight)
+    optimizer = made(of, Link(Pool(pace=Pace(2e4)), Pool(pace=Pace(4e4)), Pace(2e5)))
+    optimizer.step()
+    found = optimizer.speeds
+    assert 0 < found.slow <= 2e4
+    assert 0 < found.fast <= 4e4
+    assert 0 < found.link <= 2e5
 
 
 def test_a_recipe_needs_a_second_device() -> None:

@@ -5,9 +5,15 @@ What lies between tokens travels: keys and values of a softmax (`wb.scale.ring.a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from wb.core.errors import Unsupported
 from wb.core.records.base import kind_of
 from wb.models.network import Network
+from wb.scale.ring.attention import Spread
+from wb.scale.ring.channel import Channel
+from wb.scale.team import Team
 
 
 def check_spreads(network: Network) -> None:
@@ -33,3 +39,30 @@ def check_spreads(network: Network) -> None:
                 f"the norm {kind_of(type(at.norm.record))!r} of {at.place} takes statistics over all tokens, and processes "
                 "have some of them; choose layer or rms norms, or leave --sequence-parallel out"
             )
+
+
+@contextmanager
+def spread(team: Team, *networks: object) -> Iterator[None]:
+    """Within, networks compute those tokens that are this process's, where the team's processes share them.
+
+    Raises:
+        Unsupported: a network cannot, or is not ours.
+    """
+    if team.sequence == 1:
+        yield
+        return
+    ours = [network for network in networks if isinstance(network, Network)]
+    if len(ours) < sum(network is not None for network in networks):
+        raise Unsupported(
+            "tokens are spread among processes for wb's own networks alone; leave --sequence-parallel out"
+        )
+    for network in ours:
+        check_spreads(network)
+    among = Spread(Channel.of(team))
+    for network in ours:
+        network.spread = among
+    try:
+        yield
+    finally:
+        for network in ours:
+            network.spread = None
