@@ -58,7 +58,8 @@ def train(
     with output.progress(quiet=processes.follows) as work:
         progress = telling(work, "reading the data")
         with resumable(training.checkpoint, output.continues(training.checkpoint, out)):
-            model, readings = trained(training, processes, progress, output.say)
+            say = (lambda _: None) if processes.follows else output.say  # the first process says it
+            model, readings = trained(training, processes, progress, say)
     if processes.follows:
         return
     if as_json:
