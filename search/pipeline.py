@@ -25,6 +25,7 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device, parse_device, unaddressed
 from wb.jobs.frame.record import origin
 from wb.models.model import Model, save
+from wb.scale.processes import ONE, Processes
 from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.ground import Ground
@@ -58,7 +59,7 @@ class Search:
     """One search: configuration and run folder; calling it does what is not done yet and returns the front.
 
     `workers` processes evaluate candidates, this one included, the others on the cluster at the address `ray` if there is one. A
-    new search may `start` its supernet from a model.
+    new search may `start` its supernet from a model, which several `processes` may train.
     """
 
     config: SearchConfig
@@ -67,6 +68,7 @@ class Search:
     workers: int = 1
     start: Model | None = None
     ray: str | None = None
+    processes: Processes = ONE
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
         """Runs every stage that the run folder does not show as done and that no other process does.
@@ -171,7 +173,8 @@ class Search:
             record = self.run.read()
             places.same_as(record.devices)
             places = Places(places.devices, record.paces)
-        return Ground(config, self.run, device, data, space, seeds, self._crew, self._tell, places)
+        crew = self._crew
+        return Ground(config, self.run, device, data, space, seeds, crew, self._tell, places, self.processes)
 
     def _begun(self, ground: Ground, start: float) -> Ending:
         """Begins a new run: checks and probes that take a moment, then `run.json`. `start` is when the search was called."""

@@ -17,9 +17,9 @@ from wb.core.system.files import clear
 from wb.data import Dataset
 from wb.export.timing.table import LatencyTable
 from wb.jobs.frame.record import Recorder
-from wb.models.model import Model, Step, load, save
+from wb.models.model import Step, save
 from wb.search.beginning.ground import Ground
-from wb.search.beginning.recipes import supernet_recipe, tuning_recipe
+from wb.search.beginning.recipes import tuning_recipe
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import files_of
 from wb.search.crew.on_ray import OnRay
@@ -32,8 +32,8 @@ from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import settle, without_password
 from wb.search.study.trials import busy, evaluated, readings_of
-from wb.search.supernet import Supernet, train_supernet
-from wb.search.trained.start import sorted_by
+from wb.search.supernet import Supernet
+from wb.search.together.stage import SupernetTraining, trained
 from wb.training.recipes.recipe import Recipe
 
 
@@ -170,28 +170,15 @@ class Stages(Recorder[RunRecord]):
         self.config = self.config.model_copy(update={"trials": done})
         self.note(config=self.record.config.model_copy(update={"trials": done}))
 
-    def _start(self) -> Model | None:
-        """The trained model whose weights the supernet starts from, its axes sorted; None if it starts from initial ones."""
-        if self.config.start is None:
-            return None
-        return sorted_by(load(self.run.start_path), self.ranking.train, self.config.seed)
-
     def _train(self) -> None:
-        recipe = supernet_recipe(self.config, self.ground.space, self.ranking)
-        self.note(recipes={"supernet": recipe.text})
+        training = SupernetTraining(self.run, self.record, self.ground.space, self.ranking)
+        self.note(recipes={"supernet": training.recipe.text})
         with self.tell.task("training the supernet", self.config.epochs) as task, self.timed("supernet"):
-            supernet = train_supernet(
-                self.ground.space,
-                self.ranking,
-                recipe,
-                seed=self.config.seed,
-                start=self._start(),
-                checkpoint=self.run.checkpoint_path,
-                report=Curves(self.run.curves_path).of(
-                    SUPERNET,
-                    lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
-                ),
+            report = Curves(self.run.curves_path).of(
+                SUPERNET,
+                lambda epoch, _, loss: self.tell.update(task, f"training the supernet, loss {loss:.3f}", epoch),
             )
+            supernet = trained(training, self.ground.processes, report, self.tell.say)
             clear(self.run.checkpoint_path)
             supernet.save(self.run.supernet_path)
         self.note()

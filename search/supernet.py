@@ -30,12 +30,16 @@ from wb.models.axes import Centre, Leading, Map, remap
 from wb.models.model import Model, Step
 from wb.models.named import axes_of, sides
 from wb.models.network import NO_DROPOUT, Dropout, build, skeleton
+from wb.scale.ring.attention import Spread
+from wb.scale.ring.channel import Channel
+from wb.scale.team import ALONE, Team
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 from wb.training.linear import decayed, matrices
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
+from wb.training.spreading import check_spreads
 from wb.training.statistics import with_statistics
 from wb.training.train import dropout_of, probing, taught, written_with
 
@@ -64,6 +68,7 @@ class Supernet:
 
     def __init__(self, space: ElasticSpace, weights: Mapping[str, nn.Parameter]) -> None:
         self.space, self.weights = space, dict(weights)
+        self.spread: Spread | None = None  # while processes share the tokens of what is run
 
     @staticmethod
     def fresh(space: ElasticSpace, seed: int, device: torch.device | str = "cpu") -> Supernet:
@@ -113,7 +118,7 @@ class Supernet:
 
     def run(self, architecture: Architecture, images: Tensor, dropout: Dropout = NO_DROPOUT) -> Tensor:
         """Logits (B, classes) of one sub-network; gradients flow to the shared weights."""
-        network = skeleton(architecture, training=True, dropout=dropout)
+        network = skeleton(architecture, training=True, dropout=dropout, spread=self.spread)
         logits: Tensor = functional_call(network, self.views(architecture), images)
         return logits
 
@@ -170,6 +175,7 @@ def train_supernet(
     start: Model | None = None,
     checkpoint: Path | None = None,
     report: Report | None = None,
+    team: Team = ALONE,
 ) -> Supernet:
     """Trains a supernet for `space` with the sandwich rule and in-place distillation.
 
@@ -178,10 +184,12 @@ def train_supernet(
     Differs: the largest network trains alone for the first 30 % of the steps. With several kinds of mixer, the largest network
     of each step has one kind, drawn at random, so that each kind is trained at full width. One that starts from a trained model,
     `start`, which is its largest network, trains all of them from the first step; the largest then learns half from what
-    the model answered.
+    the model answered. The processes of a `team` call this together, draw the same networks, and have the same weights.
 
     Raises:
+        ProcessLost: another process of the team has ended.
         TrainingDiverged: the loss is NaN or infinite.
+        Unsupported: processes are to share tokens, and a network cannot.
     """
     device = pick_device()
     supernet = Supernet.of(space, start, seed, device) if start else Supernet.fresh(space, seed, device)
@@ -189,6 +197,10 @@ def train_supernet(
 
     network = partial(supernet.run, largest)
     check_sizes(network, data, recipe, supernet.device)
+    if team.sequence > 1:
+        for one in (*tops, skeleton(space.smallest())):
+            check_spreads(one)
+        supernet.spread = Spread(Channel.of(team))
 
     def look() -> Mirrored:
         return mirrored(network, data.validation, task_of(largest), supernet.device)
@@ -206,7 +218,9 @@ def train_supernet(
         + (f", from {start.fingerprint()}" if start else ""),
         checkpoint=checkpoint,
         report=report,
+        team=team,
     )
+    supernet.spread = None
     return supernet
 
 

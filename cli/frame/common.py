@@ -70,5 +70,20 @@ RunLimitOption = Annotated[
     ),
     After("preprocessor"),
 ]
+TorchrunOption = Annotated[
+    int,
+    typer.Option(
+        "--torchrun",
+        help="Processes that train together, each a part of every batch. torchrun starts them, and again if one ends; it may "
+        "also start the whole command: torchrun --nproc-per-node 2 -m wb …",
+    ),
+]
+SequenceOption = Annotated[
+    int,
+    typer.Option(
+        "--sequence-parallel",
+        help="Of decoders: so many of the processes share the tokens of each passage, so that each needs less memory.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]

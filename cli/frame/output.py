@@ -53,11 +53,11 @@ data = Plain()
 messages = Plain(stderr=True)
 
 
-def progress() -> Work:
-    """The progress display on stderr: what is being done, how far it is, elapsed and remaining time."""
+def progress(*, quiet: bool = False) -> Work:
+    """The progress display on stderr: what is being done, how far it is, elapsed and remaining time; none if `quiet`."""
     from wb.cli.frame.progress import Work  # a tenth of what help has to load
 
-    return Work(messages)
+    return Work(Plain(stderr=True, quiet=True) if quiet else messages)
 
 
 def print_json(content: Any) -> None:

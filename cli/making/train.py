@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli.frame import output
-from wb.cli.frame.common import BackgroundOption, ForceOption, JsonOption
+from wb.cli.frame.common import BackgroundOption, ForceOption, JsonOption, SequenceOption, TorchrunOption
 from wb.cli.frame.options import Offer, options
 from wb.cli.frame.planning import DryRunOption, tell
 
@@ -29,6 +29,8 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write (.safetensors or .pt).")],
     *,
     background: BackgroundOption = None,
+    torchrun: TorchrunOption = 1,
+    sequence_parallel: SequenceOption = 1,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -40,19 +42,26 @@ def train(
     from wb.jobs.frame.config import TrainConfig
     from wb.jobs.frame.output import config_of
     from wb.jobs.frame.work import resumable
+    from wb.jobs.together.training import trained
     from wb.jobs.verbs.training import Training
+    from wb.scale.processes import Processes
     from wb.tasks.known import task_of
 
     model = given.get("model")
     given = chosen(given, [] if model is None else [model], background)
     training = Training(config_of(TrainConfig, "train", structured(TrainConfig, given)), out, force)
+    processes = Processes(torchrun, sequence_parallel)
+    processes.check()
     if dry_run:
         tell(_plan(training), [out], as_json=as_json)
         return
-    with output.progress() as work:
+    with output.progress(quiet=processes.follows) as work:
         progress = telling(work, "reading the data")
         with resumable(training.checkpoint, output.continues(training.checkpoint, out)):
-            model, readings = training(progress, output.say)
+            say = (lambda _: None) if processes.follows else output.say  # the first process says it
+            model, readings = trained(training, processes, progress, say)
+    if processes.follows:
+        return
     if as_json:
         output.print_json({"model": str(out)} | {name: r.model_dump(mode="json") for name, r in readings.items()})
         return

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wb.cli.frame import output
-from wb.cli.frame.common import BackgroundOption, JsonOption
+from wb.cli.frame.common import BackgroundOption, JsonOption, SequenceOption, TorchrunOption
 from wb.cli.frame.options import After, Offer, options
 from wb.cli.searching.tables import front_table, judgement_table
 
 if TYPE_CHECKING:
-    from wb.models.model import Model
     from wb.search.beginning.config import SearchConfig
+    from wb.search.pipeline import Search
     from wb.search.run import Run
 
 
@@ -126,6 +126,8 @@ def search(
             show_default="on this machine, without Ray",
         ),
     ] = None,
+    torchrun: TorchrunOption = 1,
+    sequence_parallel: SequenceOption = 1,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="a new folder in runs/")
     ] = None,
@@ -139,9 +141,15 @@ def search(
 ) -> None:
     """Train a supernet, search it with measured latency in the loop, and leave a Pareto front as ONNX files."""
     from wb.cli.searching import joining, trained
+    from wb.scale.processes import Processes
     from wb.search import run as runs
     from wb.search.beginning.options import check_workers, configured, resumed
+    from wb.search.pipeline import Search
+    from wb.search.together.leading import follow, led, remember, restarted
 
+    if Processes().follows:  # torchrun started several processes, and the first one searches
+        follow(sequence_parallel)
+        return
     own = {
         "front": front,
         "calibration": calibration,
@@ -155,8 +163,10 @@ def search(
     if (source is not None and not supernet) or any(value is not None for value in own.values()):
         others = {"--resume": resume is not None, "--workers": workers > 1, "--precision": precision is not None}
         others |= {"--join": join is not None, "--ray": ray is not None}
+        others |= {"--torchrun": torchrun > 1, "--sequence-parallel": sequence_parallel > 1}
         trained.check_alone(own, supernet=supernet)
-        trained.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
+        with led():
+            trained.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
         return
     check_workers(workers, ray)
     if join is not None:
@@ -165,20 +175,30 @@ def search(
             "--resume": resume is not None,
             "--dry-run": dry_run,
             "--ray": ray is not None,
+            "--torchrun": torchrun > 1,
+            "--sequence-parallel": sequence_parallel > 1,
         }
         others |= {"--precision": precision is not None, "--background": background is not None, "--supernet": supernet}
         joining.join(join, given, workers, others, as_json=as_json)
         return
+    processes = Processes(torchrun, sequence_parallel)
+    processes.check()
     given = _read(given, precision, background)
-    start = None
-    if supernet:
-        given, start = trained.supernet_from(given, source, resume)
-    config = resumed(resume, given, out) if resume else configured(given)
-    if dry_run:
-        _plan(config, workers, runs.Run(resume) if resume else None, as_json)
-        return
-    run = runs.Run(resume) if resume else runs.create(out)
-    _search(config, run, start, workers, ray, resume is not None, as_json=as_json)
+    if (earlier := restarted()) is not None:  # torchrun starts the same command again, which continues
+        given = {name: given[name] for name in ("device", "storage") if name in given}
+        resume, out, supernet = earlier, None, False
+    with led():
+        start = None
+        if supernet:
+            given, start = trained.supernet_from(given, source, resume)
+        config = resumed(resume, given, out) if resume else configured(given)
+        if dry_run:
+            _plan(config, workers, runs.Run(resume) if resume else None, as_json)
+            return
+        run = runs.Run(resume) if resume else runs.create(out)
+        remember(run.folder)
+        search = Search(config, run, output.progress(), workers, start, ray, processes)
+        _search(search, resume is not None, as_json=as_json)
 
 
 def _read(given: Mapping[str, Any], precision: str | None, background: str | None) -> dict[str, Any]:
@@ -197,17 +217,8 @@ def _read(given: Mapping[str, Any], precision: str | None, background: str | Non
     return {name: value for name, value in read.items() if value is not None}
 
 
-def _search(
-    config: SearchConfig,
-    run: Run,
-    start: Model | None,
-    workers: int,
-    ray: str | None,
-    resume: bool,
-    *,
-    as_json: bool,
-) -> None:
-    """Searches in `run`, from the weights of `start` if there are some, and prints the front.
+def _search(search: Search, resume: bool, *, as_json: bool) -> None:
+    """Searches, and prints the front.
 
     Raises:
         BudgetMissed: the requirements are not met; all is written.
@@ -215,12 +226,12 @@ def _search(
     from wb.core.errors import BudgetMissed
     from wb.search import run as runs
     from wb.search.judgement.shown import missed
-    from wb.search.pipeline import Search
     from wb.search.results.devices import device_fronts
 
+    run, config = search.run, search.config
     again = f"wb search --resume {shlex.quote(str(run.folder))}"
-    with output.progress() as progress, runs.resumable(run, f"continue with: {again}"):
-        points = Search(config, run, progress, workers, start, ray)(resume=resume)
+    with search.progress, runs.resumable(run, f"continue with: {again}"):
+        points = search(resume=resume)
     judgement = run.read().judgement
     if as_json:
         told = {} if judgement is None else {"judgement": judgement.model_dump(mode="json")}

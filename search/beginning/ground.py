@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from wb.core.space import Choices
 from wb.data import Dataset
 from wb.hardware.device import Device
+from wb.scale.processes import ONE, Processes
 from wb.search.beginning.config import SearchConfig
 from wb.search.crew.crew import Crew
 from wb.search.places import NOWHERE, Places
@@ -29,3 +30,4 @@ class Ground:
     crew: Crew
     tell: Teller
     places: Places = NOWHERE  # the devices that metrics name
+    processes: Processes = ONE

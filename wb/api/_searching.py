@@ -31,14 +31,19 @@ def search(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     workers: int = 1,
+    ray: str | None = None,
+    torchrun: int = 1,
+    sequence_parallel: int = 1,
     quiet: bool = False,
     **options: Any,
 ) -> Front:
     """As `wb search`: trains a supernet, and searches it; options are the fields of `wb.search.beginning.config.SearchConfig`.
 
     `changes={"embed": "16,32"}` is what `--set embed=16,32` is; `seeds` are names, architectures as JSON, or models. A script
-    that asks for several `workers` needs `if __name__ == "__main__":` around its calls, because workers import it. With
+    that asks for several `workers` needs `if __name__ == "__main__":` around its calls, because workers import it; all but
+    one of them are on the cluster of Ray at the address `ray` if there is one. With
     `start` the supernet starts from that trained model, as `wb search --from MODEL --supernet`, whose data are the default.
+    `torchrun` processes train it, `sequence_parallel` of which share the tokens of each passage.
 
     Raises:
         WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
@@ -46,13 +51,16 @@ def search(
     from rich.console import Console
     from rich.progress import Progress as Bars
 
+    from wb.scale.processes import Processes
     from wb.search.beginning.config import SearchConfig
     from wb.search.beginning.options import check_workers
     from wb.search.pipeline import Search
     from wb.search.run import resumable
     from wb.search.study.seeds import read_seeds
 
-    check_workers(workers)
+    check_workers(workers, ray)
+    processes = Processes(torchrun, sequence_parallel)
+    processes.check()
     options = by_field(SearchConfig, options)
     first = read_seeds([str(path_of(one)) for one in several(options.pop("seeds", seeds))])
     given = {
@@ -72,7 +80,7 @@ def search(
         Bars(console=console, disable=silent, transient=True) as bars,
         resumable(run, f"api.search(resume={str(run.folder)!r}) continues"),
     ):
-        points = Search(config, run, bars, workers, model)(resume=resume is not None)
+        points = Search(config, run, bars, workers, model, ray, processes)(resume=resume is not None)
     return Front(run.folder, tuple(points), run.read().judgement)
 
 

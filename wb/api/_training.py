@@ -29,6 +29,8 @@ def train(
     batch: int | None = None,
     seed: int = 0,
     threads: int = 1,
+    torchrun: int = 1,
+    sequence_parallel: int = 1,
     force: bool = False,
     quiet: bool = False,
     **recipe: Any,
@@ -36,12 +38,15 @@ def train(
     """As `wb train`: one architecture from scratch or, as with `--from`, a trained `model` further.
 
     Raises as `wb.jobs.verbs.training.Training`. `recipe` are the fields of `wb.training.recipes.recipe.RecipeOptions`, and
-    `teacher`, a file; with a model also `new_head`, `freeze` and `by_index`.
+    `teacher`, a file; with a model also `new_head`, `freeze` and `by_index`. `torchrun` processes train together,
+    `sequence_parallel` of which share the tokens of each passage.
     """
     from wb.core.commands.option import structured
     from wb.jobs.frame.config import TrainConfig
     from wb.jobs.frame.output import config_of
+    from wb.jobs.together.training import trained as trained_by
     from wb.jobs.verbs.training import Training
+    from wb.scale.processes import Processes
 
     path = Path(out) if out else Path("runs") / f"train-{datetime.now():%Y%m%d-%H%M%S}" / "trained.safetensors"
     file, say = path_of(model), saying(quiet=quiet)
@@ -50,7 +55,9 @@ def train(
     given |= {**recipe, **sized(image_size, limit)}
     given = structured(TrainConfig, chosen(file, data, background, given, say))
     training = Training(config_of(TrainConfig, "train", given), path, force)
+    processes = Processes(torchrun, sequence_parallel)
+    processes.check()
     training.check()
     with shown(quiet=quiet) as progress, resumable(training.checkpoint, continues(training.checkpoint, path)):
-        trained, _ = training(progress, say)
+        trained, _ = trained_by(training, processes, progress, say)
     return Model(path, trained)

@@ -22,6 +22,7 @@ from wb.models.merges.base import MergeModule
 from wb.models.norms.base import NormModule
 from wb.models.stems.base import StemModule
 from wb.models.walk import State, Sublayer, Wiring
+from wb.scale.ring.attention import Spread
 
 MAX_PARAMETERS = 1 << 31  # 8 GB; training takes four times that
 
@@ -42,7 +43,7 @@ class Network(nn.Module):
 
     Texts are ids (B, N), negative at padding; or any ids there, with a mask (B, N) that is not zero at tokens that count, which
     is how graphs have it; a head that foresees tokens gives (B, N, vocabulary). `dropout` is for training, and not of the
-    architecture.
+    architecture; nor is `spread`, by which the tokens that it is given are some of each line (`wb.training.spreading`).
 
     `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
     norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the
@@ -58,6 +59,7 @@ class Network(nn.Module):
         a = self.architecture = architecture
         first, last = a.stages[0].embed, a.stages[-1].embed
         self.dropout = NO_DROPOUT
+        self.spread: Spread | None = None
         for name, values in a.input.moments.items():
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.mean: Tensor
@@ -135,13 +137,16 @@ class Network(nn.Module):
     def begin(self, inputs: Tensor, mask: Tensor | None = None) -> State:
         """The state before the first sub-layer; `mask` is that of graphs."""
         inputs, counts = self.stem.unpadded(inputs) if mask is None else (inputs, mask.bool())
-        return self.wiring(0).begin(self.tokens(inputs), 0)._replace(context=self._context(counts))
+        places = None if self.spread is None else self.spread.places(inputs.shape[1]).to(inputs.device)[None]
+        return self.wiring(0).begin(self.tokens(inputs, places), 0)._replace(context=self._context(counts, places))
 
-    def _context(self, counts: Tensor | None) -> Context:
-        """What is known of a run whose stem has tokens that count (B, N), and others."""
+    def _context(self, counts: Tensor | None, places: Tensor | None) -> Context:
+        """What is known of a run whose stem has tokens that count (B, N), and others; places where they are spread."""
         dropout = self.dropout.inside if self.training else 0.0
         if counts is None:
             return Context(dropout=dropout) if dropout else NOTHING
+        if self.spread is not None:
+            return Context(counts, None, dropout, places, self.spread)
         if self.architecture.prefix:
             counts = torch.cat([torch.ones_like(counts[:, :1]).expand(-1, self.architecture.prefix), counts], dim=1)
         visible = counts[:, None, None, :]
@@ -248,14 +253,16 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
 
 
 @lru_cache(maxsize=8)
-def skeleton(architecture: Architecture, training: bool = False, dropout: Dropout = NO_DROPOUT) -> Network:
-    """The network of `architecture` on the `meta` device, in training mode (with that dropout) or not, cached.
+def skeleton(
+    architecture: Architecture, training: bool = False, dropout: Dropout = NO_DROPOUT, spread: Spread | None = None
+) -> Network:
+    """The network of `architecture` on the `meta` device, in training mode (with that dropout and spread) or not, cached.
 
     It is shared: inspect it, or run it on weights with `torch.func.functional_call`, but do not change it, and do not use it
     from two threads at once. `build` makes a network of your own.
     """
     network = build(architecture, "meta").train(training)
-    network.dropout = dropout
+    network.dropout, network.spread = dropout, spread
     return network
 
 

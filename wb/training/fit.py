@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from wb.core.errors import WbError
 from wb.data import Split
 from wb.data.batches import batches
+from wb.scale.ring.order import order
+from wb.scale.team import ALONE, Team
 from wb.tasks.base import Task
 from wb.training.augment.mix import Mixed
 from wb.training.augment.policy import augmented
@@ -53,6 +56,26 @@ class Batch:
         share = self.mixed.share
         return share * own + (1 - share) * task.loss(outputs, self.mixed.labels, smoothing)
 
+    def part(self, team: Team) -> tuple[Batch, float]:
+        """What this process computes of it, and the share of the batch that this is.
+
+        Of tokens that processes share (`wb.scale.ring.order`) these are also some columns, of inputs and labels (B, N).
+        """
+        if team.alone:
+            return self, 1.0
+        rows, share = team.rows(len(self.labels))
+        mixed = None if self.mixed is None else self.mixed._replace(labels=self.mixed.labels[rows])
+        inputs, labels = self.inputs[rows], self.labels[rows]
+        if team.sequence > 1:
+            own = order(inputs.shape[1], team.place, team.sequence)
+            inputs, labels = inputs[:, own], labels[:, own]
+        return replace(self, inputs=inputs, labels=labels, mixed=mixed), share
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        mixed = None if self.mixed is None else self.mixed.to(device)
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device), mixed=mixed)
+
 
 Backward = Callable[[Batch], float]  # accumulates gradients, returns the loss
 Report = Callable[[int, int, float], None]  # epoch that ended, epochs, mean loss
@@ -89,6 +112,7 @@ def fit(
     identity: str = "",
     checkpoint: Path | None = None,
     report: Report | None = None,
+    team: Team = ALONE,
 ) -> Mirrored | None:
     """Trains `weights` in place for `recipe.epochs`, and returns what `probe` saw, if it looked.
 
@@ -100,28 +124,35 @@ def fit(
     depend on seed and epoch only, so that a resumed run sees the same batches as an uninterrupted one. `report` is called after
     every epoch, and once when a checkpoint is continued.
 
+    With a `team` each of its processes computes its part of every batch, on the same weights: those that the first one has
+    in the beginning. That one writes the checkpoint, which does not know how many there are, and reports.
+
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
         BadArtefact: the checkpoint is damaged or belongs to another run.
+        ProcessLost: another process of the team has ended.
     """
     values: dict[str, Tensor] = {**(statistics or {}), **weights}
     optimizer = Optimizer(weights, recipe, decayed=decayed, matrices=matrices or {})
     state = State(values, optimizer, f"{recipe}, seed {seed}, {identity}")
     state.average = Average(values) if recipe.average else None
     if checkpoint is not None:
-        state.restore(checkpoint)
+        with team.copied(checkpoint) as copy:
+            state.restore(copy)
+    team.agree(values.values())
+    report = report if team.leads else None
     if state.epoch and report is not None:
         report(state.epoch, recipe.epochs, state.loss)
     while state.epoch < recipe.epochs:
         flips = recipe.flip != "off" and (probe is None or state.epoch >= probe.at)
         if flips and probe is not None:
-            state.mirrored = state.mirrored or _looked(probe, recipe)
+            state.mirrored = state.mirrored or _looked(probe, recipe, team)
             flips = recipe.flip == "on" or state.mirrored.keeps
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_APART + seed * 100_003 + state.epoch)  # for dropout
-            state.loss = _epoch(state, weights, backward, split, recipe, seed, flips=flips)
+            torch.manual_seed(_APART * (1 + team.rank) + seed * 100_003 + state.epoch)  # for dropout
+            state.loss = _epoch(state, weights, backward, split, recipe, seed, team, flips=flips)
         state.epoch += 1
-        if checkpoint is not None:
+        if checkpoint is not None and team.leads:
             state.store(checkpoint)
         if report is not None:
             report(state.epoch, recipe.epochs, state.loss)
@@ -130,10 +161,10 @@ def fit(
     return state.mirrored
 
 
-def _looked(probe: Probe, recipe: Recipe) -> Mirrored:
-    """What the probe sees; the user is told if mirrored images are other ones."""
-    found = probe.look()
-    if (note := notice(recipe.flip, found)) is not None:
+def _looked(probe: Probe, recipe: Recipe, team: Team) -> Mirrored:
+    """What the probe of the first process sees; the user is told if mirrored images are other ones."""
+    found = Mirrored(*json.loads(team.shared(lambda: json.dumps(probe.look()).encode())))
+    if team.leads and (note := notice(recipe.flip, found)) is not None:
         _log.warning(note)
     return found
 
@@ -145,6 +176,7 @@ def _epoch(
     split: Split,
     recipe: Recipe,
     seed: int,
+    team: Team,
     *,
     flips: bool,
 ) -> float:
@@ -164,8 +196,8 @@ def _epoch(
     ):
         images, mixed = augmented(images, labels, recipe, generator, flips=flips, side=size)
         optimizer.zero_grad()
-        there = None if mixed is None else mixed.to(device)
-        losses.append(backward(Batch(images.to(device), labels.to(device), step, steps, there)))
+        own, share = Batch(images, labels, step, steps, mixed).part(team)
+        losses.append(team.reduce(weights, share, backward(own.to(device))))
         if not math.isfinite(losses[-1]):
             raise TrainingDiverged(
                 f"the loss became {losses[-1]} in epoch {state.epoch + 1}; check the data for odd values, or train with a lower "

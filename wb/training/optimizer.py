@@ -1,4 +1,4 @@
-"""The optimizer of a training: AdamW, or Muon for matrices and AdamW for everything else."""
+"""The optimizer of a training: AdamW, in one place or two, or Muon for matrices and AdamW for everything else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wb.core.errors import Unsupported
+from wb.scale.states.interleaved import InterleavedAdamW
+from wb.scale.states.pools import Link, Pool
 from wb.training.recipes.recipe import Recipe
 from wb.training.recipes.schedule import Rates
 
@@ -23,6 +26,11 @@ class Optimizer:
     By recipe, `matrices` (name -> number of leading dimensions that are outputs) are trained with Muon: the step of each is its
     momentum, made orthogonal, so that every direction in which a layer can change does so equally. Convolutions are matrices of
     their output channels.
+
+    A recipe that is interleaved has AdamW's moments on the processor while weights are on a GPU.
+
+    Raises:
+        Unsupported: interleaved, and weights are not on a GPU.
 
     Source: Jordan et al., "Muon", 2024, https://kellerjordan.github.io/posts/muon/; Liu et al., "Muon is Scalable for LLM
     Training", 2025, for steps as large as AdamW's, so that both have one learning rate, or `Recipe.matrices` times it.
@@ -40,8 +48,12 @@ class Optimizer:
         orthogonal = {name: weight for name, weight in orthogonal.items() if weight.is_contiguous()}
         rest = {name: weight for name, weight in weights.items() if name not in orthogonal}
         fused = all(weight.device.type in FUSED for weight in rest.values())
-        self._adam = torch.optim.AdamW(
-            _groups(rest, decayed, recipe), lr=recipe.learning_rate, betas=(0.9, recipe.second), fused=fused
+        groups = _groups(rest, decayed, recipe)
+        settings: dict[str, Any] = {"lr": recipe.learning_rate, "betas": (0.9, recipe.second)}
+        self._adam = (
+            InterleavedAdamW(groups, _link(weights), fused=fused, **settings)
+            if recipe.optimizer == "interleaved"
+            else torch.optim.AdamW(groups, fused=fused, **settings)
         )
         self._flat = [(weight, _flat(weight, matrices[name])) for name, weight in orthogonal.items()]
         self._muon = _muon([flat for _, flat in self._flat], recipe) if self._flat else None
@@ -73,6 +85,16 @@ class Optimizer:
         self._adam.load_state_dict(state["adam"])
         if self._muon is not None:
             self._muon.load_state_dict(state["muon"])
+
+
+def _link(weights: Mapping[str, nn.Parameter]) -> Link:
+    """The link between the processor and the GPU that has the weights."""
+    device = next(iter(weights.values())).device
+    if device.type != "cuda":
+        raise Unsupported(
+            "optimizer 'interleaved' shares its state between a processor and a GPU, and torch finds no GPU here; choose adamw"
+        )
+    return Link(Pool(), Pool(device))
 
 
 def _muon(matrices: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Muon:

@@ -25,6 +25,9 @@ from wb.data.spec import Spec
 from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Dropout, Network, build
+from wb.scale.ring.channel import Channel
+from wb.scale.ring.order import order
+from wb.scale.team import ALONE, Team
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.names import matched
@@ -34,6 +37,7 @@ from wb.training.linear import decayed, matrices
 from wb.training.recipes.layered import layered, share
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
+from wb.training.spreading import spread
 from wb.training.statistics import find_statistics
 
 TEMPERATURE = 2.0
@@ -50,8 +54,9 @@ def train(
     report: Report | None = None,
     teacher: Callable[[Tensor], Tensor] | None = None,
     keep: Keep | None = None,
+    team: Team = ALONE,
 ) -> Model:
-    """A model of `architecture`, trained from scratch on the training split, with `teacher` and `keep` as in `fit_module`.
+    """A model of `architecture`, trained from scratch on the training split; `teacher`, `keep` and `team` as in `fit_module`.
 
     Raises:
         BadData: the data have another shape or number of classes.
@@ -73,6 +78,7 @@ def train(
         checkpoint=checkpoint,
         report=report,
         keep=keep,
+        team=team,
     )
     arguments = {**data.origin, "architecture": architecture.key, **recipe.arguments, **_seen(found)}
     arguments |= written_with(data.train)
@@ -99,6 +105,7 @@ class Finetune:
     identity: str = ""
     freeze: bool = False
     keep: Keep | None = None
+    team: Team = ALONE
 
     def __call__(self, model: Model, /) -> Model:
         check_fits(model.architecture, self.data)
@@ -116,6 +123,7 @@ class Finetune:
             warm=True,
             only=network.answer.axes.keys() if self.freeze else None,
             keep=self.keep,
+            team=self.team,
         )
         return from_network(model.architecture, network, (*model.history, self.step))
 
@@ -141,13 +149,15 @@ def fit_module(
     warm: bool = False,
     only: Collection[str] | None = None,
     keep: Keep | None = None,
+    team: Team = ALONE,
 ) -> Mirrored | None:
     """Trains any network in place, as `fit` does, from the labels and, given a `teacher`, half from its outputs.
 
     Batch norms of torch update their statistics, and stay in eval mode on a batch of one image, which has no variance; those
     of ours are found at the end (`wb.training.statistics`). The network ends in eval mode. A `warm` one was trained before, so
     that it is asked about mirrored images at once. With `only`, names of parameters, all others and the statistics stay as
-    they are. `keep` is given the network before the first epoch and after every one, and does not change it.
+    they are. `keep` is given the network before the first epoch and after every one, and does not change it. The processes of a
+    `team` call this together; where they share tokens, network and teacher are ours (`spread`).
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
@@ -175,22 +185,24 @@ def fit_module(
         keep_still(module, only)
     with evaluating(module):
         check_sizes(module, data, recipe, device)
+    keep = keep if team.leads else None  # of equal networks one is enough
     _begin_keeping(keep, module, checkpoint)
-
-    found = fit(
-        weights,
-        backward,
-        data.train,
-        recipe,
-        seed=seed,
-        decayed=decayed(module),
-        matrices={name: outputs for name, outputs in matrices(module).items() if name in weights},
-        statistics={name: value for name, value in module.named_buffers() if name in kept},
-        probe=probing(recipe, look, warm=warm),
-        identity=identity,
-        checkpoint=checkpoint,
-        report=report if keep is None else partial(_keeping, keep, module, report),
-    )
+    with spread(team, module, teacher):
+        found = fit(
+            weights,
+            backward,
+            data.train,
+            recipe,
+            seed=seed,
+            decayed=decayed(module),
+            matrices={name: outputs for name, outputs in matrices(module).items() if name in weights},
+            statistics={name: value for name, value in module.named_buffers() if name in kept},
+            probe=probing(recipe, look, warm=warm),
+            identity=identity,
+            checkpoint=checkpoint,
+            report=report if keep is None else partial(_keeping, keep, module, report),
+            team=team,
+        )
     module.eval()
     if only is None:
         find_statistics(module, data.train)
@@ -270,17 +282,30 @@ def taught(
 
 
 def score(
-    network: Callable[[Tensor], Tensor], split: Split, task: Task, device: torch.device, batch: int = 256
+    network: Callable[[Tensor], Tensor],
+    split: Split,
+    task: Task,
+    device: torch.device,
+    batch: int = 256,
+    team: Team = ALONE,
 ) -> Reading:
-    """The task's metric in torch; reports use `wb.export.score`, which reads it from the exported file."""
+    """The task's metric in torch; reports use `wb.export.score`, which reads it from the exported file.
+
+    Processes of a `team` that share tokens grade those that they have, each as many of every example.
+    """
     each, labels = [], []
-    with torch.inference_mode(), evaluating(network):
+    with torch.inference_mode(), evaluating(network), spread(team, network):
         for part in map(split.take, split.together(batch)):
             for inputs, answers in batches(part, batch, shuffle=False):
-                outputs = network(inputs.to(device)).cpu()
-                each.append(task.grade(outputs.numpy(), answers.numpy()).each)
+                own = order(inputs.shape[1], team.place, team.sequence) if team.sequence > 1 else slice(None)
+                seen = (inputs[:, own], answers[:, own]) if team.sequence > 1 else (inputs, answers)
+                outputs = network(seen[0].to(device)).cpu()
+                each.append(task.grade(outputs.numpy(), seen[1].numpy()).each)
                 labels.append(answers.numpy())
-    return task.reading(Grades(np.concatenate(each), np.concatenate(labels)), f"torch {device}")
+        grades = np.concatenate(each)
+        if team.sequence > 1:
+            grades = Channel.of(team).added_up(torch.from_numpy(grades)).numpy() / team.sequence
+    return task.reading(Grades(grades, np.concatenate(labels)), f"torch {device}")
 
 
 def fitted(

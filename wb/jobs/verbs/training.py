@@ -28,6 +28,7 @@ from wb.models.counting import count_macs, count_parameters
 from wb.models.files.history import tokenizer_of
 from wb.models.model import Model, Step, save
 from wb.models.network import Network
+from wb.scale.team import ALONE, Team
 from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 from wb.tasks.names import check_task
@@ -56,11 +57,12 @@ class Begun(NamedTuple):
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, as `config` says, and where it goes."""
+    """What is trained, as `config` says, and where it goes. Of the processes of a `team` the first one writes."""
 
     config: TrainConfig
     out: Path
     force: bool = False
+    team: Team = ALONE
 
     def recipe(self, begun: Begun) -> Recipe:
         """How it is trained."""
@@ -87,7 +89,8 @@ class Training:
     def check(self) -> None:
         """Raises `BadOption` if the model cannot be written to `out`."""
         check_ending(self.out, MODELS)
-        check_free(self.out, force=self.force)
+        if self.team.leads:
+            check_free(self.out, force=self.force)
 
     def begin(self, say: Say) -> Begun:
         """The network and the data; `say` tells what becomes of the head of a trained model. Raises as the call does."""
@@ -111,6 +114,7 @@ class Training:
             BadArtefact: a file is neither an architecture nor a model.
             BadData: the data are damaged, or of another shape or number of classes.
             BadOption: an output that is no name for a model file, or exists already.
+            ProcessLost: another process of the team has ended.
             StorageFailed: the file cannot be written.
             TrainingDiverged: the loss is NaN or infinite.
         """
@@ -130,13 +134,14 @@ class Training:
         network = model.network(pick_device())
         splits = {"validation": begun.data.validation, "test": begun.data.test}
         task = task_of(model.architecture)
-        readings = {name: score(network, split, task, pick_device()) for name, split in splits.items()}
+        readings = {name: score(network, split, task, pick_device(), team=self.team) for name, split in splits.items()}
         counted = {"params": count_parameters(model.architecture), "macs": count_macs(model.architecture)}
         model = model.then(Step(name="score", readings={**readings, **counted}))
-        clear(self.checkpoint)
-        clear(self.out)
-        save(model, self.out, force=self.force)
-        self.checkpoint.unlink(missing_ok=True)
+        if self.team.leads:
+            clear(self.checkpoint)
+            clear(self.out)
+            save(model, self.out, force=self.force)
+            self.checkpoint.unlink(missing_ok=True)
         return model, readings
 
     def _start(self, begun: Begun, model: Model, progress: Progress, say: Say) -> Model:
@@ -166,6 +171,7 @@ class Training:
                 report=report,
                 teacher=teacher,
                 keep=keep,
+                team=self.team,
             )
         tuned = Finetune(
             begun.data,
@@ -177,6 +183,7 @@ class Training:
             identity=f", from {begun.model.fingerprint()}, new head {begun.new_head}, freeze {self.config.freeze}",
             freeze=self.config.freeze,
             keep=keep,
+            team=self.team,
         )
         return tuned(start)
 

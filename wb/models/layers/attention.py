@@ -14,6 +14,7 @@ from wb.core.records import Attention
 from wb.core.records.attention import Scored
 from wb.models.layers.operator import Context, OperatorModule, Symmetry
 from wb.models.layers.tensors import join_heads, project
+from wb.scale.ring.attention import Spread
 
 
 class AttentionModule(OperatorModule):
@@ -85,6 +86,7 @@ class Summed(AttentionModule):
     Differs: further tokens are computed at once, by their products among themselves and with the sums.
     """
 
+    spreads: ClassVar[bool] = True
     features: ClassVar[int] = 1
     """How many features there are for each channel of a key."""
 
@@ -115,12 +117,29 @@ class Summed(AttentionModule):
         q, k = self.featured(q, context), self.featured(k, context)
         k = k if context.keys is None else k * context.keys
         v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)  # (B, H, N, V + 1)
+        if context.spread is not None:
+            y, total = self._behind_others(q, k, v, context.spread)
+        else:
+            y, total = self._behind(q, k, v, past)
+        return self.divided(y[..., :-1], y[..., -1:]), total
+
+    def _behind_others(self, q: Tensor, k: Tensor, v: Tensor, spread: Spread) -> tuple[Tensor, Tensor]:
+        """The same for two chunks of a line, the rest of which other processes have: the sums of those come in."""
+        pairs = list(zip(q.chunk(2, dim=2), k.chunk(2, dim=2), v.chunk(2, dim=2), strict=True))
+        before, whole = spread.sums(torch.stack([k.transpose(-1, -2) @ v for _, k, v in pairs]))
+        if not self.layout.causal:
+            return q @ whole, whole
+        found = [self._behind(*chunk, past)[0] for chunk, past in zip(pairs, before, strict=True)]
+        return torch.cat(found, dim=2), whole
+
+    def _behind(self, q: Tensor, k: Tensor, v: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Sums of values with their weights in the last column, (B, H, N, V + 1), and what is added up behind them."""
         places = torch.arange(self.tokens(q.transpose(1, 2)), device=q.device)
         seen = (places[None, :] <= places[:, None]).to(q)
         y, total = ((q @ k.transpose(-1, -2)) * seen) @ v, k.transpose(-1, -2) @ v
         if past is not None:
             y, total = y + q @ past, total + past
-        return self.divided(y[..., :-1], y[..., -1:]), total
+        return y, total
 
 
 class ScoredAttention(AttentionModule):
@@ -146,8 +165,11 @@ class ScoredAttention(AttentionModule):
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """`scale · q kᵀ`: (B, H, N, K), (B, H, N, K) -> (B, H, N, N)."""
-        scale = self.wq.shape[1] ** -0.5 if self.record.scale is None else self.record.scale
-        return (q * scale) @ k.transpose(-1, -2)
+        return self.scaled(q) @ k.transpose(-1, -2)
+
+    def scaled(self, q: Tensor) -> Tensor:
+        """Queries (B, H, N, K) times the scale."""
+        return q * (self.wq.shape[1] ** -0.5 if self.record.scale is None else self.record.scale)
 
 
 def kernel_product(q: Tensor, k: Tensor, v: Tensor, *, key_value_first: bool) -> Tensor:

@@ -15,6 +15,7 @@ from wb.core.records import Convolved, Filtered, Operator, Precision, Weighted
 from wb.models.axes import Axes, Axis, Map, read, side, write
 from wb.models.layers.lowbit import low_bit
 from wb.models.layers.tensors import parameter, uniform_
+from wb.scale.ring.attention import Spread
 
 Symmetry = Literal["rotation", "permutation"]
 
@@ -29,7 +30,9 @@ class Context(NamedTuple):
     dropout: float = 0.0
     """The share of what a sub-layer contributes that is dropped, in training."""
     places: Tensor | None = None
-    """(B, N), the place of each token in its text, where others were seen before; None: from 0 on."""
+    """(B or 1, N), the place of each token in its text, where others were seen before or are elsewhere; None: from 0 on."""
+    spread: Spread | None = None
+    """How the tokens are spread among processes, of which this one has N; None: all are here."""
 
     @property
     def keys(self) -> Tensor | None:
@@ -121,6 +124,9 @@ class OperatorModule(PartModule):
     jumps: ClassVar[bool] = False
     plain: ClassVar[bool] = True
     """Whether its readers see its input as it is, token by token; otherwise `entering` makes what they see."""
+    spreads: ClassVar[bool] = False
+    """Whether it computes with some of the tokens, and what `Context.spread` brings of the others. One that `recalls` nothing,
+    and so computes each token by itself in causal layouts, need not say so."""
     carries = False
     """Whether its output is the stream behind it, not only what it contributes (`carry`)."""
 

@@ -13,7 +13,7 @@ from wb.core.records import Frozen
 Policy = Literal["none", "shift", "crop", "resize", "trivial"]
 Flip = Literal["off", "try", "on"]
 Share = Annotated[float, Field(ge=0, le=1)]
-OptimizerName = Literal["adamw", "muon"]
+OptimizerName = Literal["adamw", "muon", "interleaved"]
 RecipeName = Literal["auto", "plain", "light", "medium", "strong", "text", "prose"]
 
 AVERAGED = 2_000  # steps from which on the average of the weights is worth keeping
@@ -44,7 +44,8 @@ class Recipe(Frozen):
     is the share of images that lose a rectangle; `mixup` and `cutmix` are shares of batches. `average` keeps a moving average
     of the weights, which is what is scored and exported. `resolution` trains half the epochs on small images and most of the
     others on larger ones; of passages the first half of the epochs sees halves. `optimizer` "muon" is for matrices, with
-    `matrices` times the learning rate; AdamW trains the rest (`wb.training.optimizer`). With `bf16` products and convolutions
+    `matrices` times the learning rate; AdamW trains the rest (`wb.training.optimizer`). "interleaved" is AdamW whose moments a
+    GPU's host keeps (`wb.scale.states.interleaved`). With `bf16` products and convolutions
     are computed in 16 bits (`wb.training.arithmetic`).
     `second` is the decay of Adam's second moment. Dropout is of the first block's input, of what sub-layers contribute, and of
     what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch. In the share `layered` of
@@ -120,7 +121,7 @@ class Recipe(Frozen):
             f"{self.warmup:.0%} rising), batches of {self.batch}",
             f"{'halves of passages' if self.name == 'prose' else 'small images'} first" if self.resolution else "",
             "the average of the weights is kept" if self.average else "",
-            "Muon for matrices" if self.optimizer == "muon" else "",
+            {"muon": "Muon for matrices", "interleaved": "moments kept by the processor"}.get(self.optimizer, ""),
             "computed in bf16" if self.bf16 else "",
             f"layer norms give way in the first {self.layered:.0%} of the steps" if self.layered else "",
         ]
@@ -197,7 +198,10 @@ class RecipeOptions(Frozen):
     ] = None
     optimizer: Annotated[
         OptimizerName | None,
-        Field(description="adamw, or muon for matrices and AdamW for the rest."),
+        Field(
+            description="adamw; muon for matrices and AdamW for the rest; interleaved: of networks on a GPU, AdamW with moments "
+            "kept by the processor, which updates a part of the weights."
+        ),
         Cli(default="muon for networks of convolutions and for passages"),
     ] = None
     bf16: Annotated[

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +24,13 @@ from wb.core.layout import Layout
 from wb.core.records.attention import Rotary as Record
 from wb.core.specs import PAST
 from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.scale.ring.blocks import Rule
 
 
 class RotaryAttention(OperatorModule):
     """`softmax(scale · R(q) R(k)ᵀ) v`, R turning each plane by its frequency times the place of the token."""
 
+    spreads: ClassVar[bool] = True
     record: Record
     symmetries: Mapping[str, Symmetry] = {
         "heads": "permutation",
@@ -150,13 +153,21 @@ class RotaryAttention(OperatorModule):
         """(B, H, Q, N, 2K), (B, H, T, 2K), (B, H, T, V) -> (B, N, H·Q·V)."""
         heads, queries, values = self.gq.shape[0], self.gq.shape[1], self.gv.shape[1]
         tokens = q.shape[3]
+        if context.spread is not None:
+            rule = Rule(self.layout.causal)
+            y = context.spread.attend(q.flatten(2, 3), k, v, rule, context.mask)
+            return self._together(y.reshape(-1, heads, queries, tokens, values), tokens)
         seen = k.shape[2]
         scores = q.flatten(2, 3) @ k.transpose(-1, -2)  # (B, H, Q·N, T)
         if context.visible is not None:
             hidden = ~context.visible[:, :, None]  # (B, 1, 1, N, T)
             smallest = torch.finfo(scores.dtype).min
             scores = scores.reshape(-1, heads, queries, tokens, seen).masked_fill(hidden, smallest).flatten(2, 3)
-        y = (scores.softmax(dim=-1) @ v).reshape(-1, heads, queries, tokens, values)
+        return self._together((scores.softmax(dim=-1) @ v).reshape(-1, heads, queries, tokens, values), tokens)
+
+    def _together(self, y: Tensor, tokens: int) -> Tensor:
+        """(B, H, Q, N, V) -> (B, N, H·Q·V)."""
+        heads, queries, values = self.gq.shape[0], self.gq.shape[1], self.gv.shape[1]
         return y.permute(0, 3, 1, 2, 4).reshape(-1, tokens, heads * queries * values)
 
 

@@ -10,6 +10,7 @@ Limits: a third of the products of a block are of tokens out of reach and left o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,11 +22,13 @@ from wb.core.specs import PAST
 from wb.models.layers.attention import ScoredAttention
 from wb.models.layers.operator import Context
 from wb.models.layers.tensors import join_heads
+from wb.scale.ring.blocks import Rule
 
 
 class SlidingAttention(ScoredAttention):
     """A softmax over three blocks of S tokens, S the reach. Cost: N*D*H*(2K + 2V) + 3*H*N*S*(K + V)."""
 
+    spreads: ClassVar[bool] = True
     record: Record
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
@@ -54,6 +57,9 @@ class SlidingAttention(ScoredAttention):
         return self.written(join_heads(scores.softmax(dim=-1) @ v, self.tokens(x))), (k, v)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        if context.spread is not None:
+            rule = Rule(self.layout.causal, self.record.reach)
+            return context.spread.attend(self.scaled(q), k, v, rule, context.mask)
         there = torch.ones_like(q[:1, :1, :, :1]) if context.keys is None else context.keys.to(q.dtype)
         query, key, value, seen = (self._blocks(y) for y in (q, k, v, there))
         key, value, seen = (self._around(y) for y in (key, value, seen))

@@ -7,6 +7,7 @@ Differs: queries and keys may have other channels per head than values, and head
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,10 +18,13 @@ from wb.core.specs import PAST
 from wb.models.layers.attention import ScoredAttention
 from wb.models.layers.operator import Context
 from wb.models.layers.tensors import join_heads
+from wb.scale.ring.blocks import Rule
 
 
 class SoftmaxAttention(ScoredAttention):
     """`softmax(scale · q kᵀ) v`. Cost: N·D·H·(2K + 2V) + H·N²·(K + V) multiply-accumulates."""
+
+    spreads: ClassVar[bool] = True
 
     def __init__(self, record: Softmax, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device, bias=record.bias, qkv_bias=record.qkv_bias)
@@ -38,6 +42,8 @@ class SoftmaxAttention(ScoredAttention):
         return self.written(join_heads(self.mix(q, k, v, context), self.tokens(x))), (k, v)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
+        if context.spread is not None:
+            return context.spread.attend(self.scaled(q), k, v, Rule(self.layout.causal), context.mask)
         scores = self.scores(q, k)
         if context.visible is not None:  # the smallest number, not -inf: a row that sees nothing would become NaN
             scores = scores.masked_fill(~context.visible, torch.finfo(scores.dtype).min)

@@ -44,7 +44,7 @@ class CosformerAttention(Summed):
         return y / norm.clamp(min=EPSILON)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
-        if self.layout.causal:
+        if self.layout.causal or context.spread is not None:
             return self.looking_back(q, k, v, context)[0]
         q, k = q.relu(), k.relu()
         k = k if context.keys is None else k * context.keys

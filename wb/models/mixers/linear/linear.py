@@ -26,7 +26,7 @@ class LinearAttention(Summed):
         return y / (norm + EPSILON)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
-        if self.layout.causal:
+        if self.layout.causal or context.spread is not None:
             return self.looking_back(q, k, v, context)[0]
         q, k = q.relu(), k.relu()
         k = k if context.keys is None else k * context.keys

@@ -1,0 +1,1 @@
+"""Training of a supernet by several processes, which torchrun starts."""
