@@ -15,6 +15,7 @@ from wb.foreign.families.staged.poolformer import HfPoolFormer, OriginalPoolForm
 from wb.foreign.families.staged.timm_hiera import OriginalHiera, TimmHiera
 from wb.foreign.families.staged.timm_mobilenetv3 import TimmMobileNetV3
 from wb.foreign.families.staged.timm_swin import OriginalSwin, TimmSwin
+from wb.foreign.families.texts.llama import Llama, Qwen2, Qwen3
 from wb.foreign.families.timm_vit import TimmVit
 from wb.foreign.families.vit_pytorch import VitPytorch
 from wb.foreign.family import Family, Seen
@@ -23,6 +24,7 @@ FAMILIES: Sequence[Family] = (
     HfVit(), HfDeit(), HfSwin(), HfHiera(), OriginalHiera(), TimmHiera(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(),
     Kwt(), TimmMobileNetV3(),
     HfConvNext(), TimmConvNext(), TimmConvolutions(), OriginalConvNext(), HfPoolFormer(), TimmPoolFormer(), OriginalPoolFormer(),
+    Llama(), Qwen2(), Qwen3(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 # Networks that no records express: what the names of some of their tensors contain, and what is missing.

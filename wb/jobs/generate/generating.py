@@ -84,13 +84,13 @@ class Generating(GenerateConfig):
     def _continued(self, graph: Path, progress: Progress) -> Iterator[str]:
         vocabulary = _vocabulary(graph)
         ids = _written(self.prompt, vocabulary)
-        random, before = np.random.default_rng(self.seed), len(ids)
+        random, begun = np.random.default_rng(self.seed), vocabulary.read(ids)
         run = Continuing(graph, Device())
         given = _read(run, ids, vocabulary.length)
         said = ""
         for number in range(self.tokens):
             ids.append(self._drawn(given[0, -1], random))
-            text = vocabulary.read(ids[before:])
+            text = vocabulary.read(ids)[len(begun) :]
             if not text.endswith(_CUT) or number == self.tokens - 1:
                 yield text[len(said) :]
                 said = text
@@ -123,7 +123,7 @@ def _vocabulary(graph: Path) -> Vocabulary:
 
 def _written(prompt: str, vocabulary: Vocabulary) -> list[int]:
     """The ids of a prompt."""
-    ids: list[int] = vocabulary.whole(prompt).tolist()
+    ids: list[int] = [*vocabulary.front, *vocabulary.whole(prompt).tolist()]
     if not ids:
         raise BadOption(f"--prompt {prompt!r} has no token; give a text to continue")
     unknown = vocabulary.tokenizer.token_to_id(UNKNOWN)
