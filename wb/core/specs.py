@@ -8,6 +8,7 @@ PIXELS = "pixel_values"  # the array of images
 IDS, MASK = "input_ids", "attention_mask"  # the arrays of texts
 BATCH = "batch"  # the dynamic axis in front of every array
 TOKENS = "tokens"  # the dynamic axis of what a run may have more or fewer of
+NO_LABEL = -1  # where no token follows that is to be foreseen
 PAST, TOTAL = "past", "total"  # of graphs that continue a text: the tokens before, and all with those of the run
 
 

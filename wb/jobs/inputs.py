@@ -244,14 +244,19 @@ def read_data(
 
 
 def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) -> Dataset:
-    """`data` as a model with that history takes them: texts written with its own tokenizer and cut to its longest."""
+    """`data` as a model with that history takes them: texts written with its own tokenizer and cut to its longest.
+
+    Data that say a shorter length have that.
+    """
     tokenizer = tokenizer_of(history)
     if tokenizer is None or data.train.vocabulary is None:
         return data
     from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
 
-    length = int(architecture.layout.shape[0])
-    usual = architecture.input.usual_tokens or length
+    asked = dict(Spec.parse(data.spec).choices).get("length")
+    longest = int(architecture.layout.shape[0])
+    length = longest if asked is None else min(longest, int(asked))
+    usual = min(length, architecture.input.usual_tokens or length)
     return data.written_by(Vocabulary(tokenizer, length, usual))
 
 

@@ -1,7 +1,8 @@
 """The reader of plain text: files, or the documentation of Python's standard library, in passages.
 
 One file is cut by position: the last tenth is for the test, the twentieth before it for validation. Of two files the first is
-for training and the second for the test; of three the second is for validation. Files are UTF-8.
+for training and the second for the test; of three the second is for validation. Files are UTF-8. Where something stands
+`between` several texts of a file, each is one by itself.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         texts = {role: (path.name, read_utf8(path, "a text")) for role, path in named}
     else:
         texts = {"train": (EMBEDDED, _documentation())}
-    texts = _divided(texts)
+    between = choices.get("between")
+    texts = _divided(texts, between)
     vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH)
     found = {
-        role: Passages.of(text, vocabulary, f"the text for {role}, {name},") for role, (name, text) in texts.items()
+        role: Passages.of(text, vocabulary, f"the text for {role}, {name},", between)
+        for role, (name, text) in texts.items()
     }
     sources = (texts["train"][0], texts["validation"][0], texts["test"][0])
     notes = tuple(_unknown(role, found[role], texts["train"][1]) for role in ("validation", "test"))
@@ -59,13 +62,14 @@ def _documentation() -> str:
     return "\n".join(topics[name] for name in sorted(topics))
 
 
-def _divided(texts: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Texts for all three splits, those that are missing cut from the end of the training text."""
+def _divided(texts: Mapping[str, tuple[str, str]], between: str | None) -> dict[str, tuple[str, str]]:
+    """Texts for all three splits, those that are missing cut from the end of the training text, `between` two texts."""
     found, (name, rest) = dict(texts), texts["train"]
     whole = len(rest)
     for role, share in (("test", TEST), ("validation", VALIDATION)):
         if role not in found:
             at = len(rest) - round(share * whole)
+            at = at if between is None else max(0, rest.rfind(between, 0, at))
             found[role], rest = (f"the end of {name}", rest[at:]), rest[:at]
     return found | {"train": (name, rest)}
 
