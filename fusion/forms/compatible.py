@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import ImageInput, Input, kind_of
+from wb.core.records import Classify, ImageInput, Input, kind_of
 from wb.models.axes import Select, nested, remap
 from wb.models.model import Model
 from wb.models.named import axes_of
@@ -32,6 +32,7 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
     for given, other in zip(architectures, names, strict=True):
         check_scales(given, other)
         check_nesting(given, other)
+        _check_head(given, other)
     for i, (given, other) in enumerate(zip(architectures, names, strict=True)):
         if i == anchor:
             continue
@@ -70,6 +71,16 @@ def check_nesting(architecture: Architecture, name: str) -> None:
                 f"{parameter} of {name} lies on {' and '.join(inner)}, both within heads, which cannot be aligned together; fuse "
                 "networks with other mixers"
             )
+
+
+def _check_head(architecture: Architecture, name: str) -> None:
+    """Raises `Unsupported` for a head with a hidden layer, whose units lie on no axis that could be aligned."""
+    head = architecture.head
+    if isinstance(head, Classify) and head.hidden is not None:
+        raise Unsupported(
+            f"the head of {name} has a layer of {head.hidden.width} units, which are not aligned; fuse networks whose head "
+            "is one linear map"
+        )
 
 
 def check_images(images: Tensor, architecture: Architecture) -> list[str]:
