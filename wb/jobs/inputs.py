@@ -25,6 +25,7 @@ from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, read_classes, read_image
 from wb.export.graph import read_architecture as architecture_of_graph
 from wb.export.texts import read_vocabulary
+from wb.foreign.origin import STEP as IMPORT
 from wb.foreign.reading import load, read_header
 from wb.jobs.frame.config import DataConfig, JobConfig
 from wb.jobs.kinds import ARCHITECTURE, GRAPH, MODELS, need, need_model
@@ -243,14 +244,26 @@ def read_data(
     return data.prepared(images), [described(images), *notes]
 
 
+UNWRITTEN = (
+    "the model was imported without a tokenizer, so that no text can be written for it; put its tokenizer.json beside its "
+    "weights and import it again"
+)
+
+
 def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) -> Dataset:
     """`data` as a model with that history takes them: texts written with its own tokenizer and cut to its longest.
 
     Data that say a shorter length have that.
+
+    Raises:
+        BadArtefact: the model was imported without a tokenizer, so that its ids mean nothing here.
     """
-    tokenizer = tokenizer_of(history)
-    if tokenizer is None or data.train.vocabulary is None:
+    steps = tuple(history)
+    tokenizer = tokenizer_of(steps)
+    if data.train.vocabulary is None or (tokenizer is None and not any(step.name == IMPORT for step in steps)):
         return data
+    if tokenizer is None:
+        raise BadArtefact(UNWRITTEN)
     from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
 
     asked = dict(Spec.parse(data.spec).choices).get("length")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from wb.core.architecture import Architecture, Block
 from wb.core.records import Attention, ImageInput, Input, Part, TextInput
-from wb.core.records.attention import Scaled
+from wb.core.records.attention import Rotary, Scaled
 
 P = TypeVar("P", bound=Part)
 
@@ -39,8 +39,9 @@ def uneven(a: Architecture) -> str | None:
     """Widths of attention that no library's layout has, in words."""
     for name, _, block in a.blocks():
         mixer = block.mixer
-        if isinstance(mixer, Attention) and mixer.qk != mixer.v:
-            return f"block {name} has heads of {mixer.qk} query/key and {mixer.v} value channels"
+        channels = 0 if not isinstance(mixer, Attention) else 2 * mixer.qk if isinstance(mixer, Rotary) else mixer.qk
+        if isinstance(mixer, Attention) and channels != mixer.v:
+            return f"block {name} has heads of {channels} query/key and {mixer.v} value channels"
     return None
 
 

@@ -115,7 +115,8 @@ def _vocabulary(graph: Path) -> Vocabulary:
     tokenizer, architecture = read_metadata(graph).get(TOKENIZER_KEY), read_architecture(graph)
     if tokenizer is None or architecture is None:
         raise BadArtefact(
-            f"{graph} has no tokenizer, so that its tokens are no text; export it again from its model file"
+            f"{graph} has no tokenizer, so that its tokens are no text; export it again from its model file, which has one if it "
+            "was imported with its tokenizer.json"
         )
     length = architecture.layout.tokens
     return Vocabulary(tokenizer, length, length)
