@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
-from wb.core.records import Classify, ImageInput, Input, kind_of
+from wb.core.records import ImageInput, Input, kind_of
 from wb.models.axes import Select, nested, remap
 from wb.models.model import Model
 from wb.models.named import axes_of
@@ -75,10 +75,10 @@ def check_nesting(architecture: Architecture, name: str) -> None:
 
 def _check_head(architecture: Architecture, name: str) -> None:
     """Raises `Unsupported` for a head with a hidden layer, whose units lie on no axis that could be aligned."""
-    head = architecture.head
-    if isinstance(head, Classify) and head.hidden is not None:
+    hidden = architecture.head.hidden
+    if hidden is not None:
         raise Unsupported(
-            f"the head of {name} has a layer of {head.hidden.width} units, which are not aligned; fuse networks whose head "
+            f"the head of {name} has a layer of {hidden.width} units, which are not aligned; fuse networks whose head "
             "is one linear map"
         )
 

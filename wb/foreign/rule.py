@@ -75,8 +75,8 @@ def rule(theirs: str, ours: str, form: str = "") -> Rule:
 def within(theirs: str, ours: str, rules: Iterable[Rule]) -> Iterator[Rule]:
     """The rules of a part, of parts that stand in those places: every name begins with `theirs`, or with `ours`."""
     for one in rules:
-        named = {"theirs": tuple(theirs + name for name in one.theirs), "ours": tuple(ours + name for name in one.ours)}
-        yield one._replace(**named)
+        names = tuple(theirs + name for name in one.theirs), tuple(ours + name for name in one.ours)
+        yield one._replace(theirs=names[0], ours=names[1])
 
 
 def bare(rules: Iterable[Rule], prefix: str, names: Iterable[str]) -> list[Rule]:

@@ -93,6 +93,7 @@ class Language(Part):
     pool: ClassVar[str] = "none"
     normed: ClassVar[str] = "tokens"
     pooling: ClassVar[str] = "no"
+    hidden: ClassVar[Hidden | None] = None
     kind: Literal["language"] = "language"
     tied: bool = True
     precision: Annotated[Literal["fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"

@@ -82,7 +82,8 @@ class LlamaLike(Family):
             base=rope.base,
             scale=None if rope.sharpness == 1.0 else rope.sharpness**2 * channels**-0.5,
             qkv_bias=self.biased,
-            **({"rms": True, "eps": eps} if self.rms else {}),
+            rms=self.rms,
+            eps=eps if self.rms else Rotary.model_fields["eps"].default,
         )
         ffn = Glu(
             mlp=seen.whole("intermediate_size", most=1 << 16),
