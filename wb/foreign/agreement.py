@@ -31,7 +31,7 @@ class Disagreement(WbError, ArithmeticError):
 
 
 def agreement(imported: Imported, path: Path, seed: int = 0) -> str:
-    """Compares logits on random images with those of the source's library; says how it went, also why it could not.
+    """Compares logits on random inputs with those of the source's library; says how it went, also why it could not.
 
     Raises:
         Disagreement: they differ.

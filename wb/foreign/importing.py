@@ -110,7 +110,7 @@ def read_checkpoint(path: Path, given: Given | None = None) -> Imported:
     shapes = _stored(found.family, found.architecture, checkpoint)
     stored = to_ours(found.rules, lambda name: _single(checkpoint.read(name)), shapes)
     weights = stored | found.family.made(found.architecture, checkpoint.config)
-    weights = {name: weights[name] for name, _ in skeleton(found.architecture).named_parameters()}
+    weights = {name: weights[name].contiguous() for name, _ in skeleton(found.architecture).named_parameters()}
     check_weights(weights, str(path))
     _check_again(found, path)
     kept, left = _kept(checkpoint, found)

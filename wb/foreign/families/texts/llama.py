@@ -117,7 +117,7 @@ class LlamaLike(Family):
             if isinstance(block.mixer, Rotary):
                 given = {"rope_theta": block.mixer.base, **config}
                 rope = rope_of(given, block.mixer.qk, places_of(a.layout.tokens, config.get(HOW_LONG)))
-                found[f"stages.0.{j}.mixer.frequencies"] = rope.frequencies.repeat(block.mixer.heads, 1)
+                found[f"stages.0.{j}.mixer.frequencies"] = rope.frequencies.expand(block.mixer.heads, -1)
         return found
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
