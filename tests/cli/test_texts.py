@@ -201,12 +201,13 @@ def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: 
         ("binarize", model, "-o", tmp_path / "b.pt"),
         ("diff", model, graph),
         ("export", model, "--to", "torch", tmp_path / "plain"),
-        ("export", model, "--to", "hf", tmp_path / "hf"),
         ("export", model, "--mirror", "-o", tmp_path / "m.onnx"),
         ("search", "--from", model, "--budget", "latency=0.5x", "-o", tmp_path / "run"),
     )
     for command in commands:
         assert re.search(r"takes texts?[,;]|network takes text$", refused(*command)), command
+    assert "transformers cannot say this network" in refused("export", model, "--to", "hf", tmp_path / "hf")
+    assert "timm has no network here that takes texts" in refused("export", model, "--to", "timm", tmp_path / "timm")
     assert "--recipe light is not for texts" in refused(
         "train", "--data", "listops", "--recipe", "light", "-o", tmp_path / "x.pt"
     )

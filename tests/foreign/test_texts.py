@@ -116,6 +116,13 @@ def test_rows_of_no_token_are_handed_back_with_a_network_that_changed(tmp_path: 
     export_checkpoint(halved(imported("hf-roberta"), "mlp"), "source", tmp_path / "m")
     name = "roberta.embeddings.position_embeddings.weight"
     assert torch.equal(read_rows(tmp_path / "m", name), tensors("hf-roberta")[name].float())
+    fewer = {f"s0.b{j}.heads": Select(torch.arange(2)) for j in range(2)}
+    less = remap_model(imported("hf-roberta"), {"s0.embed": Select(torch.arange(8)), **fewer})
+    export_checkpoint(less, "source", tmp_path / "narrow")
+    rows = read_rows(tmp_path / "narrow", name)
+    assert rows.shape == (14, 8)
+    assert not rows[:2].any()
+    assert read_checkpoint(tmp_path / "narrow").model.architecture == less.architecture
 
 
 def read_rows(folder: Path, name: str) -> Tensor:
@@ -125,7 +132,7 @@ def read_rows(folder: Path, name: str) -> Tensor:
 
 
 def test_what_the_formats_cannot_say_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match=r"heads of 4 query/key and 2 value channels.*`--to torch`"):
+    with pytest.raises(Unsupported, match=r"heads of 4 query/key and 2 value channels\); ONNX can"):
         export_checkpoint(halved(imported("hf-llama"), "v"), "source", tmp_path / "m")
     model = imported("hf-qwen3")
     turns = {**model.weights, "stages.0.0.mixer.frequencies": model.weights["stages.0.0.mixer.frequencies"].flip(1)}
@@ -149,8 +156,11 @@ def test_networks_without_a_head_of_their_own_may_be_saved_without_prefix(tmp_pa
 
 def test_a_head_that_is_the_table_again_is_handed_back(tmp_path: Path) -> None:
     given = edited(tmp_path / "given", "hf-llama", {}, {HEAD: tensors("hf-llama")[TABLE].clone()})
-    export_checkpoint(read_checkpoint(given).model, "source", tmp_path / "back")
+    model = read_checkpoint(given).model
+    export_checkpoint(model, "source", tmp_path / "back")
     assert (tmp_path / "back/model.safetensors").read_bytes() == (given / "model.safetensors").read_bytes()
+    export_checkpoint(halved(model, "mlp"), "source", tmp_path / "less")
+    assert torch.equal(read_rows(tmp_path / "less", HEAD), read_rows(tmp_path / "less", TABLE))
 
 
 @pytest.mark.parametrize(

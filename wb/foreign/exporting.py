@@ -90,8 +90,9 @@ class _Theirs:
             return self.kept[name].tensor()
         one = self.rules[name]
         found = one.to_theirs(self.weights)[name]
-        if one.front and front_of(one) in self.kept:
-            found[: one.front] = self.kept[front_of(one)].tensor()
+        rows = self.kept.get(front_of(one)) if one.front else None
+        if rows is not None and rows.shape == tuple(found[: one.front].shape):  # not where channels went
+            found[: one.front] = rows.tensor()
         return found
 
 
@@ -100,12 +101,12 @@ def _files(target: Target) -> list[StoredFile]:
     origin = target.origin
     if origin is not None:
         given = origin.shapes()
-        others = {*origin.kept, *target.again}
-        left = {name for name in given if name not in target.shapes and name not in others}
-        if not left and all(given.get(name) == shape for name, shape in target.shapes.items()):
+        wanted = {**target.shapes, **{name: target.shapes[of] for name, of in target.again.items()}}
+        left = {name for name in given if name not in wanted and name not in origin.kept}
+        if not left and all(given.get(name) == shape for name, shape in wanted.items()):
             return list(origin.files)
-        named = {name: shape for name in given if (shape := target.shapes.get(name)) is not None}
-        shapes = {**named, **target.shapes}
+        named = {name: shape for name in given if (shape := wanted.get(name)) is not None}
+        shapes = {**named, **wanted}
     else:
         shapes = dict(sorted(target.shapes.items()))
     dtypes = {} if origin is None else origin.dtypes()

@@ -266,7 +266,7 @@ def same(values: Iterable[V], what: str, title: str) -> V:
     if len(found) != 1:
         listed = ", ".join(map(str, found[:4])) or "none"
         raise Unsupported(
-            f"{title} has one number of {what} for all blocks, and this network has {listed}; `wb export --to torch` writes any"
+            f"{title} has one number of {what} for all blocks, and this network has {listed}; ONNX has any"
         )
     return found[0]
 

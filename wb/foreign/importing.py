@@ -60,7 +60,7 @@ class Recognised:
             texts=self.checkpoint.texts,
             kept=kept,
         )
-        tokenizer = self.checkpoint.tokenizer
+        tokenizer = self.checkpoint.tokenizer if self.family.takes == "text" else None
         arguments: dict[str, JsonValue] = {
             "source": self.checkpoint.path.name,
             "family": self.family.title,

@@ -54,7 +54,9 @@ def target_of(model: Model, to: To) -> Target:
         kind = model.architecture.input.kind
         families = [family for family in FAMILIES if family.library == to and family.takes == kind]
         if not families:
-            raise Unsupported(f"of {LIBRARIES[to]} no networks are written that take {kind}s; `--to torch` writes any")
+            raise Unsupported(
+                f"{LIBRARIES[to]} has no network here that takes {kind}s; `--to hf` writes some, and ONNX any"
+            )
         families.sort(key=lambda family: family is not own)
     refused: dict[str, list[str]] = {}  # titles by the reason
     for family in families:
@@ -67,7 +69,8 @@ def target_of(model: Model, to: To) -> Target:
     if len(refused) > 1:
         refused.pop(NAMELESS, None)
     why = "; ".join(f"{', '.join(titles)}: {text}" for text, titles in refused.items())
-    raise Unsupported(f"{LIBRARIES[to]} cannot say this network ({why}); `--to torch` and ONNX can")
+    others = "`--to torch` and ONNX" if isinstance(model.architecture.input, ImageInput) else "ONNX"
+    raise Unsupported(f"{LIBRARIES[to]} cannot say this network ({why}); {others} can")
 
 
 def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
@@ -119,7 +122,7 @@ def check_made(target: Target, model: Model) -> None:
         if given.shape != expected.shape or not torch.allclose(given.float(), expected, rtol=1e-6, atol=0):
             raise Unsupported(
                 f"a {target.family.title} computes {name} from its configuration, and this network has other numbers there, as "
-                "after some of its planes went; `wb export --to torch` and ONNX write it as it is"
+                "after some of its planes went; ONNX (wb export -o FILE.onnx) has it as it is"
             )
 
 
