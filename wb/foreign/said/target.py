@@ -82,7 +82,8 @@ def _said(family: Family, a: Architecture, origin: Origin | None) -> Target:
     given = origin.given if origin is not None else _given(a, family.options)
     try:
         ours = {name: tuple(p.shape) for name, p in skeleton(a).named_parameters()}
-        stored = {name: shape for name, shape in ours.items() if name not in family.made(a, came)}
+        made = family.made(a, came)
+        stored = {name: shape for name, shape in ours.items() if name not in made}
         names = (family.prefix,) if origin is None else origin.shapes()
         rules = bare(applying(family.rules(a), stored), family.prefix, names)
         shapes: dict[str, Shape] = {}
