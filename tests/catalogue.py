@@ -47,6 +47,7 @@ from wb.core.records import (
 )
 from wb.core.records.attention import Linear
 from wb.core.records.ffns import Glu, Inverted, Squeeze
+from wb.core.records.heads import Hidden
 from wb.core.records.merges import Point, QPool
 from wb.core.records.mixers import Depthwise, Performer
 from wb.core.records.norms import BatchNorm, RmsNorm
@@ -269,6 +270,10 @@ def with_texts() -> Iterator[tuple[str, Architecture]]:
     yield "text-cls", architecture(Softmax.sample(), pool="cls", **fields)
     yield "text-cls-linear-post", architecture(Linear.sample(), pool="cls", norm="post", position=Sinusoid(), **fields)
     yield "text-rms-parallel", normed(architecture(Cosformer.sample(), norm="parallel", **fields), RmsNorm())
+    yield "text-types", architecture(Softmax.sample(), stem=EmbedStem(types=2), input=TEXT)
+    for unit in get_args(Hidden.model_fields["activation"].annotation):
+        hidden = {"pool": "first", "hidden": Hidden(width=5, activation=unit)}
+        yield f"text-hidden-{unit}", answering(architecture(Softmax.sample(), norm="post", **fields), **hidden)
     yield "text-pooled-norm", answering(architecture(Performer.sample(), prefix=1, **fields), normed="pooled")
 
 

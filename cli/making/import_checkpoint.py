@@ -60,7 +60,7 @@ def import_checkpoint(
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare/--no-compare", help="Compare logits on random images with its library's, if that is installed."
+            "--compare/--no-compare", help="Compare logits on random inputs with its library's, if that is installed."
         ),
     ] = True,
     force: ForceOption = False,

@@ -32,6 +32,7 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
     for given, other in zip(architectures, names, strict=True):
         check_scales(given, other)
         check_nesting(given, other)
+        _check_head(given, other)
     for i, (given, other) in enumerate(zip(architectures, names, strict=True)):
         if i == anchor:
             continue
@@ -73,6 +74,16 @@ def check_nesting(architecture: Architecture, name: str) -> None:
                 f"{parameter} of {name} lies on {' and '.join(inner)}, both within heads, which cannot be aligned together; fuse "
                 "networks with other mixers"
             )
+
+
+def _check_head(architecture: Architecture, name: str) -> None:
+    """Raises `Unsupported` for a head with a hidden layer, whose units lie on no axis that could be aligned."""
+    hidden = architecture.head.hidden
+    if hidden is not None:
+        raise Unsupported(
+            f"the head of {name} has a layer of {hidden.width} units, which are not aligned; fuse networks whose head "
+            "is one linear map"
+        )
 
 
 def check_images(images: Tensor, architecture: Architecture) -> list[str]:

@@ -171,3 +171,35 @@ def test_a_model_of_ours_has_no_source(tmp_path: Path) -> None:
     again = wb("import", tmp_path / "m.pt", "-o", tmp_path / "n.pt")
     assert again.exit_code == 2
     assert "is a model file of wb's already; every command takes it as it is" in again.stderr
+
+
+def test_a_decoder_of_transformers_goes_through_the_commands(tmp_path: Path) -> None:
+    """Imported with its tokenizer, asked for text from the beginning that this puts in front, scored, and handed back."""
+    source, out = REFERENCES / "hf-llama", tmp_path / "l.safetensors"
+    found = succeeded("import", str(source), "-o", str(out), "--no-compare")
+    assert "texts of at most 24 of 32 tokens, with its tokenizer, 2 blocks of width 16, the next token" in found.stdout
+    said = json.loads(succeeded("generate", str(out), "--prompt", "", "--tokens", "4", "--json").stdout)
+    assert (said["prompt"], said["tokens"]) == ("", 4)
+    text = tmp_path / "t.txt"
+    text.write_text("a b c|d e|f g h", encoding="utf-8")
+    data = ("--data", f"lm,between=|,length=9:{text},{text}", "--split", "test")
+    measured = json.loads(succeeded("measure", str(out), *data, "--json").stdout)
+    (reading,) = [one for name, one in measured.items() if name.startswith("perplexity")]
+    assert "8 tokens of 3 texts, of each the first 9 at most" in reading["note"]
+    succeeded("export", str(out), "--to", "source", str(tmp_path / "back"))
+    same(source, tmp_path / "back")
+
+
+def test_an_encoder_of_transformers_names_classes_and_one_without_tokenizer_says_so(tmp_path: Path) -> None:
+    bert = REFERENCES / "hf-bert"
+    named = json.loads(succeeded("predict", str(bert), "a b c", "--json").stdout)
+    assert named["texts"][0]["class"] in named["classes"] == ["bird", "cat", "deer", "dog", "frog"]
+    for command in (
+        ("predict", str(REFERENCES / "hf-roberta"), "a"),
+        ("generate", str(REFERENCES / "hf-gpt2"), "--prompt", ""),
+    ):
+        found = wb(*command)
+        assert found.exit_code == 1 or found.exit_code == 2
+        assert "tokenizer" in found.stderr or "--prompt '' has no token" in found.stderr
+    found = wb("import", str(bert), "-o", str(tmp_path / "b.safetensors"), "--data", "digits")
+    assert "--data is for what files of images do not say" in found.stderr

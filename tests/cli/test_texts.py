@@ -200,7 +200,6 @@ def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: 
     commands = (
         ("convert", model, "--norm", "repbn", "-o", tmp_path / "b.pt"),
         ("export", model, "--to", "torch", tmp_path / "plain"),
-        ("export", model, "--to", "hf", tmp_path / "hf"),
         ("export", model, "--mirror", "-o", tmp_path / "m.onnx"),
         ("search", "--from", model, "--supernet", "--out", tmp_path / "run"),
     )
@@ -208,6 +207,8 @@ def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: 
     assert "hash attention cannot leave out padding" in hashed
     for command in commands:
         assert re.search(r"takes texts?[,;]|network takes text$", refused(*command)), command
+    assert "transformers cannot say this network" in refused("export", model, "--to", "hf", tmp_path / "hf")
+    assert "timm has no network here that takes texts" in refused("export", model, "--to", "timm", tmp_path / "timm")
     assert "--recipe light is not for texts" in refused(
         "train", "--data", "listops", "--recipe", "light", "-o", tmp_path / "x.pt"
     )

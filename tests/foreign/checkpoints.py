@@ -17,7 +17,7 @@ NAMES = sorted(folder.name for folder in REFERENCES.iterdir())
 
 
 class Answer(NamedTuple):
-    """Images in [0, 1], and the logits that the library of a checkpoint gives them."""
+    """Images in [0, 1], or ids of tokens, and the logits that the library of a checkpoint gives them."""
 
     images: Tensor
     logits: Tensor
@@ -26,7 +26,8 @@ class Answer(NamedTuple):
 def answer(name: str) -> Answer:
     """What the library gives for the checkpoint of that name."""
     with np.load(REFERENCES / name / "logits.npz") as found:
-        return Answer(torch.from_numpy(found["images"]) / 255, torch.from_numpy(found["logits"]))
+        given = torch.from_numpy(found["ids"]) if "ids" in found else torch.from_numpy(found["images"]) / 255
+        return Answer(given, torch.from_numpy(found["logits"]))
 
 
 def tensors(name: str) -> dict[str, Tensor]:

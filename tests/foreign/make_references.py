@@ -2,6 +2,8 @@
 
     python tests/foreign/make_references.py [NAMES]        # needs transformers and timm; not run by tests
 
+Those whose names begin with hf4 are made by transformers 4, all others by 5.
+
 Weights are in half precision and a few kB each, so that tests need neither library.
 """
 
@@ -60,10 +62,33 @@ def shim() -> None:
     globals()["_library"] = library  # it is undone where nothing holds it
 
 
+ROTARY = {
+    "vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 20, "max_position_embeddings": 24,
+}  # fmt: skip
+YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 12, "rope_theta": 100.0}
+LLAMA3 = {
+    "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 12,
+}  # fmt: skip
+BERT = {
+    "vocab_size": 32, "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
+    "max_position_embeddings": 14,
+}  # fmt: skip
+GPT2 = {"vocab_size": 32, "n_embd": 12, "n_layer": 2, "n_head": 3, "n_positions": 14}
+DISTILBERT = {"vocab_size": 32, "dim": 12, "n_layers": 2, "n_heads": 3, "hidden_dim": 20, "max_position_embeddings": 14}
+
+
 def main() -> None:
     """Writes a folder for every family, or for those that are named."""
-    shim()
-    for name, build in (*transformers_models(), *timm_models()):
+    import transformers
+
+    if transformers.__version__.startswith("4"):
+        made = [*texts_of_four()]
+    else:
+        shim()
+        made = [*texts_of_five(), *transformers_models(), *timm_models()]
+    for name, build in made:
         if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue
         torch.manual_seed(0)
@@ -105,6 +130,78 @@ def transformers_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
             answer(folder, lambda x: network.float()(pixel_values=x).logits, side)
 
         yield name, write
+
+
+def texts_of_five() -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Networks of transformers 5 that take texts, with what writes them."""
+    import transformers as t
+
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
+    yield from text_models(
+        ("hf-llama", t.LlamaConfig(**ROTARY, tie_word_embeddings=True), t.LlamaForCausalLM, "<s> $A"),
+        ("hf-llama3", t.LlamaConfig(**ROTARY, head_dim=6, rope_parameters=LLAMA3), t.LlamaForCausalLM, None),
+        ("hf-qwen2", t.Qwen2Config(**ROTARY, rope_parameters=YARN), t.Qwen2ForCausalLM, None),
+        ("hf-qwen3", t.Qwen3Config(**ROTARY, head_dim=6, tie_word_embeddings=True), t.Qwen3ForCausalLM, None),
+        ("hf-gpt2", t.GPT2Config(**GPT2), t.GPT2LMHeadModel, "$A"),
+        ("hf-bert", t.BertConfig(**BERT, **labels), t.BertForSequenceClassification, "<s> $A </s>"),
+        (
+            "hf-roberta",
+            t.RobertaConfig(**{**BERT, "type_vocab_size": 1}, num_labels=3),
+            t.RobertaForSequenceClassification,
+            None,
+        ),
+        ("hf-distilbert", t.DistilBertConfig(**DISTILBERT, num_labels=3), t.DistilBertForSequenceClassification, None),
+    )
+
+
+def texts_of_four() -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Networks of transformers 4, whose configurations say rotary positions otherwise."""
+    import transformers as t
+
+    linear = {"type": "linear", "factor": 2.0}
+    yield from text_models(
+        ("hf4-llama", t.LlamaConfig(**ROTARY, rope_theta=500.0, rope_scaling=linear), t.LlamaForCausalLM, "<s> $A"),
+        ("hf4-qwen3", t.Qwen3Config(**ROTARY, head_dim=6, rope_theta=500.0), t.Qwen3ForCausalLM, None),
+        (
+            "hf4-gpt2",
+            t.GPT2Config(**GPT2, n_inner=20, scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False),
+            t.GPT2LMHeadModel,
+            None,
+        ),
+        ("hf4-bert", t.BertConfig(**BERT, num_labels=3), t.BertForSequenceClassification, None),
+    )
+
+
+def text_models(*listed: tuple[str, Any, Any, str | None]) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Models with what writes them; where a template is given, a tokenizer that puts tokens around texts as it says."""
+    for name, config, model, template in listed:
+
+        def write(folder: Path, config: Any = config, model: Any = model, template: str | None = template) -> None:
+            network: Any = shaken(model(config)).half()
+            network.save_pretrained(folder)
+            if template is not None:
+                (folder / "tokenizer.json").write_text(tokenizer(template))
+                (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}\n')
+            ids = torch.randint(4, 32, (2, 11))
+            # With frequencies that were never in half, and with the scales that version 4 has in this form of attention only.
+            read = model.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+            with torch.inference_mode():
+                logits = read(ids).logits
+            np.savez_compressed(folder / "logits.npz", ids=ids.numpy(), logits=logits.numpy())
+
+        yield name, write
+
+
+def tokenizer(template: str) -> str:
+    """A tokenizer of a few words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<unk>", "<s>", "</s>", "<pad>", *(chr(97 + i) for i in range(26))]
+    found = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    found.pre_tokenizer = pre_tokenizers.Whitespace()
+    found.post_processor = processors.TemplateProcessing(single=template, special_tokens=[("<s>", 1), ("</s>", 2)])
+    found.enable_truncation(9)
+    return str(found.to_str(pretty=True))
 
 
 def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:

@@ -22,7 +22,7 @@ VIT = REFERENCES / "hf-vit"
 def with_library(monkeypatch: pytest.MonkeyPatch, run: Callable[[Tensor], Tensor] | Exception) -> str:
     """What is said if transformers is there, and computes that on normalised images."""
 
-    def loaded(path: object) -> Callable[[Tensor], Tensor]:
+    def loaded(*given: object) -> Callable[[Tensor], Tensor]:
         if isinstance(run, Exception):
             raise run
         return run

@@ -133,7 +133,7 @@ def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: s
             {"architecture": "efficientnet_b0"},
             "which is a MobileNet: no records of wb have its blocks",
         ),
-        ("bert.embeddings", {"model_type": "bert"}, "1 tensors, such as bert.embeddings. Read are ViT of transf"),
+        ("albert.embeddings", {"model_type": "albert"}, "1 tensors, such as albert.embeddings. Read are ViT of transf"),
     ],
 )
 def test_a_family_that_is_not_known(name: str, about: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -109,3 +109,21 @@ def test_every_job_takes_them(source: str, options: tuple[object, ...], data: st
     )
     assert cut <= 0.6 * whole
     succeeded("quantize", model, "-o", tmp_path / "q.onnx", *common, "--samples", 48, "--policy", "int8")
+
+
+@pytest.mark.reference
+def test_stories260k_has_its_nats_and_is_handed_back(real: Path, tmp_path: Path) -> None:
+    """Under the stated convention: five texts, each behind its beginning, with straight quotes, the first 512 tokens."""
+    source, out = real / "stories260k", tmp_path / "s.safetensors"
+    succeeded("import", str(source), "-o", str(out))
+    said = (source / "tinystories_sample.txt").read_text(encoding="utf-8")
+    straight = tmp_path / "straight.txt"
+    straight.write_text(said.translate(str.maketrans("\u201c\u201d\u2018\u2019", "\"\"''")), encoding="utf-8")
+    data = f"lm,between=<|endoftext|>,length=512:{straight},{straight}"
+    succeeded("export", str(out), "-o", str(tmp_path / "s.onnx"))
+    measured = succeeded("measure", str(tmp_path / "s.onnx"), "--data", data, "--split", "test", "--json")
+    (reading,) = [one for name, one in json.loads(measured.stdout).items() if name.startswith("perplexity")]
+    assert reading["note"].startswith("1.2641 nat a token, 1,802 tokens of 5 texts")
+    export_checkpoint(load_model(out), "source", tmp_path / "back")
+    for name in ("config.json", "model.safetensors", "tok512.json"):
+        assert (tmp_path / "back" / name).read_bytes() == (source / name).read_bytes()

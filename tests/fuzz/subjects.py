@@ -266,11 +266,11 @@ def _pickle_mutants(content: bytes, random: Random, count: int) -> Mutants:
     yield from bytes_of(content, random, count)
 
 
-def _checkpoint(name: str) -> Callable[[Path], Path]:
+def _checkpoint(name: str, of: str = "hf-vit") -> Callable[[Path], Path]:
     """A folder of another library, one file of which is damaged."""
 
     def make(folder: Path) -> Path:
-        shutil.copytree(REFERENCES / "hf-vit", folder / "hf")
+        shutil.copytree(REFERENCES / of, folder / "hf")
         return folder / "hf" / name
 
     return make
@@ -292,6 +292,12 @@ def _foreign_state(folder: Path) -> Path:
 SUBJECTS: dict[str, Subject] = {
     "checkpoint": Subject(_checkpoint("model.safetensors"), _header_mutants, lambda path: read_checkpoint(path.parent)),
     "checkpoint config": Subject(_checkpoint("config.json"), _json_mutants, lambda path: read_checkpoint(path.parent)),
+    "checkpoint of text": Subject(
+        _checkpoint("config.json", "hf-llama3"), _json_mutants, lambda path: read_checkpoint(path.parent)
+    ),
+    "checkpoint's tokenizer": Subject(
+        _checkpoint("tokenizer.json", "hf-bert"), bytes_of, lambda path: read_checkpoint(path.parent)
+    ),
     "checkpoint pt": Subject(_foreign_state, _pt_mutants, read_checkpoint),
     "safetensors": Subject(_model("m.safetensors"), _safetensors_mutants, load),
     "pt": Subject(_model("m.pt"), _pt_mutants, load),

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from wb.core.errors import BadArtefact, BadData
+from wb.core.specs import NO_LABEL
 from wb.tasks.base import Grades
 from wb.tasks.next import NEXT
 
@@ -77,3 +78,19 @@ def test_what_is_no_better_than_frequencies_is_doubted() -> None:
     for scores, doubted in ((often, True), (np.eye(2)[labels] * 3, False)):
         reading = NEXT.reading(NEXT.grade(scores, labels), "here")
         assert (NEXT.doubt(reading, scores, labels) is not None) == doubted
+
+
+def test_tokens_without_a_label_count_nowhere() -> None:
+    """Each example is as heavy as it has labels: what torch says of those alone."""
+    labels = LABELS.clone()
+    labels[0, 2:], labels[4, 1:] = NO_LABEL, NO_LABEL
+    there = labels != NO_LABEL
+    nats = F.cross_entropy(SCORES[there], labels[there])
+    torch.testing.assert_close(NEXT.loss(SCORES, labels), nats)
+    grades = NEXT.grade(SCORES.numpy(), labels.numpy())
+    reading = NEXT.reading(grades, "here")
+    assert reading.value == pytest.approx(math.exp(nats.item()), rel=1e-6)
+    assert reading.note == f"{nats.item():.4f} nat a token, 23 tokens of 6 texts, of each the first 5 at most"
+    torch.testing.assert_close(NEXT.effects(SCORES, SCORES, labels)["nats"].double(), torch.from_numpy(grades.each))
+    NEXT.check_outputs(SCORES.numpy(), labels.numpy(), "the graph")
+    assert NEXT.doubt(reading, SCORES.numpy(), labels.numpy()) is not None

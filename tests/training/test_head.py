@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.catalogue import CATALOGUE
 from tests.networks import hybrid, of_digits, random_model
 from wb.core.errors import BadData
-from wb.data import Dataset
+from wb.core.records import TextInput
+from wb.data import Dataset, load
 from wb.data.split import Images
 from wb.models.model import Model
 from wb.models.passes.base import apply
@@ -91,3 +93,18 @@ def test_statistics_of_a_frozen_network_stay(textures: Dataset) -> None:
     broken = {**model.weights, "norm.gain": torch.full_like(model.weights["norm.gain"], 1e38)}
     with pytest.raises(BadData, match="the model gives no finite numbers for images of these data"):
         NewHead(data)(replace(model, weights=broken))
+
+
+def test_a_hidden_layer_of_the_head_stays_and_is_what_the_new_one_reads() -> None:
+    data = load("listops", limit=60)
+    assert data.train.vocabulary is not None
+    text = TextInput(vocabulary=data.train.vocabulary.size, length=data.train.vocabulary.length, tokens=8)
+    a = CATALOGUE["text-hidden-tanh"].model_copy(update={"input": text})
+    model = random_model(a)
+    found = apply(NewHead(data), model)
+    assert found.architecture.head.hidden == a.head.hidden
+    assert found.architecture.head.classes == len(data.classes)
+    assert found.weights["head"].shape == (len(data.classes), 5)
+    assert all(
+        torch.equal(found.weights[name], model.weights[name]) for name in ("hidden", "hidden_bias", "stem.table")
+    )

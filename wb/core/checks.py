@@ -30,7 +30,8 @@ def check_stages(architecture: Architecture) -> None:
     ):
         what = f"prefix={architecture.prefix}" if architecture.prefix else f"position={architecture.position.kind!r}"
         raise ValueError(f"the first stage is a map, where {what} has no place; give prefix=0 and position='nowhere'")
-    read = {"first": 1, "pair": 2}.get(architecture.head.pool, 0)
+    pool, own = architecture.head.pool, architecture.input.usual_tokens is not None  # a text has a first token itself
+    read = {"first": 0 if own else 1, "pair": 2}.get(pool, 0)
     if read > architecture.prefix:
         raise ValueError(
             f"the head reads {read} token{'s' if read > 1 else ''} of the prefix, and there "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 PIXELS = "pixel_values"  # the array of images
 IDS, MASK = "input_ids", "attention_mask"  # the arrays of texts
 BATCH = "batch"  # the dynamic axis in front of every array
 TOKENS = "tokens"  # the dynamic axis of what a run may have more or fewer of
+NO_LABEL = -1  # where no token follows that is to be foreseen
 PAST, TOTAL = "past", "total"  # of graphs that continue a text: the tokens before, and all with those of the run
 
 
@@ -41,6 +43,13 @@ class Spec(NamedTuple):
     def sized(self, batch: int, tokens: int) -> tuple[int, ...]:
         """The shape of `batch` examples, with `tokens` for the axis of that name."""
         return (batch, *(tokens if axis == TOKENS else int(axis) for axis in self.example))
+
+
+def fits(given: Sequence[Spec], taken: Sequence[Spec]) -> bool:
+    """Whether arrays are such as are taken: the same, with integers below no more; tables may have rows that no id has."""
+    if [one._replace(below=None) for one in given] != [one._replace(below=None) for one in taken]:
+        return False
+    return all((one.below or 0) <= (other.below or 0) for one, other in zip(given, taken, strict=True))
 
 
 def image_spec(channels: int, height: int, width: int) -> Spec:

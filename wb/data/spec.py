@@ -2,7 +2,7 @@
 `imagefolder,colours=grey:PATH`, `idx:PATH`, `cifar10:PATH`,
 `npz:FILE`, `npz,values=features:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`, `csv:train.csv,test.csv`,
 `csv,text=text,label=category,tokenizer=words:train.csv`, `jsonl:FILES`, `listops`, `lm`, `lm:FILE`,
-`lm,tokenizer=bpe,length=256:train.txt,test.txt`."""
+`lm,tokenizer=bpe,length=256:train.txt,test.txt`, `lm,between=<|endoftext|>:FILE`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPTIONS = {
     ARRAYS: (COLOURS, "values"),
     HUB: ("background", COLOURS, "config", "image", "label"),
     **dict.fromkeys(TABLES, ("text", "label", "tokenizer", "length")),
-    LM: ("tokenizer", "length"),
+    LM: ("tokenizer", "length", "between"),
 }  # images of others are never transparent
 WHITE = "white"
 FEATURES = "features"  # what values of arrays may be said to be, if they are no images
@@ -73,7 +73,8 @@ class Spec:
                     f"data {text!r}: {option!r} is no option of {form!r}; {FOLDERS},background=COLOUR:PATH, "
                     f"{FOLDERS},{COLOURS}={GREY}:PATH, {ARRAYS},values={FEATURES}:FILE, "
                     f"{HUB},config=…,image=COLUMN,label=COLUMN:PLACE, "
-                    f"{CSV},text=COLUMN,label=COLUMN,tokenizer=…:FILES and {LM},tokenizer=…,length=…:FILES have some"
+                    f"{CSV},text=COLUMN,label=COLUMN,tokenizer=…:FILES and "
+                    f"{LM},tokenizer=…,length=…,between=…:FILES have some"
                 )
             if name == COLOURS and (value != GREY or "values" in found):
                 raise BadOption(

@@ -11,16 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported, WbError, reason
+from wb.core.records import TextInput
 from wb.core.system.hush import hushed
 from wb.foreign.checkpoint import CONFIG, parsed
 from wb.foreign.exporting import theirs_of
 from wb.foreign.importing import Imported
 from wb.foreign.origin import Origin, origin_of
 
-TOLERANCE = 1e-4  # largest difference of a logit, times max(1, the largest |logit| of the image)
-IMAGES = 2
-Run = Callable[[Tensor], Tensor]  # normalised images -> logits
+TOLERANCE = 1e-4  # largest difference of a logit, times max(1, the largest |logit| of the image, or of the token)
+EXAMPLES = 2
+TOKENS = 24  # of a text, at most
+Run = Callable[[Tensor], Tensor]  # normalised images, or ids of tokens -> logits
 
 
 class Disagreement(WbError, ArithmeticError):
@@ -28,7 +31,7 @@ class Disagreement(WbError, ArithmeticError):
 
 
 def agreement(imported: Imported, path: Path, seed: int = 0) -> str:
-    """Compares logits on random images with those of the source's library; says how it went, also why it could not.
+    """Compares logits on random inputs with those of the source's library; says how it went, also why it could not.
 
     Raises:
         Disagreement: they differ.
@@ -41,22 +44,20 @@ def agreement(imported: Imported, path: Path, seed: int = 0) -> str:
         return f"its logits were not compared with those of {library}, which is not installed (`pip install {library}`)"
     try:
         with hushed(), _torchvision():
-            run = _transformers(path) if library == "transformers" else _timm(imported, origin)
-            a = imported.model.architecture
-            shape = (IMAGES, a.image.channels, a.image.height, a.image.width)
-            images = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-            mean, std = (torch.tensor(values)[:, None, None] for values in (a.image.mean, a.image.std))
+            run = _transformers(imported, path) if library == "transformers" else _timm(imported, origin)
+            given, prepared = _examples(imported.model.architecture, seed)
             with torch.inference_mode():
-                expected, found = run((images - mean) / std), imported.model.network()(images)
+                expected, found = run(prepared), imported.model.network()(given)
     except Exception as error:  # libraries raise anything where parts of them are missing or do not fit together
         return f"its logits were not compared with those of {library}: {reason(error)}"
-    worst = float(((found - expected).abs() / expected.abs().amax(dim=1, keepdim=True).clamp(min=1)).max())
+    worst = float(((found - expected).abs() / expected.abs().amax(dim=-1, keepdim=True).clamp(min=1)).max())
+    noun = f"random {imported.model.architecture.input.kind}s"
     if not worst <= TOLERANCE:
         raise Disagreement(
             f"{path} as a model of wb differs from {library} by {worst:.2g} where {TOLERANCE:g} is allowed; nothing was written. "
             "Report the checkpoint, or leave the comparison out with --no-compare"
         )
-    return f"{library} gives the same logits for {IMAGES} random images: the largest difference is {worst:.1g}"
+    return f"{library} gives the same logits for {EXAMPLES} {noun}: the largest difference is {worst:.1g}"
 
 
 @contextmanager
@@ -74,10 +75,26 @@ def _torchvision() -> Iterator[None]:
     del library
 
 
-def _transformers(path: Path) -> Run:
-    auto = import_module("transformers").AutoModelForImageClassification
-    model = auto.from_pretrained(str(path), local_files_only=True, dtype=torch.float32).eval()
-    return lambda images: model(pixel_values=images).logits
+def _examples(a: Architecture, seed: int) -> tuple[Tensor, Tensor]:
+    """Random inputs, as a network of ours takes them and as the library does."""
+    random = torch.Generator().manual_seed(seed)
+    if isinstance(a.input, TextInput):
+        # The first of a vocabulary are often of padding, and some networks count them.
+        least = min(4, a.input.vocabulary - 1)
+        shape = (EXAMPLES, min(TOKENS, a.input.length))
+        ids = torch.randint(least, a.input.vocabulary, shape, generator=random)
+        return ids, ids
+    images = torch.rand((EXAMPLES, a.image.channels, a.image.height, a.image.width), generator=random)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (a.image.mean, a.image.std))
+    return images, (images - mean) / std
+
+
+def _transformers(imported: Imported, path: Path) -> Run:
+    auto = getattr(import_module("transformers"), imported.family.auto)
+    # Version 4 leaves out some scales in its fused form of attention.
+    plain = {"attn_implementation": "eager"} if imported.family.takes == "text" else {}
+    model = auto.from_pretrained(str(path), local_files_only=True, dtype=torch.float32, **plain).eval()
+    return lambda given: model(given).logits
 
 
 def _timm(imported: Imported, origin: Origin) -> Run:

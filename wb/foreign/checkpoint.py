@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ CONFIG = "config.json"
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
+TOKENIZER = "tokenizer.json"
+BESIDE = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+)  # handed back, and not looked at
+_PIECES = re.compile(r"tok\d+\.json")  # a vocabulary as llama2.c exports it
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 EXPECTED = "a folder with config.json and weights, or a state dict (.safetensors, .pt, .pth or .bin)"
-_MOST_TEXT = 8 << 20  # characters of JSON beside the weights; names of 22,000 classes are one million
+_MOST_TEXT = 24 << 20  # characters of JSON beside the weights; those of a tokenizer of 150,000 tokens are ten million
 _MOST_FILES = 1000
 _LONGEST = 255  # bytes of a file's name
 
@@ -36,6 +44,7 @@ class Checkpoint:
     texts: Mapping[str, str]
     read: Callable[[str], Tensor] = field(repr=False)
     notes: tuple[str, ...] = ()
+    tokenizer: str | None = None  # as JSON
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -62,7 +71,26 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_dir():
         return _together(path, [path], {})
-    texts = {name: _text(path / name) for name in (CONFIG, *PREPROCESSORS) if (path / name).is_file()}
+    names = [name for name in (CONFIG, *PREPROCESSORS, *BESIDE) if (path / name).is_file()]
+    pieces = [] if (path / TOKENIZER).is_file() else sorted(one.name for one in path.iterdir() if is_pieces(one.name))
+    texts = {name: _text(path / name) for name in (*names, *pieces[:1])}
+    found = _weights(path, texts)
+    if (path / TOKENIZER).is_file():
+        return replace(found, tokenizer=_text(path / TOKENIZER))
+    if not pieces:
+        return found
+    from wb.data.texts.pieces import tokenizer_of_pieces  # imports a library that only texts need
+
+    return replace(found, tokenizer=tokenizer_of_pieces(texts[pieces[0]], path / pieces[0]))
+
+
+def is_pieces(name: str) -> bool:
+    """Whether a file of that name holds a vocabulary as llama2.c exports it."""
+    return _PIECES.fullmatch(name) is not None
+
+
+def _weights(path: Path, texts: dict[str, str]) -> Checkpoint:
+    """The checkpoint in a folder with those texts; an index of shards joins them."""
     index = next((name for name in INDICES if (path / name).is_file()), None)
     whole = next((name for name in WHOLE if (path / name).is_file()), None)
     if whole is None and index is not None:

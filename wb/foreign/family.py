@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
+from torch import Tensor
+
 from wb.core.architecture import Architecture
 from wb.core.checks import MAX_STAGES
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
@@ -63,9 +65,10 @@ class Seen:
             raise BadArtefact(f"config.json has {key}={_shown(found)}; expected a number")
         return found
 
-    def whole(self, key: str, default: int | None = None) -> int:
-        """A size in config.json. Raises `BadArtefact` if it is none, or missing without a default."""
-        return _size(self.config.get(key, default), key)
+    def whole(self, key: str, default: int | None = None, most: int = LARGEST) -> int:
+        """A size in config.json, which may be null where there is a default. Raises `BadArtefact` if it is none, or missing."""
+        found = self.config.get(key)
+        return _size(default if found is None else found, key, most)
 
     def sizes(self, key: str) -> list[int]:
         """A list of sizes in config.json. Raises `BadArtefact` if it is none."""
@@ -207,6 +210,9 @@ class Family(ABC):
     ignored: ClassVar[Sequence[str]] = ()  # patterns of names that a classifier does not use
     named: ClassVar[bool] = False  # the name of the architecture in config.json stands for all sizes but the classes
     options: ClassVar[Sequence[str]] = ()  # what its checkpoints do not say (`Given`), besides its images
+    takes: ClassVar[Literal["image", "text"]] = "image"
+    auto: ClassVar[str] = "AutoModelForImageClassification"  # the class of transformers that reads it
+    prefix: ClassVar[str] = ""  # what names begin with, but for those of a network that was saved without its head
 
     @abstractmethod
     def recognises(self, seen: Seen) -> bool:
@@ -219,6 +225,14 @@ class Family(ABC):
     @abstractmethod
     def rules(self, a: Architecture) -> Iterator[Rule]:
         """Which tensors of theirs are which of ours; also of parameters that the architecture does not have."""
+
+    def made(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Parameters of ours that their files do not have, for they follow from the configuration."""
+        return {}
+
+    def again(self, a: Architecture) -> Mapping[str, str]:
+        """Tensors that their files may have besides, and the one that each is equal to: a tied head."""
+        return {}
 
     def config(self, a: Architecture, config: Mapping[str, Any]) -> dict[str, Any]:
         """Their config.json of an architecture, which begins with what is in `config`; empty for layouts that have none.
@@ -234,9 +248,9 @@ def squared(found: object) -> object:
     return found[0] if isinstance(found, list) and len(found) == 2 and found[0] == found[1] else found
 
 
-def _size(found: object, key: str) -> int:
+def _size(found: object, key: str, most: int = LARGEST) -> int:
     """A whole number that may be a size. Raises `BadArtefact` for anything else."""
-    if type(found) is not int or not 1 <= found <= LARGEST:
+    if type(found) is not int or not 1 <= found <= most:
         raise BadArtefact(f"config.json has {key}={_shown(found)}; expected a whole number of at least 1")
     return found
 
@@ -252,7 +266,7 @@ def same(values: Iterable[V], what: str, title: str) -> V:
     if len(found) != 1:
         listed = ", ".join(map(str, found[:4])) or "none"
         raise Unsupported(
-            f"{title} has one number of {what} for all blocks, and this network has {listed}; `wb export --to torch` writes any"
+            f"{title} has one number of {what} for all blocks, and this network has {listed}; ONNX has any"
         )
     return found[0]
 

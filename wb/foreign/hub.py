@@ -10,7 +10,10 @@ from pathlib import Path
 from wb.core.errors import BadArtefact, MissingExtra, reason
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
-FILES = ["config.json", "preprocessor_config.json", "*.safetensors", "model.safetensors.index.json"]
+FILES = [
+    "config.json", "preprocessor_config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+]  # fmt: skip
 
 
 def fetched(source: Path) -> Path:

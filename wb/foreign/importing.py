@@ -14,6 +14,7 @@ from torch import Tensor
 from wb import __version__
 from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable, reason
+from wb.core.records import TextInput
 from wb.data.preparation import Preparation, read_preprocessor
 from wb.foreign.checkpoint import CONFIG, PREPROCESSORS, Checkpoint, open_checkpoint
 from wb.foreign.families.known import family_of
@@ -21,8 +22,8 @@ from wb.foreign.family import Family, Seen
 from wb.foreign.form import Shape
 from wb.foreign.given import Given
 from wb.foreign.origin import FLOATING, MOST_KEPT, STEP, Kept, Origin
-from wb.foreign.rule import Rule, applying, to_ours
-from wb.models.files.header import ORIGIN
+from wb.foreign.rule import Rule, applying, bare, front_of, to_ours
+from wb.models.files.header import ORIGIN, TOKENIZER
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import skeleton
 
@@ -59,9 +60,11 @@ class Recognised:
             texts=self.checkpoint.texts,
             kept=kept,
         )
+        tokenizer = self.checkpoint.tokenizer if self.family.takes == "text" else None
         arguments: dict[str, JsonValue] = {
             "source": self.checkpoint.path.name,
             "family": self.family.title,
+            **({} if tokenizer is None else {TOKENIZER: tokenizer}),
             ORIGIN: origin.model_dump(mode="json", exclude_defaults=True),
         }
         return Step(name=STEP, arguments=arguments, version=__version__)
@@ -84,9 +87,11 @@ def recognised(path: Path, given: Given | None = None) -> Recognised:
         family = family_of(seen)
         _check_options(family, given)
         architecture = family.architecture(seen)
-        shapes = {name: tuple(p.shape) for name, p in skeleton(architecture).named_parameters()}
-        rules = applying(family.rules(architecture), shapes)
-        unused = _checked(rules, shapes, checkpoint, family)
+        _check_tokenizer(checkpoint.tokenizer, architecture, notes)
+        shapes = _stored(family, architecture, checkpoint)
+        rules = bare(applying(family.rules(architecture), shapes), family.prefix, checkpoint.shapes)
+        again = _again(family, architecture, checkpoint)
+        unused = _checked(rules, shapes, again, checkpoint, family)
     except ValidationError as error:
         raise BadArtefact(f"{path} is no network that can be: {explain(error)}") from error
     except (BadArtefact, BadOption, Unsupported) as error:
@@ -102,10 +107,13 @@ def read_checkpoint(path: Path, given: Given | None = None) -> Imported:
     """The model of a checkpoint of another library. Raises as `recognised` does, and `BadArtefact` for numbers not finite."""
     found = recognised(path, given)
     checkpoint = found.checkpoint
-    shapes = {name: tuple(p.shape) for name, p in skeleton(found.architecture).named_parameters()}
-    weights = to_ours(found.rules, lambda name: _single(checkpoint.read(name)), shapes)
+    shapes = _stored(found.family, found.architecture, checkpoint)
+    stored = to_ours(found.rules, lambda name: _single(checkpoint.read(name)), shapes)
+    weights = stored | found.family.made(found.architecture, checkpoint.config)
+    weights = {name: weights[name].contiguous() for name, _ in skeleton(found.architecture).named_parameters()}
     check_weights(weights, str(path))
-    kept, left = _kept(checkpoint, found.unused)
+    _check_again(found, path)
+    kept, left = _kept(checkpoint, found)
     notes = [*found.notes]
     if "F64" in (checkpoint.dtypes[name] for one in found.rules for name in one.theirs):
         notes.append("its float64 numbers are rounded to float32, also in what is handed back")
@@ -126,12 +134,57 @@ def _single(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32)
 
 
-def _kept(checkpoint: Checkpoint, names: Sequence[str]) -> tuple[dict[str, Kept], list[str]]:
-    """Tensors that the network does not use: those that are handed back, and the names of those that are too large for that."""
-    kept: dict[str, Kept] = {}
+def _check_tokenizer(tokenizer: str | None, a: Architecture, notes: list[str]) -> None:
+    """Raises `BadArtefact` for a tokenizer that writes ids which the embeddings do not have; notes where texts have none."""
+    if not isinstance(a.input, TextInput):
+        return
+    if tokenizer is None:
+        notes.append("no tokenizer.json came with it, so that it takes ids of tokens, and no texts")
+        return
+    from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
+
+    size = Vocabulary(tokenizer, 1, 1).size
+    if size > a.input.vocabulary:
+        raise BadArtefact(
+            f"the tokenizer beside it has ids up to {size - 1:,}, and the embeddings {a.input.vocabulary:,} rows: it is that of "
+            "another model, or tokens were added to it alone; give the one that it was trained with"
+        )
+
+
+def _stored(family: Family, a: Architecture, checkpoint: Checkpoint) -> dict[str, Shape]:
+    """The shapes of those of our parameters that their files have."""
+    made = family.made(a, checkpoint.config)
+    return {name: tuple(p.shape) for name, p in skeleton(a).named_parameters() if name not in made}
+
+
+def _again(family: Family, a: Architecture, checkpoint: Checkpoint) -> dict[str, str]:
+    """The tensors that are there besides, and the one that each has to be equal to."""
+    there = checkpoint.shapes
+    short = {name: of.removeprefix(family.prefix) for name, of in family.again(a).items()}
+    return {name: of if of in there else short[name] for name, of in family.again(a).items() if name in there}
+
+
+def _check_again(found: Recognised, path: Path) -> None:
+    """Raises `BadArtefact` where a tensor that the configuration says to be another one differs from it."""
+    for name, of in _again(found.family, found.architecture, found.checkpoint).items():
+        one, other = (_single(found.checkpoint.read(each)) for each in (name, of))
+        if not torch.equal(one, other):
+            worst = float((one - other).abs().max())
+            raise BadArtefact(
+                f"{path}: {CONFIG} says that {name} is {of} (tie_word_embeddings), and they differ by up to {worst:.2g}; set "
+                f"tie_word_embeddings to false there if the head is its own, or leave {name} out of the weights"
+            )
+
+
+def _kept(checkpoint: Checkpoint, found: Recognised) -> tuple[dict[str, Kept], list[str]]:
+    """Numbers that the network does not use: those that are handed back, and the names of those that are too large for that.
+
+    They are tensors, and rows in front of tensors (`front_of`).
+    """
+    kept = {front_of(one): Kept.of(checkpoint.read(one.theirs[0])[: one.front]) for one in found.rules if one.front}
     left: list[str] = []
     size = 0
-    for name in names:
+    for name in found.unused:
         one = Kept.of(checkpoint.read(name))
         if size + len(one.data) > MOST_KEPT:
             left.append(name)
@@ -149,11 +202,18 @@ def _preparation(checkpoint: Checkpoint) -> Preparation | None:
     return None if name is None else read_preprocessor(checkpoint.path / name)
 
 
-def _checked(rules: Sequence[Rule], ours: Mapping[str, Shape], checkpoint: Checkpoint, family: Family) -> list[str]:
+def _checked(
+    rules: Sequence[Rule],
+    ours: Mapping[str, Shape],
+    again: Mapping[str, str],
+    checkpoint: Checkpoint,
+    family: Family,
+) -> list[str]:
     """The tensors that the network does not use. Raises `BadArtefact` unless all others are those that it has."""
     expected: dict[str, Shape] = {}
     for one in rules:
         expected |= one.shapes(ours)
+    expected |= {name: expected[of] for name, of in again.items() if of in expected}
     given, dtypes = checkpoint.shapes, checkpoint.dtypes
     unused = [n for n in given if n not in expected and any(re.fullmatch(p, n) for p in family.ignored)]
     missing = [name for name in expected if name not in given]

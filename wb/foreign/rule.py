@@ -14,35 +14,42 @@ from wb.foreign.form import Shape, form
 class Rule(NamedTuple):
     """Names of theirs and of ours, one of either or several of one side.
 
-    Several of ours are stacked in theirs along its first dimension (a fused qkv); several of theirs are the entries of ours
+    Several of ours are stacked in theirs `along` a dimension (a fused qkv); several of theirs are the entries of ours
     along its first (a class and a distillation token). `form` says how each is laid out, nothing where they are laid out alike.
+    So many rows in `front` of theirs are not ours: rows of no token. They are zero where nothing else is known of them.
     """
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
     form: str = ""
+    along: int = 0
+    front: int = 0
 
     def shapes(self, ours: Mapping[str, Shape]) -> dict[str, Shape]:
         """The shapes of theirs, of those of ours."""
         if len(self.theirs) > 1:
             return dict.fromkeys(self.theirs, self._shape(ours[self.ours[0]][1:]))
         parts = [self._shape(ours[name]) for name in self.ours]
-        return {self.theirs[0]: (sum(part[0] for part in parts), *parts[0][1:])}
+        shape = list(parts[0])
+        shape[self.along] = self.front + sum(part[self.along] for part in parts)
+        return {self.theirs[0]: tuple(shape)}
 
     def to_theirs(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Their tensors, of ours."""
         if len(self.theirs) > 1:
             return {name: self._out(part) for name, part in zip(self.theirs, ours[self.ours[0]], strict=True)}
         parts = [self._out(ours[name]) for name in self.ours]
-        return {self.theirs[0]: parts[0] if len(parts) == 1 else torch.cat(parts)}
+        if self.front:
+            parts.insert(0, parts[0].new_zeros(self.front, *parts[0].shape[1:]))
+        return {self.theirs[0]: parts[0] if len(parts) == 1 else torch.cat(parts, dim=self.along)}
 
     def to_ours(self, theirs: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
         """Our tensors of those `shapes`, of theirs, which have the shapes that `shapes` says; views where possible."""
         if len(self.theirs) > 1:
             shape = shapes[self.ours[0]][1:]
             return {self.ours[0]: torch.stack([self._in(theirs[name], shape) for name in self.theirs])}
-        lengths = [self._shape(shapes[name])[0] for name in self.ours]
-        parts = theirs[self.theirs[0]].split(lengths)
+        lengths = [self._shape(shapes[name])[self.along] for name in self.ours]
+        parts = theirs[self.theirs[0]][self.front :].split(lengths, dim=self.along)
         return {name: self._in(part, shapes[name]) for name, part in zip(self.ours, parts, strict=True)}
 
     def _shape(self, ours: Shape) -> Shape:
@@ -55,6 +62,11 @@ class Rule(NamedTuple):
         return form(self.form).to_ours(theirs, shape) if self.form else theirs
 
 
+def front_of(one: Rule) -> str:
+    """What rows in front of a tensor are called, that are handed back with it and are no rows of ours."""
+    return f"{one.theirs[0]}[:{one.front}]"
+
+
 def rule(theirs: str, ours: str, form: str = "") -> Rule:
     """A rule, of names that are separated by blanks."""
     return Rule(tuple(theirs.split()), tuple(ours.split()), form)
@@ -63,7 +75,15 @@ def rule(theirs: str, ours: str, form: str = "") -> Rule:
 def within(theirs: str, ours: str, rules: Iterable[Rule]) -> Iterator[Rule]:
     """The rules of a part, of parts that stand in those places: every name begins with `theirs`, or with `ours`."""
     for one in rules:
-        yield Rule(tuple(theirs + name for name in one.theirs), tuple(ours + name for name in one.ours), one.form)
+        names = tuple(theirs + name for name in one.theirs), tuple(ours + name for name in one.ours)
+        yield one._replace(theirs=names[0], ours=names[1])
+
+
+def bare(rules: Iterable[Rule], prefix: str, names: Iterable[str]) -> list[Rule]:
+    """The rules, their names without `prefix` where no name in the files has it, as in those of networks without a head."""
+    if not prefix or any(name.startswith(prefix) for name in names):
+        return list(rules)
+    return [one._replace(theirs=tuple(name.removeprefix(prefix) for name in one.theirs)) for one in rules]
 
 
 def pair(theirs: str, ours: str, bias: str, form: str = "", biased: str = "") -> tuple[Rule, Rule]:

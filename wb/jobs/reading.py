@@ -9,18 +9,25 @@ import torch
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
+from wb.core.errors import BadArtefact
 from wb.data import Dataset
 from wb.data import load as load_data
 from wb.data.preparation import Preparation, described
 from wb.data.spec import FOLDERS, HUB, Spec, resolved
 from wb.export.graph import read_classes
 from wb.export.texts import read_vocabulary
+from wb.foreign.origin import STEP as IMPORT
 from wb.jobs.frame.config import JobConfig
 from wb.jobs.inputs import STOCK, Choice, Say, about, read_model
 from wb.models.files.history import data_of, tokenizer_of
 from wb.models.model import Model, Step
 from wb.tasks.names import matched
 from wb.training.train import fitted
+
+UNWRITTEN = (
+    "the model was imported without a tokenizer, so that no text can be written for it; put its tokenizer.json beside its "
+    "weights and import it again"
+)
 
 
 def read_for(config: JobConfig, file: Path | None, seed: int, progress: Progress, *, say: Say) -> tuple[Model, Dataset]:
@@ -87,14 +94,25 @@ def read_data(
 
 
 def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) -> Dataset:
-    """`data` as a model with that history takes them: texts written with its own tokenizer and cut to its longest."""
-    tokenizer = tokenizer_of(history)
-    if tokenizer is None or data.train.vocabulary is None:
+    """`data` as a model with that history takes them: texts written with its own tokenizer and cut to its longest.
+
+    Data that say a shorter length have that.
+
+    Raises:
+        BadArtefact: the model was imported without a tokenizer, so that its ids mean nothing here.
+    """
+    steps = tuple(history)
+    tokenizer = tokenizer_of(steps)
+    if data.train.vocabulary is None or (tokenizer is None and not any(step.name == IMPORT for step in steps)):
         return data
+    if tokenizer is None:
+        raise BadArtefact(UNWRITTEN)
     from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
 
-    length = int(architecture.layout.shape[0])
-    usual = architecture.input.usual_tokens or length
+    asked = dict(Spec.parse(data.spec).choices).get("length")
+    longest = int(architecture.layout.shape[0])
+    length = longest if asked is None else min(longest, int(asked))
+    usual = min(length, architecture.input.usual_tokens or length)
     return data.written_by(Vocabulary(tokenizer, length, usual))
 
 

@@ -81,6 +81,16 @@ class HeadModule(End[Head]):
     readers: dict[str, str | None]
     """Weights that read the stream, with the last norm in front of them -> their biases."""
 
+    @property
+    def maps(self) -> dict[str, str | None]:
+        """All its linear maps -> their biases, in order of execution."""
+        return self.readers
+
+    @property
+    def answers(self) -> dict[str, str | None]:
+        """The last of its linear maps, which give the outputs -> their biases."""
+        return self.readers
+
     def __init__(
         self, record: Head, network: nn.Module, embed: int, layout: Layout, device: torch.device | str | None = None
     ) -> None:
@@ -104,6 +114,10 @@ class HeadModule(End[Head]):
     def answered(self, network: Any, pooled: Tensor, weight: str) -> Tensor:
         """What one of the `readers` gives for what is pooled."""
         raise NotImplementedError
+
+    def before(self, network: Any, pooled: Tensor, weight: str) -> Tensor:
+        """What one of the `answers` is given, of what is pooled."""
+        return self.seen(pooled, weight)
 
     def settle(self, network: Any) -> None:
         """Rounds binary and ternary weights in place, once and for all; the record then says fp32."""

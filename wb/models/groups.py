@@ -30,7 +30,7 @@ def groups_of(network: Network) -> dict[str, tuple[str, ...]]:
                 f"s{i}.b{j}.{group}": tuple(f"stages.{i}.{j}.{name}" for name in names)
                 for group, names in block_groups(block).items()
             }
-    return table | {"head": tuple(network.answer.readers)}
+    return table | {"head": tuple(network.answer.maps)}
 
 
 def _convolutions(module: nn.Module, place: str, others: Collection[str] = ()) -> tuple[str, ...]:

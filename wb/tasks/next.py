@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadData
 from wb.core.measures.readings import Reading
+from wb.core.specs import NO_LABEL
 from wb.data import Dataset
 from wb.tasks.base import Grades
 from wb.tasks.names import check_task
@@ -35,7 +36,8 @@ class Next:
         self, outputs: Tensor, labels: Tensor, smoothing: float = 0.0, reduction: Literal["mean", "sum"] = "mean"
     ) -> Tensor:
         """Cross-entropy in nats a token; summed it is over the examples, each the mean of its tokens."""
-        found = F.cross_entropy(outputs.flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
+        flat, following = outputs.flatten(0, 1), labels.flatten()
+        found = F.cross_entropy(flat, following, label_smoothing=smoothing, ignore_index=NO_LABEL)
         return found if reduction == "mean" else found * len(outputs)
 
     def distillation(self, outputs: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
@@ -56,11 +58,18 @@ class Next:
         """
         log_y, log_changed = outputs.float().log_softmax(dim=-1), changed.float().log_softmax(dim=-1)
         kl = F.kl_div(log_changed, log_y, reduction="none", log_target=True).sum(dim=-1)
+        counted = (labels != NO_LABEL).float()
+
+        def mean(values: Tensor) -> Tensor:
+            return (values * counted).sum(dim=1) / counted.sum(dim=1)
+
+        nats = -log_changed.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        agreement = (changed.argmax(dim=-1) == outputs.argmax(dim=-1)).float()
         return {
-            "distance": (log_y.exp() - log_changed.exp()).norm(dim=-1).mean(dim=1),
-            "kl": kl.mean(dim=1).clamp_min(0),
-            "agreement": (changed.argmax(dim=-1) == outputs.argmax(dim=-1)).float().mean(dim=1),
-            "nats": -log_changed.gather(-1, labels[..., None])[..., 0].mean(dim=1),
+            "distance": mean((log_y.exp() - log_changed.exp()).norm(dim=-1)),
+            "kl": mean(kl).clamp_min(0),
+            "agreement": mean(agreement),
+            "nats": mean(nats),
         }
 
     def votes(self, outputs: NDArray[Any]) -> NDArray[Any]:
@@ -84,7 +93,7 @@ class Next:
             raise BadArtefact(
                 f"{what} gives {list(outputs.shape)} for tokens [{wanted}]; scores [{wanted}, vocabulary] were expected"
             )
-        if labels.min() < 0 or labels.max() >= outputs.shape[2]:
+        if labels.min() < NO_LABEL or labels.max() >= outputs.shape[2]:
             raise BadData(
                 f"tokens {labels.min()}..{labels.max()} do not fit the {outputs.shape[2]} that {what} knows; name the data that "
                 "it was trained with"
@@ -94,14 +103,19 @@ class Next:
 
     def grade(self, outputs: NDArray[Any], labels: NDArray[Any]) -> Grades:
         """The nats that an example's tokens cost in the mean."""
-        scores = _log_softmax(outputs)
-        return Grades(-np.take_along_axis(scores, labels[..., None], axis=-1)[..., 0].mean(axis=-1), labels)
+        nats = -np.take_along_axis(_log_softmax(outputs), np.maximum(labels, 0)[..., None], axis=-1)[..., 0]
+        counted = labels != NO_LABEL
+        return Grades((nats * counted).sum(axis=-1) / counted.sum(axis=-1), labels)
 
     def reading(self, grades: Grades, device: str) -> Reading:
-        """The perplexity, whose interval is that of the mean over passages; `n` counts them."""
-        nats, count = float(grades.each.mean()), len(grades.each)
-        error = float(grades.each.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
-        near = _SURE * error
+        """The perplexity, whose interval is that of the mean over passages, each as heavy as it has tokens; `n` counts them."""
+        tokens, count = (grades.labels != NO_LABEL).sum(axis=1), len(grades.each)
+        nats = float(np.average(grades.each, weights=tokens))
+        spread = float(np.square(tokens * (grades.each - nats)).sum()) ** 0.5 / float(tokens.sum())
+        near = _SURE * spread * math.sqrt(count / (count - 1)) if count > 1 else math.inf
+        longest = grades.labels.shape[1]
+        whole = f"passages of {longest} tokens"
+        several = f"{tokens.sum():,} tokens of {count} texts, of each the first {longest} at most"
         return Reading(
             value=math.exp(nats),
             unit=PPL,
@@ -109,12 +123,13 @@ class Next:
             interval=(math.exp(nats - near), math.exp(nats + near)) if math.isfinite(near) else None,
             n=count,
             device=device,
-            note=f"{nats:.4f} nat a token, passages of {grades.labels.shape[1]} tokens",
+            note=f"{nats:.4f} nat a token, {whole if (tokens == longest).all() else several}",
         )
 
     def doubt(self, reading: Reading, outputs: NDArray[Any], labels: NDArray[Any], *, own: bool = False) -> str | None:
         """A warning unless it is better than to foresee every token as often as it occurs in these texts; otherwise None."""
-        shares = np.bincount(labels.ravel()) / labels.size
+        found = labels[labels != NO_LABEL]
+        shares = np.bincount(found) / found.size
         often = math.exp(-float((shares * np.log(np.maximum(shares, 1e-30))).sum()))
         if reading.value < often:
             return None

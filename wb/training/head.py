@@ -69,7 +69,7 @@ class NewHead:
             torch.manual_seed(self.seed)
             network = build(architecture)
             network.answer.reset(network)
-        own = network.answer.axes.keys()
+        own = {name for pair in network.answer.answers.items() for name in pair}
         network.load_state_dict({name: w for name, w in model.weights.items() if name not in own}, strict=False)
         network.to(pick_device()).eval()
         found = None if architecture.head.precision in TRAINED else fit_head(network, self.data, self.share)
@@ -89,12 +89,12 @@ def fit_head(network: Network, data: Dataset, share: float = 1.0) -> Found:
     """
     answer, classes = network.answer, len(data.classes)
     fits = {
-        name: Ridge(torch.zeros(getattr(network, name).shape), torch.zeros(classes), 0.0) for name in answer.readers
+        name: Ridge(torch.zeros(getattr(network, name).shape), torch.zeros(classes), 0.0) for name in answer.answers
     }
     for seen, labels in _seen(network, data.train):
         targets = F.one_hot(labels, classes).float()
         for name, fit in fits.items():
-            fit.add(answer.seen(seen, name), [(1.0, targets)])
+            fit.add(answer.before(network, seen.to(network.head), name).cpu(), [(1.0, targets)])
     held = list(_seen(network, data.validation))
     labels, task = torch.cat([labels for _, labels in held]), task_of(network.architecture)
     best, least = Found(PENALTIES[0], SCALES[0]), math.inf
@@ -115,7 +115,7 @@ def _write(network: Network, fits: dict[str, Ridge], penalty: float, scale: floa
         fit.strength = penalty
         weight, bias = fit.solve()
         getattr(network, name).copy_(weight * scale)
-        getattr(network, str(network.answer.readers[name])).copy_(bias * scale)
+        getattr(network, str(network.answer.answers[name])).copy_(bias * scale)
 
 
 def _seen(network: Network, split: Split) -> Iterator[tuple[Tensor, Tensor]]:

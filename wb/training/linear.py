@@ -17,7 +17,7 @@ def decayed(module: nn.Module) -> frozenset[str]:
     A network's own say what they are by their declarations (`wb.models.layers.operator`); of other modules the
     matrices of torch's linear layers and convolutions decay.
     """
-    heads = set(module.answer.readers) if isinstance(module, Network) else set()
+    heads = set(module.answer.maps) if isinstance(module, Network) else set()
     tables = {f"{name}.{local}" for name, part in module.named_modules() for local in _tables(part)}
     return frozenset(_linear(module)) | heads | tables
 

@@ -18,7 +18,7 @@ from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData
 from wb.core.measures.readings import Reading
-from wb.core.specs import IDS, PIXELS
+from wb.core.specs import IDS, PIXELS, fits
 from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.data.spec import Spec
@@ -358,7 +358,7 @@ def written_with(split: Split) -> dict[str, str]:
 
 def check_images(architecture: Architecture, data: Dataset) -> None:
     """Raises `BadData` unless the images of `data` are what `architecture` takes."""
-    if data.specs() == architecture.input.specs():
+    if fits(data.specs(), architecture.input.specs()):
         return
     given, taken = (", ".join(spec.text for spec in specs) for specs in (data.specs(), architecture.input.specs()))
     if data.specs()[0].name != architecture.input.specs()[0].name or data.train.vocabulary is not None:

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from tests.foreign.checkpoints import REFERENCES
 from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.specs import IDS, MASK
 from wb.data import load
@@ -135,3 +136,43 @@ def test_a_text_of_one_character_teaches_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a" * 500)
     with pytest.raises(BadData, match="are alike, so that nothing can be learned"):
         load(f"lm,length=8:{tmp_path / 'a'}")
+
+
+def test_texts_with_something_between_them_begin_and_end_by_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text(" abc de\n<|end|>\nde<|end|>\n\n<|end|>a<|end|>" + "abcde" * 9, encoding="utf-8")
+    split = passages(load(f"lm,between=<|end|>,length=16:{path},{path}").test)
+    read = split.written_with.read
+    assert [read([one for one in row if one >= 0]) for row in split.labels.tolist()] == [
+        "bc de",
+        "e",
+        ("abcde" * 9)[1:17],
+    ]
+    assert [read(row.tolist())[:2] for row in split.inputs()] == ["ab", "de", "ab"]
+    counts = (split.labels >= 0).sum(axis=1)
+    assert (split.ids[split.starts[0] : split.starts[0] + 5] == split.inputs()[0][:5]).all()
+    assert (split.shortened(4).labels >= 0).sum() == counts.sum(), "passages behind the end of a text are left out"
+    assert len(split.shortened(4)) == 2 + 1 + 4
+    assert split.varied(0.1, 3) is split
+    again = split.take(slice(1, 3)).written_by(Vocabulary(split.written_with.text, 4, 4))
+    assert (again.length, (again.labels >= 0).sum(axis=1).tolist()) == (4, [4, 1])
+
+
+def test_tokens_in_front_of_texts_stand_in_front_of_each() -> None:
+    words = Vocabulary((REFERENCES / "hf-llama/tokenizer.json").read_text(), 6, 6)
+    split = Passages.of("a b c|d", words, "the text", "|")
+    assert split.inputs()[:, :2].tolist() == [[1, 4], [1, 7]]
+    assert split.labels.tolist() == [[4, 5, 6, -1, -1, -1], [7, -1, -1, -1, -1, -1]]
+    with pytest.raises(BadData, match=r"the text has no text of two tokens or more between '\|'"):
+        Passages.of(" | |", words, "the text", "|")
+
+
+def test_one_file_of_several_texts_is_cut_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("#".join(["abcdefgh"] * 40), encoding="utf-8")
+    data = load(f"lm,between=#,length=8:{path}")
+    assert all(
+        part.text.strip("#").replace("#", "") == "abcdefgh" * len(part)
+        for part in map(passages, (data.train, data.test))
+    )
+    assert sum(len(part) for part in (data.train, data.validation, data.test)) == 40

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wb.core.records.base import Group, HeadKept, Part, is_fp32
+from wb.core.records.base import Frozen, Group, HeadKept, Part, Width, is_fp32, is_none
 
 Classes = Annotated[int, Field(ge=2, le=1_000_000)]
 
@@ -17,10 +17,18 @@ def is_of_tokens(normed: str) -> bool:
     return normed == "tokens"
 
 
+class Hidden(Frozen):
+    """A layer between what is pooled and the classes: `width` units with an activation."""
+
+    width: Width
+    activation: Literal["tanh", "relu"] = "tanh"
+
+
 class Classify(Part):
     """A linear map from the pooled tokens to one number per class. `labels` are the names of the classes, or none.
 
-    `pool` "mean" is the mean of the tokens that have a place, "first" the first of those in front of them, a class token.
+    `pool` "mean" is the mean of the tokens that have a place, "first" the first of those in front of them, a class token; of a
+    text that has none in front it is its own first token. With `hidden` there is a layer in front of the linear map.
     "pair" are the first two of those, a class and a distillation token: each has a map of its own, and the answer is the mean.
     `normed` says what the network's last norm is applied to: "tokens", or the mean that is "pooled" of them.
 
@@ -37,12 +45,14 @@ class Classify(Part):
     labels: tuple[str, ...] = ()
     pool: Literal["mean", "first", "pair"] = "mean"
     normed: Annotated[Literal["tokens", "pooled"], Field(exclude_if=is_of_tokens)] = "tokens"
+    hidden: Annotated[Hidden | None, Field(exclude_if=is_none)] = None
     precision: HeadKept = "fp32"
 
     @property
     def pooling(self) -> str:
-        """How tokens are pooled, in a few words."""
-        return self.pool if self.normed == "tokens" else f"{self.pool}, then norm"
+        """How tokens are pooled, and what is made of that, in a few words."""
+        pooled = self.pool if self.normed == "tokens" else f"{self.pool}, then norm"
+        return pooled if self.hidden is None else f"{pooled}, then {self.hidden.width} {self.hidden.activation} units"
 
     def named(self, labels: Sequence[str]) -> Self:
         """The same head with other names of its classes, or with none."""
@@ -60,6 +70,8 @@ class Classify(Part):
             raise ValueError(
                 f"pool={self.pool!r} takes tokens as they are; give normed='tokens', which is the same there"
             )
+        if self.hidden is not None and self.pool == "pair":
+            raise ValueError("pool='pair' has a linear map for each of two tokens, and no hidden layer; leave it out")
         return self
 
 
@@ -81,6 +93,7 @@ class Language(Part):
     pool: ClassVar[str] = "none"
     normed: ClassVar[str] = "tokens"
     pooling: ClassVar[str] = "no"
+    hidden: ClassVar[Hidden | None] = None
     kind: Literal["language"] = "language"
     tied: bool = True
     precision: Annotated[Literal["int4", "int8", "fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"

@@ -138,7 +138,10 @@ class SingleStem(ImageStem):
 
 
 class EmbedStem(Part):
-    """A table with one vector for each token of the vocabulary."""
+    """A table with one vector for each token of the vocabulary.
+
+    Of so many `types` of segments each has a vector too, as in BERT; texts are all of the first, whose vector is added to each.
+    """
 
     module = "wb.models.stems.embed:EmbedStem"
     patch: ClassVar[int] = 1  # a token of the text is one of the network
@@ -146,6 +149,7 @@ class EmbedStem(Part):
     title = "token embeddings"
     source = 'Bengio et al., "A Neural Probabilistic Language Model", 2003'
     kind: Literal["lookup"] = "lookup"
+    types: Annotated[int, Field(ge=0, le=64, exclude_if=is_zero)] = 0
     precision: Annotated[Literal["fp32"], Field(exclude_if=is_fp32), Group()] = "fp32"
 
     def layout(self, given: Input, prefix: int = 0) -> Layout:

@@ -1,4 +1,4 @@
-"""A split of one long text: passages of one length, each with the token that follows every one of its tokens."""
+"""A split of one long text, or of several: passages of one length, each with the token that follows every one of its tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wb.core.errors import BadData, Unsupported
-from wb.core.specs import IDS, MASK
+from wb.core.specs import IDS, MASK, NO_LABEL
 from wb.data.split import Feed, Index, Indices, Labels
 from wb.data.texts.vocabulary import Vocabulary
 from wb.data.texts.written import Written
@@ -25,6 +25,9 @@ class Passages(Written):
 
     `labels` (n, length) are the tokens that follow. Passages that are `whole` are all of the text, one behind the other; they
     begin elsewhere in each epoch of training.
+
+    Where `between` stands between several texts, a passage is the beginning of one, behind what the tokenizer puts in front; what
+    is longer is cut. Labels are -1 behind its end, where tokens are any: none before them sees them.
     """
 
     task: ClassVar[str] = "next"
@@ -35,14 +38,17 @@ class Passages(Written):
     written_with: Vocabulary
     length: int
     whole: bool = True
+    between: str | None = None
 
     @staticmethod
-    def of(text: str, vocabulary: Vocabulary, what: str) -> Passages:
+    def of(text: str, vocabulary: Vocabulary, what: str, between: str | None = None) -> Passages:
         """All passages of `text`, as long as `vocabulary` says; `what` names it in messages. What is left at the end is cut.
 
         Raises:
             BadData: there is not one passage in it.
         """
+        if between is not None:
+            return _of_texts(text, vocabulary, what, between)
         ids, length = vocabulary.whole(text), vocabulary.length
         count = (len(ids) - 1) // length
         if count < 1:
@@ -107,22 +113,42 @@ class Passages(Written):
         return replace(self, starts=starts, labels=_following(self.ids, starts, self.length))
 
     def shortened(self, by: int) -> Passages:
-        """Each passage as `by` passages; tokens that are left over at its end are cut."""
+        """Each passage as `by` passages; tokens that are left over at its end are cut, and passages behind the end of a text."""
         length = self.length // by
         if not length:  # a passage of fewer tokens than parts stays whole
             return self
         starts = (self.starts[:, None] + np.arange(by) * length).ravel()
-        return replace(self, starts=starts, labels=_following(self.ids, starts, length), length=length)
+        labels = self.labels[:, : by * length].reshape(len(starts), length)
+        there = labels[:, 0] != NO_LABEL
+        return replace(self, starts=starts[there], labels=labels[there], length=length)
 
     def written_by(self, vocabulary: Vocabulary) -> Passages:
         """All passages of the text, written with another vocabulary; if some were taken, as large a share, the first ones."""
         if vocabulary.text == self.written_with.text and vocabulary.length == self.length:
             return replace(self, written_with=vocabulary)
-        found = Passages.of(self.text, vocabulary, "the text")
-        whole = len(Passages.of(self.text, self.written_with, "the text"))
+        found = Passages.of(self.text, vocabulary, "the text", self.between)
+        whole = len(Passages.of(self.text, self.written_with, "the text", self.between))
         if len(self) == whole:
             return found
         return found.take(slice(max(1, round(len(found) * len(self) / whole))))
+
+
+def _of_texts(text: str, vocabulary: Vocabulary, what: str, between: str) -> Passages:
+    """The beginnings of the texts in `text`."""
+    found = [one.strip() for one in text.split(between)]
+    rows = [np.array([*vocabulary.front, *vocabulary.whole(one)], np.int64) for one in found if one]
+    rows = [row for row in rows if len(row) > 1]
+    if not rows:
+        raise BadData(
+            f"{what} has no text of two tokens or more between {between!r}; name what stands between its texts"
+        )
+    length = vocabulary.length
+    counts = np.array([len(row) for row in rows], np.int64)
+    starts: Indices = np.concatenate([[0], counts.cumsum()[:-1]])
+    ids = np.concatenate([*rows, np.zeros(length, np.int64)])  # the last passage ends within it
+    labels = _following(ids, starts, length)
+    labels = np.where(np.arange(length) < counts[:, None] - 1, labels, NO_LABEL)
+    return Passages(text, ids, starts, labels, vocabulary, length, whole=False, between=between)
 
 
 def _places(starts: Indices, length: int) -> Indices:

@@ -3,7 +3,8 @@
 One file is cut by position: the last tenth is for the test, and pieces from everywhere in the rest, a twentieth of all, are for
 validation. They are spread because neighbours are alike: what stands just before the test is what training needs most, and a
 twentieth from one place tells little of the whole. Of two files the first is for training and the second for the test; of three
-the second is for validation. Files are UTF-8.
+the second is for validation. Files are UTF-8. Where something stands `between` several texts of a file, each is one by itself,
+and none is cut.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         texts = {role: (path.name, read_utf8(path, "a text")) for role, path in named}
     else:
         texts = {"train": (EMBEDDED, _documentation())}
-    texts = _divided(texts)
+    between = choices.get("between")
+    texts = _divided(texts, between)
     vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH)
     found = {
-        role: Passages.of(text, vocabulary, f"the text for {role}, {name},") for role, (name, text) in texts.items()
+        role: Passages.of(text, vocabulary, f"the text for {role}, {name},", between)
+        for role, (name, text) in texts.items()
     }
     sources = (texts["train"][0], texts["validation"][0], texts["test"][0])
     judged = ("validation", "test")
@@ -64,15 +67,16 @@ def _documentation() -> str:
     return "\n".join(topics[name] for name in sorted(topics))
 
 
-def _divided(texts: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Texts for all three splits; what is missing is cut from the training text."""
+def _divided(texts: Mapping[str, tuple[str, str]], between: str | None) -> dict[str, tuple[str, str]]:
+    """Texts for all three splits; what is missing is cut from the training text, whole texts where something is `between`."""
     found, (name, rest) = dict(texts), texts["train"]
     whole = len(rest)
     if "test" not in found:
         at = len(rest) - round(TEST * whole)
+        at = at if between is None else max(0, rest.rfind(between, 0, at))
         found["test"], rest = (f"the end of {name}", rest[at:]), rest[:at]
     if "validation" not in found:
-        piece, rest = _spread(rest, round(VALIDATION * whole))
+        piece, rest = _spread(rest, round(VALIDATION * whole)) if between is None else _some(rest, between)
         found["validation"] = (f"pieces of {name}", piece)
     return found | {"train": (name, rest)}
 
@@ -85,6 +89,15 @@ def _spread(text: str, size: int) -> tuple[str, str]:
     ends = [0, *(start + length for start in starts)]
     rest = "".join(text[end:start] for end, start in zip(ends, [*starts, len(text)], strict=True))
     return "".join(text[start : start + length] for start in starts), rest
+
+
+def _some(text: str, between: str) -> tuple[str, str]:
+    """Every so-maniest of several texts, and the others."""
+    each = text.split(between)
+    step = max(2, min(len(each), round((1 - TEST) / VALIDATION)))
+    parts = [[one for i, one in enumerate(each) if (i % step == step // 2) == chosen] for chosen in (True, False)]
+    some, rest = (between.join(part) for part in parts)
+    return some, rest
 
 
 def _vocabulary(text: str, choices: Mapping[str, str], length: int) -> Vocabulary:

@@ -105,6 +105,13 @@ class Vocabulary:
         """How words may be cut otherwise (BPE-dropout); None where the tokenizer has no plain merges."""
         return Merges.of(self.tokenizer)
 
+    @cached_property
+    def front(self) -> tuple[int, ...]:
+        """The ids that it puts in front of every text: that of a beginning; of most none. Raises as `encoded`."""
+        bare, whole = (self._whole(["a"], special=special)[0] for special in (False, True))
+        at = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+        return tuple(whole[:at]) if bare else ()
+
     def encoded(self, texts: Sequence[str]) -> Ragged:
         """The ids of texts, cut to `length`. Raises `BadArtefact` where the tokenizer cannot write one."""
         return Ragged.of([ids[: self.length] for ids in self._whole(texts)])

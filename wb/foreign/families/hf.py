@@ -96,9 +96,9 @@ def configured(a: Architecture, config: Mapping[str, Any], kind: str, model: str
     return {**(kept or defaults), **found}
 
 
-def activation_name(activation: str, config: Mapping[str, Any]) -> str:
-    """What transformers calls an activation: as in `config` if that is the same, else by its first name."""
-    named = str(config.get("hidden_act"))
+def activation_name(activation: str, config: Mapping[str, Any], key: str = "hidden_act") -> str:
+    """What transformers calls an activation: as `key` of `config` says if that is the same, else by its first name."""
+    named = str(config.get(key))
     return (
         named
         if ACTIVATIONS.get(named) == activation

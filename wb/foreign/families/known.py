@@ -15,6 +15,9 @@ from wb.foreign.families.staged.poolformer import HfPoolFormer, OriginalPoolForm
 from wb.foreign.families.staged.timm_hiera import OriginalHiera, TimmHiera
 from wb.foreign.families.staged.timm_mobilenetv3 import TimmMobileNetV3
 from wb.foreign.families.staged.timm_swin import OriginalSwin, TimmSwin
+from wb.foreign.families.texts.bert import Bert, DistilBert, Roberta
+from wb.foreign.families.texts.gpt2 import Gpt2
+from wb.foreign.families.texts.llama import Llama, Qwen2, Qwen3
 from wb.foreign.families.timm_vit import TimmVit
 from wb.foreign.families.vit_pytorch import VitPytorch
 from wb.foreign.family import Family, Seen
@@ -23,6 +26,7 @@ FAMILIES: Sequence[Family] = (
     HfVit(), HfDeit(), HfSwin(), HfHiera(), OriginalHiera(), TimmHiera(), TimmVit(), TimmSwin(), OriginalSwin(), VitPytorch(),
     Kwt(), TimmMobileNetV3(),
     HfConvNext(), TimmConvNext(), TimmConvolutions(), OriginalConvNext(), HfPoolFormer(), TimmPoolFormer(), OriginalPoolFormer(),
+    Llama(), Qwen2(), Qwen3(), Gpt2(), Bert(), Roberta(), DistilBert(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 # Networks that no records express: what the names of some of their tensors contain, and what is missing.
@@ -33,6 +37,19 @@ INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
         ("bn1.running_mean", "se.conv_reduce.weight"),
         "its blocks, as far as it is not a MobileNetV3 as timm names its tensors",
     ),
+    ("Gemma", (), "norms whose gain is added to one, and embeddings times the root of their width"),
+    (
+        "ModernBERT",
+        (".attn.Wqkv.weight", ".mlp.Wi.weight"),
+        "encoders with windows of tokens, and rotary positions of two kinds",
+    ),
+    ("Mixtral", (".block_sparse_moe.", ".mlp.experts."), "feed-forwards of which a token chooses some"),
+    (
+        "Mistral",
+        (),
+        "windows of tokens in rotary attention (one without them is a Llama but for its model_type)",
+    ),
+    ("T5", ("decoder.block.0.layer.1.EncDecAttention.q.weight",), "an encoder and a decoder in one"),
     ("MetaFormer", (".token_mixer.", ".res_scale1.", ".mlp.act.scale"), "star ReLU, and scales of the stream"),
 )
 

@@ -85,10 +85,10 @@ class Generating(GenerateConfig):
     def _continued(self, graph: Path, progress: Progress) -> Iterator[str]:
         vocabulary = _vocabulary(graph)
         ids = _written(self.prompt, vocabulary)
-        random, before = np.random.default_rng(self.seed), len(ids)
+        random = np.random.default_rng(self.seed)
         run = Continuing(graph, Device())
         given = _read(run, ids, vocabulary.length)
-        told = _Told(vocabulary, before)
+        told = _Told(vocabulary, len(ids))
         for number in range(self.tokens):
             ids.append(self._drawn(given[0, -1], random))
             yield told.more(ids, last=number == self.tokens - 1)
@@ -112,7 +112,7 @@ class _Told:
     """What was said of ids up to some place: only the last are read again, so that a token takes the same time everywhere."""
 
     def __init__(self, vocabulary: Vocabulary, start: int) -> None:
-        self._read, self._from, self._to = vocabulary.read, start, start
+        self._read, self._from, self._to = vocabulary.read, max(0, start - 1), start
 
     def more(self, ids: list[int], *, last: bool) -> str:
         """The text that the latest ids add; nothing where a character is cut, unless they are the `last`.
@@ -131,7 +131,8 @@ def _vocabulary(graph: Path) -> Vocabulary:
     tokenizer, architecture = read_metadata(graph).get(TOKENIZER_KEY), read_architecture(graph)
     if tokenizer is None or architecture is None:
         raise BadArtefact(
-            f"{graph} has no tokenizer, so that its tokens are no text; export it again from its model file"
+            f"{graph} has no tokenizer, so that its tokens are no text; export it again from its model file, which has one if it "
+            "was imported with its tokenizer.json"
         )
     length = architecture.layout.tokens
     return Vocabulary(tokenizer, length, length)
@@ -139,7 +140,7 @@ def _vocabulary(graph: Path) -> Vocabulary:
 
 def _written(prompt: str, vocabulary: Vocabulary) -> list[int]:
     """The ids of a prompt."""
-    ids: list[int] = vocabulary.whole(prompt).tolist()
+    ids: list[int] = [*vocabulary.front, *vocabulary.whole(prompt).tolist()]
     if not ids:
         raise BadOption(f"--prompt {prompt!r} has no token; give a text to continue")
     unknown = vocabulary.tokenizer.token_to_id(UNKNOWN)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.measures.readings import Reading
+from wb.core.records import TextInput
 from wb.data.spec import resolved
 from wb.foreign.agreement import agreement
 from wb.foreign.given import Given
@@ -20,6 +22,7 @@ from wb.jobs.kinds import MODELS, need
 from wb.jobs.reading import load_sized
 from wb.jobs.verbs.untold import tried_out
 from wb.models.counting import count_macs, count_parameters
+from wb.models.files.history import tokenizer_of
 from wb.models.model import Model, save
 
 SOURCE = "a folder with config.json and weights, or a state dict (.safetensors, .pt, .pth or .bin)"
@@ -47,6 +50,8 @@ class Found:
     def lines(self) -> tuple[str, ...]:
         """What was recognised, in words."""
         a = self.model.architecture
+        if isinstance(a.input, TextInput):
+            return (f"{self.family}: {self._text(a, a.input)}", self._counts)
         depth = " + ".join(str(len(stage.blocks)) for stage in a.stages)
         widths = ", ".join(str(stage.embed) for stage in a.stages)
         rows, columns = a.layout.shape
@@ -55,8 +60,19 @@ class Found:
         return (
             f"{self.family}: images of {image}, {rows}x{columns} tokens, {depth} blocks of width {widths}, "
             f"{a.head.classes} classes{named}",
-            f"{self.readings['params'].text()} parameters, {self.readings['macs'].text()} multiply-accumulates",
+            self._counts,
         )
+
+    @property
+    def _counts(self) -> str:
+        return f"{self.readings['params'].text()} parameters, {self.readings['macs'].text()} multiply-accumulates"
+
+    def _text(self, a: Architecture, given: TextInput) -> str:
+        """What a network of texts is, in words."""
+        blocks = f"{len(a.stages[0].blocks)} blocks of width {a.stages[0].embed}"
+        answers = f"{a.head.classes} classes" if a.head.classes else "the next token"
+        told = "with its tokenizer" if tokenizer_of(self.model.history) is not None else "without a tokenizer"
+        return f"texts of at most {given.length:,} of {given.vocabulary:,} tokens, {told}, {blocks}, {answers}"
 
 
 def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: bool, data: str | None = None) -> Found:
@@ -82,6 +98,10 @@ def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: 
     imported = read_checkpoint(source, given)
     notes = [*imported.notes, *([agreement(imported, source)] if compare else [])]
     a = imported.model.architecture
+    if data is not None and isinstance(a.input, TextInput):
+        raise BadOption(
+            f"--data is for what files of images do not say, and those of {source} say all; `wb measure` scores the model"
+        )
     if data is not None:
         read = load_sized(resolved(data), a, str(source), notes.append)
         notes += tried_out(source, given, imported, read)

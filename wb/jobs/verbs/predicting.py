@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadData, BadOption
+from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.system.files import scratch
 from wb.data.formats import extensions, usual
 from wb.data.preparation import Preparation
@@ -23,6 +23,7 @@ from wb.hardware.device import Device
 from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.inputs import about, refuse_decoder
 from wb.jobs.kinds import GRAPH, MODELS, need
+from wb.jobs.reading import UNWRITTEN
 from wb.jobs.verbs.classifier import Classifier, Picture
 from wb.jobs.verbs.preparation import of_graph, refuse_for_ours
 from wb.jobs.verbs.reader import Reader, reads_texts, texts_of
@@ -103,8 +104,11 @@ class Predicting:
         if self.top < 1:
             raise BadOption(f"--top {self.top} shows nothing; give 1 or more")
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
-        refuse_decoder(about(file)[0], str(file))
+        architecture = about(file)[0]
+        refuse_decoder(architecture, str(file))
         reads = reads_texts(file) if kind == "onnx" else tokenizer_of(about(file)[1]) is not None
+        if not reads and architecture is not None and architecture.input.usual_tokens is not None:
+            raise BadArtefact(f"{file}: {UNWRITTEN}")
         given: list[Picture] = []
         if not reads:
             given = list(_expanded(pictures))

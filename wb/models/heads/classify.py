@@ -1,11 +1,12 @@
-"""A linear classifier of pooled tokens.
+"""A linear classifier of pooled tokens, or one with a hidden layer.
 
-Source of the pair: Touvron et al., "Training data-efficient image transformers & distillation through attention" (DeiT), 2021.
+Source of the pair: Touvron et al., "Training data-efficient image transformers & distillation through attention" (DeiT), 2021;
+of the hidden layer: Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", 2019 (pooler).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,15 +15,18 @@ from torch.nn import functional as F
 
 from wb.core import records
 from wb.core.layout import Layout
-from wb.models.axes import read
+from wb.models.axes import Axis, read
 from wb.models.ends import HeadModule
 from wb.models.layers.lowbit import low_bit
+
+UNITS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": F.relu}
 
 
 class Classify(HeadModule):
     """`head` (classes, D) and `head_bias` (classes) on the mean of the tokens that have a place, or on the first of all.
 
-    Of a pair, `second` and `second_bias` are on the second of all, and both answers are averaged.
+    Of a pair, `second` and `second_bias` are on the second of all, and both answers are averaged. With a hidden layer, `hidden`
+    (units, D) and `hidden_bias` (units) read that, and `head` (classes, units) reads the units.
     """
 
     def __init__(
@@ -37,12 +41,27 @@ class Classify(HeadModule):
         self.prefix, self.readers = layout.prefix, {"head": "head_bias"}
         if record.pool == "pair":
             self.readers["second"] = "second_bias"
-        for weight, bias in self.readers.items():
-            self.holds(network, weight, ("classes", record.classes), (read("embed"), embed), device=device)
+        given: tuple[Axis | None, int] = (read("embed"), embed)
+        if record.hidden is not None:
+            self.readers = {"hidden": "hidden_bias"}
+            units = (None, record.hidden.width)
+            self.holds(network, "hidden", units, given, device=device)
+            self.holds(network, "hidden_bias", units, device=device)
+            given = units
+        for weight, bias in self.answers.items():
+            self.holds(network, weight, ("classes", record.classes), given, device=device)
             self.holds(network, str(bias), ("classes", record.classes), device=device)
 
+    @property
+    def maps(self) -> dict[str, str | None]:
+        return self.readers | self.answers
+
+    @property
+    def answers(self) -> dict[str, str | None]:
+        return self.readers if self.record.hidden is None else {"head": "head_bias"}
+
     def reset(self, network: Any) -> None:
-        for weight, bias in self.readers.items():
+        for weight, bias in self.maps.items():
             nn.init.trunc_normal_(getattr(network, weight), std=0.02)
             nn.init.zeros_(getattr(network, str(bias)))
 
@@ -68,7 +87,7 @@ class Classify(HeadModule):
     def outputs(self, network: Any, pooled: Tensor) -> Tensor:
         """(B, D), of a pair (B, 2, D) -> (B, classes)."""
         if self.record.pool != "pair":
-            return self.answered(network, pooled, "head")
+            return self._mapped(network, self.before(network, pooled, "head"), "head")
         return (self.answered(network, pooled, "head") + self.answered(network, pooled, "second")) / 2
 
     def seen(self, pooled: Tensor, weight: str) -> Tensor:
@@ -77,11 +96,20 @@ class Classify(HeadModule):
 
     def answered(self, network: Any, pooled: Tensor, weight: str) -> Tensor:
         """(B, D), of a pair (B, 2, D) -> (B, classes)."""
+        return self._mapped(network, self.seen(pooled, weight), weight)
+
+    def before(self, network: Any, pooled: Tensor, weight: str) -> Tensor:
+        """(B, D), of a pair (B, 2, D) -> (B, D), or (B, units)."""
+        if self.record.hidden is None:
+            return self.seen(pooled, weight)
+        return UNITS[self.record.hidden.activation](self._mapped(network, pooled, "hidden"))
+
+    def _mapped(self, network: Any, x: Tensor, weight: str) -> Tensor:
         rounded = low_bit(getattr(network, weight), self.record.precision, 1)
-        return F.linear(self.seen(pooled, weight), rounded, getattr(network, str(self.readers[weight])))
+        return F.linear(x, rounded, getattr(network, str(self.maps[weight])))
 
     def settle(self, network: Any) -> None:
-        for weight in self.readers:
+        for weight in self.maps:
             parameter = getattr(network, weight)
             parameter.copy_(low_bit(parameter, self.record.precision, 1))
         self.record = self.record.model_copy(update={"precision": "fp32"})

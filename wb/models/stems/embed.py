@@ -18,10 +18,11 @@ SPREAD = 0.1  # of initial values: smaller ones learn slower, as norms divide by
 
 
 class EmbedStem(StemModule):
-    """Looks tokens up in `table` (vocabulary, D)."""
+    """Looks tokens up in `table` (vocabulary, D), and adds the first of `types` (types, D) where there are some."""
 
     table: nn.Parameter
-    looked_up: ClassVar[tuple[str, ...]] = ("table",)
+    types: nn.Parameter
+    looked_up: ClassVar[tuple[str, ...]] = ("table", "types")
 
     def __init__(
         self, record: records.EmbedStem, given: records.TextInput, embed: int, device: torch.device | str | None = None
@@ -29,12 +30,16 @@ class EmbedStem(StemModule):
         super().__init__({"embed": embed}, device)
         self.record = record
         self.holds("table", given.vocabulary, "embed")
+        if record.types:
+            self.holds("types", record.types, "embed")
 
     def describe(self) -> records.EmbedStem:
         return self.record
 
     def reset(self) -> None:
         nn.init.normal_(self.table, std=SPREAD)
+        if self.record.types:
+            nn.init.normal_(self.types, std=SPREAD)
 
     def unpadded(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Ids (B, N) that are negative at padding, as ids of the vocabulary, and which of them count."""
@@ -42,4 +47,5 @@ class EmbedStem(StemModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N), ids of the vocabulary -> (B, N, D)."""
-        return F.embedding(x, self.table)
+        found = F.embedding(x, self.table)
+        return found + self.types[0] if self.record.types else found

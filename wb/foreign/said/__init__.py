@@ -1,0 +1,1 @@
+"""A model said in the words of another library, checked by reading them again."""
