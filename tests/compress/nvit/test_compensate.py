@@ -89,17 +89,23 @@ def test_what_comes_nearer_on_other_images_is_kept(noise: Dataset, monkeypatch: 
 
 def test_those_that_judge_are_not_fitted_to(noise: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[np.ndarray] = []
-    pixels = Images.pixels
+    taken: list[np.ndarray] = []
+    pixels, take = Images.pixels, Images.take
 
     def watched(self: Images, index: Any = slice(None)) -> Any:
         asked.append(np.asarray(index))
         return pixels(self, index)
 
+    def watched_part(self: Images, index: Any) -> Images:
+        taken.append(np.asarray(index))
+        return take(self, index)
+
     monkeypatch.setattr(Images, "pixels", watched)
+    monkeypatch.setattr(Images, "take", watched_part)
     dense = random_model(A)
     pruned, kept = cut(dense)
     assert refitted(pruned, dense, kept, noise).refit.images == 24
-    fitted, held = asked[0], asked[1]
+    fitted, held = asked[0], taken[0]
     assert (len(fitted), len(held)) == (96, 24)
     assert not set(fitted) & set(held)
 
