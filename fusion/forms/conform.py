@@ -200,7 +200,7 @@ class Resizer:
         on = (axis,) if outer is None else (outer, axis)
         written, reading = self._on(axis, "write"), self._on(axis, "read")
         first, values = self._meeting(axis)
-        if first:
+        if first and (values or not reading):
             rest = [name for name in written if name not in (*first, *values)]
             meeting = self._norm(first, "write", on) * self._norm(rest, "write", on)
             return meeting * self._circuit(axis) if reading else meeting

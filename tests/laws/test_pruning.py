@@ -220,7 +220,7 @@ def test_compensation_brings_a_cut_network_nearer(combined: Model, noise: Datase
 @pytest.mark.parametrize("method", ["nvit", "taylor", "magnitude"])
 def test_a_permuted_twin_has_permuted_saliencies(combined: Model, noise: Dataset, method: Method) -> None:
     sizes = {n: s for n, s in axis_sizes(combined.architecture).items() if axis_dims(combined.architecture)[n].scored}
-    outer = axes_within(combined.architecture)
+    outer = {name: around for name, around in axes_within(combined.architecture).items() if name in sizes}
 
     def scores_of(model: Model) -> Scores:
         x, labels = exactly(torch.from_numpy(noise.train.inputs())), torch.from_numpy(noise.train.labels)

@@ -15,7 +15,7 @@ from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadArtefact
 from wb.core.precision import with_precisions
 from wb.core.program import solve
-from wb.core.records import Attention, ImageInput, Mlp, PatchStem, Softmax, kind_of
+from wb.core.records import Attention, ImageInput, Mlp, PatchStem, Softmax, dims, kind_of
 from wb.models.counting import count_macs
 from wb.models.layers.planes import as_tokens
 from wb.models.model import Model, remap_model
@@ -158,6 +158,7 @@ def test_other_mixers_are_those_that_the_tokens_allow_with_the_same_widths() -> 
         kind
         for kind, one in OFFERED.items()
         if issubclass(one, Attention) and one.supports.grid and one is not type(BLOCK.mixer)
+        if {name for name in dims(one) if one.model_fields[name].is_required()} == {"heads", "qk", "v"}
     ]
     assert kinds(TOKEN, *OFFERED) == [kind for kind in kinds(A, *OFFERED) if OFFERED[kind].supports.prefix]
     narrow = [one.model_dump(include={"heads", "qk", "v"}) for one in others(A, next(skeleton(A).walk()), ["auto"])]
