@@ -33,7 +33,7 @@ from wb.training.recipes.recipe import RecipeOptions
 from wb.training.train import train
 
 
-def parsed() -> tuple[argparse.Namespace, Output]:
+def arguments() -> argparse.ArgumentParser:
     """The options."""
     parser = parser_of(__doc__)
     parser.add_argument("--data", default="digits")
@@ -43,7 +43,7 @@ def parsed() -> tuple[argparse.Namespace, Output]:
     parser.add_argument("--epochs", type=int, default=0, help="epochs in which trunk and exits are tuned together")
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="of that tuning")
     parser.add_argument("--seed", type=int, default=0)
-    return begin(parser)
+    return parser
 
 
 def network(options: argparse.Namespace, data: Dataset) -> Model:
@@ -111,7 +111,7 @@ def verdict(records: dict[str, EarlyExits], output: Output) -> bool:
 
 def main() -> int:
     """Runs the benchmark; 3 where the target is missed."""
-    options, output = parsed()
+    options, output = begin(arguments())
     torch.set_num_threads(1)
     data = load(options.data)
     model = network(options, data)
