@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from wb.core.measures.readings import Reading
 from wb.data import Split
-from wb.export.decoder import Continuing
 from wb.export.run import BATCH, Runner
 from wb.hardware.device import Device
 from wb.tasks.base import Grades, Task
-from wb.tasks.next import NEXT
 
 
 def outputs(path: Path, split: Split, device: Device, batch: int | None = None) -> NDArray[np.float32]:
@@ -50,6 +48,9 @@ def graded(path: Path, split: Split, task: Task, device: Device) -> Grades:
 
 def nats(path: Path, split: Split, device: Device, *, steps: bool) -> float:
     """What a token of the passages of `split` costs a graph that continues texts, read at once or in `steps` of one token."""
+    from wb.export.decoder import Continuing  # both load torch, which timing alone does not need
+    from wb.tasks.next import NEXT
+
     run, each = Continuing(path, device), []
     for i in range(len(split)):
         ids, labels = split.inputs(slice(i, i + 1)), split.labels[i : i + 1]

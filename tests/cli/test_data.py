@@ -312,7 +312,7 @@ def test_the_same_names_are_matched_in_any_order(place: Path, tmp_path: Path) ->
     succeeded("quantize", tmp_path / "t.safetensors", "-o", tmp_path / "q.onnx", "--data", spec)
     assert Quantization.read(tmp_path / "q.json").floating["test"].value == 1
     analysed = wb("analyze", "depth", tmp_path / "t.safetensors", "-o", tmp_path / "a.html", "--data", spec, "--json")
-    assert json.loads(analysed.stdout)["accuracy"]["value"] == 1
+    assert json.loads(analysed.stdout)["quality"]["value"] == 1
 
 
 def test_by_index_is_to_be_insisted_on(place: Path, tmp_path: Path) -> None:

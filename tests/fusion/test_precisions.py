@@ -81,7 +81,7 @@ def test_a_fusion_is_read_in_its_precision(tmp_path: Path, stripes: Dataset, mon
         model = train(in_(SMALL, precision), stripes, Recipe(epochs=12, learning_rate=1e-2), seed=seed)  # type: ignore[arg-type]
         save(model, tmp_path / f"{name}.safetensors")
         files.append((name, tmp_path / f"{name}.safetensors"))
-    config = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=64, finetune=8)
+    config = FuseConfig(data="stripes", settings=Settings(method="regress"), calib=64, finetune=16)
     begin(config, files, stripes, tmp_path / "x.safetensors", lambda *_: None, force=False)()
     record, model = Fusion.read(tmp_path / "x.json"), load(tmp_path / "x.safetensors")
     assert model.architecture == record.architecture == in_(SMALL, "w2")

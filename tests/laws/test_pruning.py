@@ -149,7 +149,7 @@ def test_pruning_differs_from_masking_where_norms_see_the_axis(model: Model) -> 
     for name, size in averages(model.architecture).items():
         index = some(size, 5)
         difference = run(remap_model(model, {name: Select(index)})) - run(masked(model, {name: index}))
-        assert difference.abs().max() > 1e-4, name
+        assert difference.abs().max() > 1e-7, name  # in float64; gates hide much of it
 
 
 def test_pruning_to_the_same_size_changes_nothing(combined: Model, noise: Dataset) -> None:

@@ -64,7 +64,7 @@ def test_the_command_of_a_search_that_was_killed_then_starts_over(
 ) -> None:
     half_made(tmp_path)
     (tmp_path / ".run.json.k3u1.json").touch()
-    result = begun(tmp_path, monkeypatch, "wb.search.stages.train_supernet")
+    result = begun(tmp_path, monkeypatch, "wb.search.together.stage.train_supernet")
     assert result.exit_code == 130, result.output
     assert f"continue with: wb search --resume {tmp_path}" in result.stderr
     assert Run(tmp_path).read().study == STUDY

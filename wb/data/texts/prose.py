@@ -92,9 +92,9 @@ def _spread(text: str, size: int) -> tuple[str, str]:
 
 
 def _some(text: str, between: str) -> tuple[str, str]:
-    """Every so-maniest of several texts, and the others."""
-    each = text.split(between)
-    step = max(2, min(len(each), round((1 - TEST) / VALIDATION)))
+    """One of every eighteen texts, at least one of two letters where there is any, and the others."""
+    each = [one for one in text.split(between) if len(one.strip()) > 1]
+    step = max(1, min(len(each), round((1 - TEST) / VALIDATION)))
     parts = [[one for i, one in enumerate(each) if (i % step == step // 2) == chosen] for chosen in (True, False)]
     some, rest = (between.join(part) for part in parts)
     return some, rest
