@@ -320,7 +320,7 @@ def is_refused(model: Model) -> bool:
     if not kinds & {kind_of(Rotary), kind_of(Prototypes)} and model.architecture.head.hidden is None:
         return False
     with pytest.raises(
-        Unsupported, match="both within heads, which cannot be aligned together|whose head is one linear map"
+        Unsupported, match=r"both within heads, which cannot be aligned together|whose head is one linear map"
     ):
         fuse([model, model], ["a", "b"], Settings(method="perm"))
     return True
