@@ -92,12 +92,12 @@ class Evaluator:
             if self.table is not None or self.latency:
                 readings |= self._latency(architecture, path, watch)
             if self.places.devices:
-                with self.alone(), watch.phase("time elsewhere"):
+                with self._waited(watch), watch.phase("time elsewhere"):
                     here = {"candidate": Written(architecture, written)}
                     found = self.places.latencies(here, precision=PRECISION, cap_s=CAP_S, seed=self.seed)
                     readings |= found["candidate"]
             if self.apart:
-                with self.alone(), watch.phase("load"):
+                with self._waited(watch), watch.phase("load"):
                     readings |= costs_of(path, self.device, self.apart, processes=1)
             with watch.phase("score"):
                 task = task_of(architecture)
@@ -105,21 +105,27 @@ class Evaluator:
         return Evaluation(readings, watch.seconds)
 
     def _latency(self, architecture: Architecture, path: Path, watch: Stopwatch) -> dict[str, Reading]:
+        with self._waited(watch), watch.phase("time"):
+            if self.table is not None:
+                return {LATENCY: estimate(architecture, self.table)}
+            found = measure_runs(
+                {"candidate": path},
+                self.device,
+                continues=architecture.causal,
+                precision=PRECISION,
+                cap_s=CAP_S,
+                seed=self.seed,
+                pace=self.pace,
+            )
+            return readings_of(found["candidate"])
+
+    @contextmanager
+    def _waited(self, watch: Stopwatch) -> Iterator[None]:
+        """Holds the lock `alone`; waiting for it is a phase, unless it is a moment."""
         with ExitStack() as stack:
-            with watch.phase("wait"):
-                stack.enter_context(self.alone())
-            if watch.seconds["wait"] < LITTLE_S:
-                del watch.seconds["wait"]
-            with watch.phase("time"):
-                if self.table is not None:
-                    return {LATENCY: estimate(architecture, self.table)}
-                found = measure_runs(
-                    {"candidate": path},
-                    self.device,
-                    continues=architecture.causal,
-                    precision=PRECISION,
-                    cap_s=CAP_S,
-                    seed=self.seed,
-                    pace=self.pace,
-                )
-                return readings_of(found["candidate"])
+            start = time.perf_counter()
+            stack.enter_context(self.alone())
+            waited = time.perf_counter() - start
+            if waited >= LITTLE_S:
+                watch.seconds["wait"] = watch.seconds.get("wait", 0.0) + waited
+            yield

@@ -133,7 +133,7 @@ class Search:
         ground = self._ground()
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
-        check_same(record, ground.device)
+        check_same(record, ground.device, ground.places.devices.values())
         study = load_study(self.run.storage(self.config), record.study)
         stages, others = (
             Ending(record, ground, study),
@@ -144,7 +144,7 @@ class Search:
 
     @cached_property
     def _crew(self) -> Crew:
-        return Crew(self.run.folder)
+        return Crew(self.run.folder, shared=self.config.storage is not None or self.ray is not None)
 
     @cached_property
     def _tell(self) -> Teller:

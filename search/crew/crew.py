@@ -8,13 +8,17 @@ as elsewhere although they may be on the same machine.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TypeGuard
 from uuid import uuid4
@@ -33,14 +37,16 @@ GLANCE_S = 0.3  # another process may hold a lock for a moment, to find out whet
 class Crew:
     """The processes that work on the run in `folder`. `name` is this process's; it is a worker while inside `join`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / FOLDER
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        """`shared` is a run that workers elsewhere may join, whose locks are not seen in `folder`."""
+        self.folder, self._run = folder / FOLDER, folder
+        self._shared = shared or (folder / JOINED).exists()
         self.machine = socket.gethostname()
         with suppress(OSError):
             self.machine += "." + (folder / JOINED).read_text(encoding="ascii")
         self.name = f"{WORKER}{self.machine}-{os.getpid()}-{uuid4().hex[:8]}"
-        self._own, self._sole, self._timing, self._reclaiming = (
-            FileLock(self.folder / name) for name in (self.name, "sole", "timing", "reclaiming")
+        self._own, self._sole, self._reclaiming = (
+            FileLock(self.folder / name) for name in (self.name, "sole", "reclaiming")
         )
 
     @contextmanager
@@ -51,9 +57,26 @@ class Crew:
 
     @contextmanager
     def timing(self) -> Iterator[None]:
-        """Lock for measuring latency: simultaneous measurements would disturb each other."""
+        """Lock for measuring latency: simultaneous measurements would disturb each other.
+
+        Of a shared run it is one of the machine, as its workers here may have other folders.
+        """
         with self._held(self._timing):
             yield
+
+    @cached_property
+    def _timing(self) -> FileLock:
+        if not self._shared:
+            return FileLock(self.folder / "timing")
+        try:
+            study = str(json.loads((self._run / "run.json").read_bytes())["study"])
+            folder = Path(tempfile.gettempdir()) / f"wb-timing-{os.getuid()}"
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageFailed(
+                f"could not lock the clock of this machine ({error}); see that TMPDIR can be written"
+            ) from error
+        return FileLock(folder / hashlib.sha256(study.encode()).hexdigest()[:16])
 
     @contextmanager
     def reclaiming(self) -> Iterator[None]:
@@ -78,10 +101,12 @@ class Crew:
     def is_dead(self, worker: object, since: datetime | None) -> bool:
         """Whether the worker of a trial that began at `since` is known to be dead.
 
-        A trial without a worker's name counts as lost if there are no other workers, or after `UNNAMED`.
+        A trial without a worker's name counts as lost if there are no other workers, or after `UNNAMED`. Whether there are others
+        elsewhere nobody knows, so that one of a shared run gets that time.
         """
         if not _is_name(worker):
-            return not self.others() or since is None or datetime.now() - since > UNNAMED
+            alone = not self._shared and not self.others()
+            return alone or since is None or datetime.now() - since > UNNAMED
         path = self.folder / worker
         if path.exists():
             return worker != self.name and not _locked(path)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_dir
 
 from wb import __version__
-from wb.core.errors import BadOption, WbError
+from wb.core.errors import BadArtefact, BadOption, WbError
 from wb.core.system.files import replacing
 from wb.core.system.provenance import versions
 from wb.hardware.device import Device, unaddressed
@@ -38,11 +38,17 @@ def unpacked(study: str, files: Mapping[str, bytes]) -> Run:
     folder = Path(user_cache_dir("wb")) / "joined" / study
     folder.mkdir(parents=True, exist_ok=True)
     mark_joined(folder)
+    run = Run(folder)
+    wanted = {path.name for path in (run.record_path, run.supernet_path, run.start_path)}
+    if not files.keys() <= wanted:
+        raise BadArtefact(
+            f"there are files beside the run that are none of it: {', '.join(sorted(files.keys() - wanted))}"
+        )
     for name, content in files.items():
         if not (folder / name).exists() or (folder / name).read_bytes() != content:
             with replacing(folder / name) as path:
                 path.write_bytes(content)
-    return Run(folder)
+    return run
 
 
 def tidied(run: Run) -> None:
@@ -73,8 +79,17 @@ def fetched(url: str, study: str) -> Run:
     return unpacked(study, files)
 
 
-def check_same(record: RunRecord, device: Device) -> None:
-    """Raises `OtherMachine` unless numbers from `device` and from these libraries go together with those of the run."""
+def check_same(record: RunRecord, device: Device, others: Iterable[Device] = ()) -> None:
+    """Raises `OtherMachine` unless numbers from `device` and from these libraries go together with those of the run.
+
+    Devices elsewhere, of `others` too, are timed on by one machine alone, as nobody sees that another one is at it.
+    """
+    away = [one.address for one in (device, *others) if one.address is not None]
+    if away:
+        raise OtherMachine(
+            f"the run measures on {', '.join(away)}, where one machine at a time may do so; have --workers on that "
+            "of the run"
+        )
     found = versions()
     pairs = [(name, record.versions.get(name, "none"), found[name]) for name in SAME]
     pairs += [("wb", record.version, __version__)]

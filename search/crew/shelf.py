@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from wb.core.errors import BadArtefact
 from wb.search.study.storage import file_of, named, open_storage, public
 
 SUFFIX = ":files"  # of the name of a study whose attributes are pieces of files
+PIECES = 1 << 16  # of a file, at most
 INDEX = "files"  # its attribute: name of a file -> number of pieces and hash of the whole
 PIECE, SMALL_PIECE = 1 << 20, 45 << 10  # bytes; MySQL's texts have 64 kB at most, and base64 makes four bytes of three
 
@@ -71,6 +73,8 @@ class Shelf:
         index = found.get(INDEX, {})
         try:
             for name, (count, digest) in index.items():  # type: ignore[attr-defined]
+                if name in (".", "..") or re.fullmatch(r"[\w.-]+", name) is None or not 0 <= count <= PIECES:
+                    raise ValueError(f"{name!r} is no file of a run")
                 pieces = [base64.b64decode(str(found[f"{name}/{i}"]), validate=True) for i in range(count)]
                 files[name] = b"".join(pieces)
                 if hashlib.sha256(files[name]).hexdigest() != digest:

@@ -98,7 +98,9 @@ def probe(
         evaluation=median(
             sum(s for phase, s in one.seconds.items() if timed or phase != "time") for one in found.values()
         ),
-        timing=median(one.seconds["time"] for one in found.values()) if timed else 0.0,
+        timing=median(
+            (one.seconds["time"] if timed else 0.0) + one.seconds.get("time elsewhere", 0.0) for one in found.values()
+        ),
         score=_scoring(supernet, space.largest(), data),
     )
     return Probe(costs, {architecture: found[architecture].readings for architecture in ends})

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from wb.core.architecture import Architecture
 from wb.core.errors import StorageFailed, reason
@@ -85,7 +85,8 @@ class Optimization:
         """Waits for a database that is a server's; returns whether it answers again, and puts this worker's trial back then."""
         storage: Any = self.study._storage  # Optuna's cache has the storage itself behind it
         engine = getattr(storage, "_backend", storage).engine
-        if engine.dialect.name == "sqlite":
+        away = any(isinstance(each, OperationalError | InterfaceError) for each in (error, error.__cause__))
+        if engine.dialect.name == "sqlite" or not away:
             return False
         self.say(f"the storage does not answer ({reason(error.__cause__ or error)}); waiting for it")
         until = time.monotonic() + PATIENCE_S
@@ -106,7 +107,8 @@ class Optimization:
                 self.study.optimize(self._objective, n_trials=1, catch=(ExportDiffers,))
             except _Ended as ended:
                 if not isinstance(ended.__cause__, _Surplus | optuna.exceptions.UpdateFinishedTrialError):
-                    raise cast(BaseException, ended.__cause__) from None
+                    carried = cast(BaseException, ended.__cause__)
+                    raise carried from carried.__cause__
             except ValueError as error:  # Optuna raises it for a trial that another worker took for dead
                 if "Cannot tell" not in str(error):
                     raise
@@ -147,12 +149,14 @@ class Optimization:
 
     def _values(self, trial: optuna.Trial) -> list[float]:
         self._claim(trial.number)
+        owner = self._owner(trial.number)
         proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in self.space.genes.items()}
         choices = canonical(self.space, cast(Choices, proposed))
         key = self._keys[trial.number] = network_key(self.space, choices)
         known = self._twin(trial.number, key)
         if known is None:
             result = self.evaluate(self.space.decode(choices))
+            self._check_kept(trial.number, owner)
             known = self._twin(trial.number, key)
         if known is not None:
             trial.set_user_attr(REPEAT, known.number)
@@ -173,6 +177,14 @@ class Optimization:
         trials = self.study.get_trials(deepcopy=False)
         before = [trial for trial in trials if trial.number < number]
         if len(own(before)) + sum(trial.state in OPEN for trial in before) >= self.trials:
+            raise _Surplus
+
+    def _owner(self, number: int) -> object:
+        return next(one.user_attrs.get(WORKER) for one in self.study.get_trials(deepcopy=False) if one.number == number)
+
+    def _check_kept(self, number: int, owner: object) -> None:
+        """Raises `_Surplus` if this worker was taken for dead meanwhile, and the trial is no longer its `owner`'s."""
+        if self._owner(number) != owner:
             raise _Surplus
 
     def _twin(self, number: int, key: str) -> FrozenTrial | None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from wb.core.architecture import Architecture
-from wb.core.measures.metrics import Limit
+from wb.core.measures.metrics import Limit, device_of
 from wb.core.measures.readings import Reading
 from wb.core.space import random_choices
 from wb.export.counting.count import model_energy
@@ -34,7 +34,7 @@ def reach(
     drawn = [space.decode(random_choices(space, rng)) for _ in range(DRAWN)]
     kept = sum(all(limit.excess(_reading(limit, a, ends)) <= 0 for limit in known) for a in drawn)
     names = [limit.metric.name for limit in known]
-    lines = [name for name in names if name in PREDICTED]
+    lines = [name for name in names if name in PREDICTED or device_of(name) is not None]
     how = f", {' and '.join(lines)} predicted from the smallest and the largest network" if lines else ""
     texts = ", ".join(limit.text() for limit in known)
     return f"about {100 * kept / DRAWN:.0f} % of the space is within {texts} ({kept} of {DRAWN} drawn at random{how})"

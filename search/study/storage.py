@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import warnings
@@ -23,6 +24,7 @@ from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reaso
 from wb.core.system.files import scratch
 
 HEARTBEAT_S = 30  # a killed worker on another machine is noticed after three missed heartbeats
+SECRET = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)  # in the name of what a URL's query says
 DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")
 
 
@@ -35,14 +37,19 @@ def public(url: str) -> str:
     """`url` for messages: without its password, or just the path of an SQLite file."""
     parsed = _parsed(url)
     if parsed is None:
-        return url
-    return str(_file(parsed) or parsed.render_as_string(hide_password=True))
+        return re.sub(r":[^:@/]*@", ":***@", url)
+    return str(_file(parsed) or _unlocked(parsed).render_as_string(hide_password=True))
 
 
 def without_password(url: str) -> str:
     """`url` without its password, as it may be stored: drivers then look for one where they usually do, as in PGPASSWORD."""
     parsed = _parsed(url)
-    return url if parsed is None else _text(parsed._replace(password=None))
+    return public(url) if parsed is None else _text(_unlocked(parsed)._replace(password=None))
+
+
+def _unlocked(url: URL) -> URL:
+    """`url` without the secrets of its query."""
+    return url.difference_update_query([name for name in url.query if SECRET.search(name)])
 
 
 def absolute(url: str) -> str:

@@ -28,7 +28,16 @@ def test_files_come_back_whole_and_are_written_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [("large/0", "AAAA"), ("large/0", "no base64"), ("files", {"large": [2, "0"]}), ("files", 3)]
+    "damage",
+    [
+        ("large/0", "AAAA"),
+        ("large/0", "no base64"),
+        ("files", {"large": [2, "0"]}),
+        ("files", {"../large": [0, "0"]}),
+        ("files", {"/tmp/large": [0, "0"]}),
+        ("files", {"large": [10**9, "0"]}),
+        ("files", 3),
+    ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, damage: tuple[str, object]) -> None:
     url = file_url(tmp_path / "study.db")

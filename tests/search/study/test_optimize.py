@@ -15,6 +15,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import OperationalError
 
 from tests.processes import Program
 from wb.core.architecture import Architecture
@@ -186,7 +187,7 @@ def test_a_server_that_is_started_again_is_waited_for(
     def away(*arguments: Any, **named: Any) -> None:
         asked[0] += 1
         if asked[0] == 2:
-            raise StorageInternalError("server closed the connection")
+            raise StorageInternalError("away") from OperationalError("", {}, Exception("server closed the connection"))
         write(*arguments, **named)
 
     monkeypatch.setattr(RDBStorage, "_set_trial_param", away)

@@ -71,6 +71,10 @@ def test_passwords_are_kept_out_of_what_is_written_and_said() -> None:
     url = "postgresql+psycopg2://me:SECRET@host/db"
     assert public(url) == "postgresql+psycopg2://me:***@host/db"
     assert without_password(url) == "postgresql+psycopg2://me@host/db"  # its driver asks PGPASSWORD
+    told = "postgresql+psycopg2://host/db?user=me&password=SECRET"
+    for tell in (public, without_password):
+        assert tell(told) == "postgresql+psycopg2://host/db?user=me"
+        assert "SECRET" not in tell("postgresql+psycopg2://me:SECRET@host:port/db")
 
 
 def test_a_database_without_a_byte_of_space_is_read(tmp_path: Path) -> None:
