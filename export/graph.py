@@ -17,7 +17,7 @@ from torch import nn
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, Unsupported, WbError
 from wb.core.measures.readings import Reading
-from wb.core.precision import TRAINED
+from wb.core.precision import computes_weights
 from wb.core.records import Precision
 from wb.core.specs import BATCH
 from wb.core.system.files import replacing
@@ -93,10 +93,9 @@ def export(
             return _export_decoder(network, temporary, metadata, opset, exporter, precisions)
         axes = {spec.name: spec.dynamic for spec in a.input.specs()}
         export_module(network, feed, temporary, LOGITS, opset, exporter, metadata, axes)
-        chosen = set(precisions.values())
-        if chosen == {"fp32"}:
+        if set(precisions.values()) == {"fp32"}:
             return check_parity(network, temporary, feed, Device())
-        exact = chosen <= {"fp32", *TRAINED}
+        exact = computes_weights(precisions.values())
         if not exact:  # otherwise the lowered graph is held to the same tolerance below
             check_parity(network, temporary, feed, Device())
         lower_file(temporary, network, precisions)
@@ -122,7 +121,7 @@ def _export_decoder(
     if set(precisions.values()) == {"fp32"}:
         return found
     lower_file(path, network, precisions)
-    exact = set(precisions.values()) <= {"fp32", *TRAINED}
+    exact = computes_weights(precisions.values())
     found = check_steps(
         network, path, Device(), lambda worst: check_difference(worst, TOLERANCE if exact else math.inf)
     )

@@ -117,11 +117,8 @@ class Search:
         Raises:
             WbError: as a search does.
         """
-        ground = self._ground()
-        record = self.run.read()
-        record.check_data(self.config.data, ground.data.fingerprint)
-        stages = Ending(record, ground, load_study(self.run.storage(self.config), record.study))
-        stages.evaluate(Supernet.load(self.run.supernet_path, ground.space), self.workers)
+        stages = self._assisting()
+        stages.evaluate(self._trained(stages), self.workers)
 
     def join(self) -> int:
         """Evaluates candidates in `workers` processes, in a folder that stands in for the run's; returns how many all have done.
@@ -130,17 +127,21 @@ class Search:
             OtherMachine: this machine is not like that of the run.
             WbError: as a search does.
         """
+        stages = self._assisting()
+        check_same(stages.record, stages.ground.device, stages.ground.places.devices.values())
+        others = len(stages.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        with Helpers(self.config, self.run.folder, self.workers - 1, self.workers + others, self._tell.say):
+            return stages.evaluate(self._trained(stages), self.workers + others)
+
+    def _assisting(self) -> Ending:
+        """The stages of a run that another process began."""
         ground = self._ground()
         record = self.run.read()
         record.check_data(self.config.data, ground.data.fingerprint)
-        check_same(record, ground.device, ground.places.devices.values())
-        study = load_study(self.run.storage(self.config), record.study)
-        stages, others = (
-            Ending(record, ground, study),
-            len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))),
-        )
-        with Helpers(self.config, self.run.folder, self.workers - 1, self.workers + others, self._tell.say):
-            return stages.evaluate(Supernet.load(self.run.supernet_path, ground.space), self.workers + others)
+        return Ending(record, ground, load_study(self.run.storage(self.config), record.study))
+
+    def _trained(self, stages: Ending) -> Supernet:
+        return Supernet.load(self.run.supernet_path, stages.ground.space)
 
     @cached_property
     def _crew(self) -> Crew:

@@ -133,8 +133,7 @@ def places_of(config: SearchConfig) -> Places:
     devices: dict[str, Device] = {}
     for name in config.devices:
         try:
-            threads = config.threads
-            devices[name] = parse_device(name, threads)
+            devices[name] = parse_device(name, config.threads)
         except BadOption as error:
             raise BadOption(f"latency@{name}: {error}") from error
     found = Places(devices)

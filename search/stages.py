@@ -97,9 +97,9 @@ class Stages(Recorder[RunRecord]):
         return time.perf_counter() - start
 
     def _helpers(self, workers: int, ray: str | None) -> AbstractContextManager[None]:
-        reachable = self.config.model_copy(update={"storage": self.run.storage(self.config)})
         if ray is None:
             return Helpers(self.config, self.run.folder, workers - 1, workers, self.tell.say)
+        reachable = self.config.model_copy(update={"storage": self.run.storage(self.config)})
         return OnRay(ray, reachable, self.run, workers - 1, self.tell.say)
 
     def _offer(self) -> None:

@@ -48,13 +48,6 @@ class Judged(NamedTuple):
         return (right[-1][:, None] - torch.stack(right, dim=1)).clamp(min=0)
 
 
-def ideal(regrets: Tensor, shares: Sequence[float], beta: float) -> Tensor:
-    """The number of the ideal exit of each example, from regrets (n, exits + 1) and latencies as shares of the last: (n)."""
-    sums = regrets + beta * torch.tensor(shares, dtype=regrets.dtype)
-    deepest = sums.flip(1).argmin(dim=1)  # the first of equal ones
-    return sums.shape[1] - 1 - deepest
-
-
 def left_at(gates: Gates, answers: Sequence[Tensor]) -> Tensor:
     """The number of the exit that each example leaves by: (n)."""
     return _left([sure(answer) for answer in answers[:-1]], gates)

@@ -15,7 +15,6 @@ trained on.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from wb.tasks.base import Task
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
-from wb.training.head import BATCH, IMAGES, PENALTIES, SCALES
+from wb.training.head import BATCH, IMAGES, best_of
 from wb.training.linear import decayed, matrices
 from wb.training.recipes.mirrored import mirrored
 from wb.training.refit.fits import Ridge
@@ -119,15 +118,15 @@ def _begin(module: ExitModule, k: int, given: Seen, held: Seen, task: Task) -> N
     classes = given.outputs.shape[1]
     ridge = Ridge(torch.zeros_like(module.weight), torch.zeros(classes), 0.0)
     ridge.add(_standard(module, given.features[k]), [(1.0, F.one_hot(given.labels, classes).float())])
-    read, best = _standard(module, held.features[k]), math.inf
-    for penalty in PENALTIES:
+    read = _standard(module, held.features[k])
+
+    def fitted(penalty: float) -> tuple[Tensor, Tensor]:
         ridge.strength = penalty
         weight, bias = (part.float() for part in ridge.solve())
-        for scale in SCALES:
-            loss = task.loss(scale * F.linear(read, weight, bias), held.labels).item()
-            if loss < best:
-                best = loss
-                _set(module, scale * weight, scale * bias)
+        return weight, bias
+
+    penalty, scale = best_of(lambda one: F.linear(read, *fitted(one)), held.labels, task)
+    _set(module, *(scale * part for part in fitted(penalty)))
 
 
 def _train(module: ExitModule, k: int, given: Seen, held: Seen, task: Task) -> None:

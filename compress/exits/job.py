@@ -32,6 +32,7 @@ from wb.tasks.base import Grades
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
 from wb.training.recipes.recipe import Recipe
+from wb.training.train import score
 
 HEADS = "heads.safetensors"
 
@@ -132,14 +133,11 @@ class ExitsJob(Job[EarlyExits]):
         ways = [
             Way(name=name, latency=found[name], validation=v) for name, v in zip(model.record.names, read, strict=True)
         ]
-        network = self.trunk.network(pick_device())
-        whole = self._whole(network) if self.config.epochs else read[-1]
+        whole, device = read[-1], pick_device()
+        if self.config.epochs:  # the trunk was tuned since
+            task = task_of(self.trunk.architecture)
+            whole = score(self.trunk.network(device), self.data.validation, task, device)
         self.note(ways=tuple(ways), alone=found["alone"], whole=whole)
-
-    def _whole(self, network: torch.nn.Module) -> Reading:
-        from wb.training.train import score
-
-        return score(network, self.data.validation, task_of(self.trunk.architecture), pick_device())
 
     def _accuracy(self, answers: torch.Tensor, labels: torch.Tensor) -> Reading:
         grades = Grades((answers == labels).numpy(), labels.numpy())

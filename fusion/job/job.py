@@ -162,7 +162,10 @@ class FuseJob(Job[Fusion]):
             return fusion, None
         self.progress("judging the correction", 0, 0)
         task, networks = task_of(self._models.like), [parent.network(pick_device()) for parent in self._models]
-        ensemble = lambda x: task.together([network(x) for network in networks])  # noqa: E731
+
+        def ensemble(x: Tensor) -> Tensor:
+            return task.together([network(x) for network in networks])
+
         found, refit = nearer(fusion.average, fusion.model, held, ensemble)
         if refit.kept:
             return fusion, refit

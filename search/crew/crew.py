@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -24,6 +23,7 @@ from typing import TypeGuard
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_dir
 
 from wb.core.errors import StorageFailed, reason
 
@@ -70,11 +70,11 @@ class Crew:
             return FileLock(self.folder / "timing")
         try:
             study = str(json.loads((self._run / "run.json").read_bytes())["study"])
-            folder = Path(tempfile.gettempdir()) / f"wb-timing-{os.getuid()}"
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder = Path(user_cache_dir("wb")) / "timing"
+            folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageFailed(
-                f"could not lock the clock of this machine ({error}); see that TMPDIR can be written"
+                f"could not lock the clock of this machine ({error}); see that the user's cache can be written"
             ) from error
         return FileLock(folder / hashlib.sha256(study.encode()).hexdigest()[:16])
 

@@ -149,14 +149,14 @@ class Optimization:
 
     def _values(self, trial: optuna.Trial) -> list[float]:
         self._claim(trial.number)
-        owner = self._owner(trial.number)
+        owner = self._owner(trial)
         proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in self.space.genes.items()}
         choices = canonical(self.space, cast(Choices, proposed))
         key = self._keys[trial.number] = network_key(self.space, choices)
         known = self._twin(trial.number, key)
         if known is None:
             result = self.evaluate(self.space.decode(choices))
-            self._check_kept(trial.number, owner)
+            self._check_kept(trial, owner)
             known = self._twin(trial.number, key)
         if known is not None:
             trial.set_user_attr(REPEAT, known.number)
@@ -179,12 +179,12 @@ class Optimization:
         if len(own(before)) + sum(trial.state in OPEN for trial in before) >= self.trials:
             raise _Surplus
 
-    def _owner(self, number: int) -> object:
-        return next(one.user_attrs.get(WORKER) for one in self.study.get_trials(deepcopy=False) if one.number == number)
+    def _owner(self, trial: optuna.Trial) -> object:
+        return self.study._storage.get_trial(trial._trial_id).user_attrs.get(WORKER)
 
-    def _check_kept(self, number: int, owner: object) -> None:
+    def _check_kept(self, trial: optuna.Trial, owner: object) -> None:
         """Raises `_Surplus` if this worker was taken for dead meanwhile, and the trial is no longer its `owner`'s."""
-        if self._owner(number) != owner:
+        if self._owner(trial) != owner:
             raise _Surplus
 
     def _twin(self, number: int, key: str) -> FrozenTrial | None:

@@ -6,7 +6,7 @@ reads the residual stream inside a mixer or feed-forward is one group, what writ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, TypeVar, get_args
 
 from wb.core.architecture import Architecture
@@ -25,6 +25,11 @@ BITS: dict[Precision, float] = {
 TRAINED: tuple[Precision, ...] = ("w1", "w2")  # what the forward pass rounds to, and the gradient passes through
 
 P = TypeVar("P", bound=Part)
+
+
+def computes_weights(chosen: Collection[Precision]) -> bool:
+    """Whether a graph with these precisions computes what the weights say: none of them are rounded for the graph alone."""
+    return set(chosen) <= {"fp32", *TRAINED}
 
 
 class _Group(NamedTuple):

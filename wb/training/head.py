@@ -13,7 +13,7 @@ Limits: classes as labels; weights of one or two bits are drawn at random, for r
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from wb.data.batches import batches
 from wb.data.stratify import choose
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Network, build
+from wb.tasks.base import Task
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
 from wb.training.refit.fits import Ridge
@@ -96,17 +97,27 @@ def fit_head(network: Network, data: Dataset, share: float = 1.0) -> Found:
         for name, fit in fits.items():
             fit.add(answer.before(network, seen.to(network.head), name).cpu(), [(1.0, targets)])
     held = list(_seen(network, data.validation))
-    labels, task = torch.cat([labels for _, labels in held]), task_of(network.architecture)
-    best, least = Found(PENALTIES[0], SCALES[0]), math.inf
-    for penalty in PENALTIES:
+    labels = torch.cat([labels for _, labels in held])
+
+    def outputs(penalty: float) -> Tensor:
         _write(network, fits, penalty)
-        outputs = torch.cat([answer.outputs(network, seen.to(network.head)) for seen, _ in held]).cpu()
-        for scale in SCALES:
-            loss = task.loss(outputs * scale, labels).item()
-            if loss < least:
-                best, least = Found(penalty, scale), loss
+        return torch.cat([answer.outputs(network, seen.to(network.head)) for seen, _ in held]).cpu()
+
+    best = best_of(outputs, labels, task_of(network.architecture))
     best = best._replace(scale=share * best.scale)
     _write(network, fits, best.penalty, best.scale)
+    return best
+
+
+def best_of(outputs: Callable[[float], Tensor], labels: Tensor, task: Task) -> Found:
+    """The strength of a ridge and the scale of its `outputs` (n, classes) with the least loss on held-out `labels` (n)."""
+    best, least = Found(PENALTIES[0], SCALES[0]), math.inf
+    for penalty in PENALTIES:
+        given = outputs(penalty)
+        for scale in SCALES:
+            loss = task.loss(given * scale, labels).item()
+            if loss < least:
+                best, least = Found(penalty, scale), loss
     return best
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
-from wb.compress.exits.gates import LADDER, Candidates, Judged, crossed, ideal, left_at
+from wb.compress.exits.gates import LADDER, Candidates, Judged, crossed, left_at
 
 SHARES = (0.3, 0.6, 1.0)
 
@@ -25,6 +26,13 @@ def made(seed: int, count: int = 80) -> Judged:
         return noise + right * torch.where(easy, sure, hard)[:, None]
 
     return Judged((answer(6.0, 0.0), answer(7.0, 1.0), answer(8.0, 6.0)), labels)
+
+
+def ideal(regrets: Tensor, shares: Sequence[float], beta: float) -> Tensor:
+    """The number of the ideal exit of each example, from regrets (n, exits + 1) and latencies as shares of the last: (n)."""
+    sums = regrets + beta * torch.tensor(shares, dtype=regrets.dtype)
+    deepest = sums.flip(1).argmin(dim=1)  # the first of equal ones
+    return sums.shape[1] - 1 - deepest
 
 
 @pytest.mark.parametrize("seed", range(3))

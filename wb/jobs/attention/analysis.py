@@ -134,9 +134,10 @@ def analyze_attention(
     total = -(-len(some) // size)
     with torch.inference_mode():
         for done, (inputs, _) in enumerate(batches(some, size, shuffle=False), start=1):
-            last = {name: weights for name, _, weights in attended(networks[-1], inputs)}
+            end = list(attended(networks[-1], inputs))
+            last = {name: weights for name, _, weights in end}
             for number, network in enumerate(networks):
-                for name, heads, weights in attended(network, inputs):
+                for name, heads, weights in end if network is networks[-1] else attended(network, inputs):
                     final = last[name]
                     if weights is None or final is None:
                         without[name] = network.at(name).operator.record.title

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wb.core.architecture import Architecture
-from wb.core.precision import TRAINED, precisions
+from wb.core.precision import computes_weights, precisions
 from wb.core.specs import IDS, MASK, PIXELS
 from wb.data import Dataset, Feed
 from wb.export.graph import LOGITS, TOLERANCE
@@ -26,7 +26,7 @@ PASSAGES, TOKENS = (
 
 def exact(architecture: Architecture) -> bool:
     """Whether the graph computes what the weights say, and not with weights that were rounded for it."""
-    return set(precisions(architecture).values()) <= {"fp32", *TRAINED}
+    return computes_weights(precisions(architecture).values())
 
 
 def stepwise(architecture: Architecture) -> bool:

@@ -1,4 +1,4 @@
-"""Small helpers of modules: parameters, initial values, constants, and products per head."""
+"""Small helpers of modules: parameters, initial values, constants, parts of a line, and products per head."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "hardswish": F.hardswish,
 }
+
+
+UNSEEN = -1e4  # added to a score, of what is not to be attended to; finite, so that a row of nothing else is no NaN
+
+
+def dividing(most: int, tokens: int) -> int:
+    """The largest number up to `most` that divides so many tokens: of parts that are alike, or of the tokens of one."""
+    return next(n for n in range(min(most, tokens), 0, -1) if tokens % n == 0)
 
 
 def parameter(*shape: int, device: torch.device | str | None) -> nn.Parameter:

@@ -5,7 +5,7 @@ https://arxiv.org/abs/2107.05768, and the published code: the summary of a segme
 value softmax(scale * max_j q_j * k) v; a token attends to its segment (looking back, in causal layouts) and to the summaries of
 the other segments (of those before it), in one softmax.
 Differs: scores have the record's scale, here and in summaries. The published encoder counts a token's own segment by its summary
-too; that is the `form` "official". The axial and the logarithmic pattern are not built.
+too; that is the `form` "official".
 Limits: the largest entries depend on the basis of queries and keys, so that these can be permuted and not rotated.
 """
 
@@ -20,28 +20,13 @@ from wb.core.layout import Layout
 from wb.core.records.attention import Combiner as Record
 from wb.models.layers.attention import AttentionModule
 from wb.models.layers.operator import Context, Symmetry
-from wb.models.layers.tensors import constant
-
-UNSEEN = -1e4
+from wb.models.layers.tensors import UNSEEN, constant, dividing
 
 
-class CombinerAttention(AttentionModule):
-    """One softmax over N/S summaries and S tokens. Cost: N*D*H*(2K + 2V) + H*N*(2S + N/S)*(K + V) at most."""
+class LargestEntries(AttentionModule):
+    """What attention has in common whose summaries are of the largest entries of queries and keys."""
 
-    record: Record
     symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
-
-    def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
-        super().__init__(record, embed, layout, device)
-        self.length = next(n for n in range(min(record.segment, layout.tokens), 0, -1) if layout.tokens % n == 0)
-        self.segments = layout.tokens // self.length
-        place = torch.arange(self.length)
-        number = torch.arange(self.segments)
-        after = place[:, None] < place[None, :] if layout.causal else torch.zeros(self.length, self.length) > 0
-        left_out = number[:, None] <= number[None, :] if layout.causal else number[:, None] == number[None, :]
-        if record.form == "official" and not layout.causal:
-            left_out = left_out & False
-        self.after, self.left_out = after * UNSEEN, left_out * UNSEEN  # (S, S) of tokens, (segments, segments)
 
     @property
     def convex(self) -> bool:
@@ -55,8 +40,25 @@ class CombinerAttention(AttentionModule):
     @property
     def factors(self) -> Mapping[str, float]:
         """The scale goes to the queries, as the largest of scaled entries are the scaled largest."""
-        factor = self.record.factor
-        return {"wq": factor, "bq": factor}
+        return dict.fromkeys(("wq", "bq"), self.record.factor)
+
+
+class CombinerAttention(LargestEntries):
+    """One softmax over N/S summaries and S tokens. Cost: N*D*H*(2K + 2V) + H*N*(2S + N/S)*(K + V) at most."""
+
+    record: Record
+
+    def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
+        super().__init__(record, embed, layout, device)
+        self.length = dividing(record.segment, layout.tokens)
+        self.segments = layout.tokens // self.length
+        place = torch.arange(self.length)
+        number = torch.arange(self.segments)
+        after = place[:, None] < place[None, :] if layout.causal else torch.zeros(self.length, self.length) > 0
+        left_out = number[:, None] <= number[None, :] if layout.causal else number[:, None] == number[None, :]
+        if record.form == "official" and not layout.causal:
+            left_out = left_out & False
+        self.after, self.left_out = after * UNSEEN, left_out * UNSEEN  # (S, S) of tokens, (segments, segments)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         heads, queries, values = self.channels

@@ -18,6 +18,7 @@ from wb.core.layout import Layout
 from wb.core.records.attention import Grouped as Record
 from wb.models.layers.attention import ScoredAttention
 from wb.models.layers.operator import Context
+from wb.models.layers.tensors import dividing
 
 
 @lru_cache(maxsize=64)
@@ -31,7 +32,7 @@ class GroupAttention(ScoredAttention):
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
-        self.groups = next(n for n in range(record.groups, 0, -1) if layout.tokens % n == 0)
+        self.groups = dividing(record.groups, layout.tokens)
         self.order = shuffled(layout.tokens) if record.permuted and self.groups > 1 else None
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:

@@ -17,9 +17,7 @@ from wb.models.axes import side as side_of
 from wb.models.layers.attention import ScoredAttention
 from wb.models.layers.operator import Context
 from wb.models.layers.squares import apart, biases, cut, distances, moved, uncut
-from wb.models.layers.tensors import constant
-
-UNSEEN = -1e4
+from wb.models.layers.tensors import UNSEEN, constant
 
 
 class WindowAttention(ScoredAttention):

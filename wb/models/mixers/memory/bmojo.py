@@ -20,10 +20,8 @@ from wb.core.layout import Layout
 from wb.core.records.mixers.memory import Bmojo as Record
 from wb.models.axes import read
 from wb.models.layers.operator import Context, Symmetry
-from wb.models.layers.tensors import constant, join_heads, project
+from wb.models.layers.tensors import UNSEEN, constant, join_heads, project
 from wb.models.mixers.memory.s6 import Scanning
-
-UNSEEN = -1e4
 
 
 class FadingMemoryAttention(Scanning):

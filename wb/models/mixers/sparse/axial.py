@@ -22,9 +22,7 @@ from wb.core.records.mixers.sparse import AxialCombiner as Record
 from wb.models.axes import read
 from wb.models.layers.attention import AttentionModule
 from wb.models.layers.operator import Context, Symmetry
-from wb.models.layers.tensors import constant, join_heads
-
-UNSEEN = -1e4
+from wb.models.layers.tensors import UNSEEN, constant, dividing, join_heads
 
 
 class AxialCombinerAttention(AttentionModule):
@@ -51,7 +49,7 @@ class AxialCombinerAttention(AttentionModule):
         self.holds("summary_gain", "summary")
         self.holds("summary_shift", "summary")
         self.between("summary_key", "heads", "qk", read("summary"))
-        self.length = next(n for n in range(min(record.segment, layout.tokens), 0, -1) if layout.tokens % n == 0)
+        self.length = dividing(record.segment, layout.tokens)
         self.rows = layout.tokens // self.length
         place, number = torch.arange(self.length), torch.arange(self.rows)
         after = place[:, None] < place[None, :]

@@ -22,9 +22,8 @@ from wb.core.records.mixers.sparse import Latents as Record
 from wb.models.axes import read
 from wb.models.layers.attention import AttentionModule
 from wb.models.layers.operator import Context, Symmetry
-from wb.models.layers.tensors import constant, join_heads, project, uniform_
+from wb.models.layers.tensors import UNSEEN, constant, dividing, join_heads, project, uniform_
 
-UNSEEN = -1e4
 NORMS = ("gather", "among", "perceptron", "scatter")
 
 
@@ -51,7 +50,7 @@ class LatentAttention(AttentionModule):
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
-        self.groups = next(n for n in range(record.groups, 0, -1) if layout.tokens % n == 0)
+        self.groups = dividing(record.groups, layout.tokens)
         self.holds("latent", self.groups, "latents", "latent_width")
         for name in NORMS:
             self.holds(f"{name}_gain", "latent_width")

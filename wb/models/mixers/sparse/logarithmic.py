@@ -13,25 +13,20 @@ these can be permuted and not rotated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from wb.core.layout import Layout
 from wb.core.records.mixers.sparse import LogCombiner as Record
-from wb.models.layers.attention import AttentionModule
-from wb.models.layers.operator import Context, Symmetry
-from wb.models.layers.tensors import constant
-
-UNSEEN = -1e4
+from wb.models.layers.operator import Context
+from wb.models.layers.tensors import UNSEEN, constant
+from wb.models.mixers.attention.combiner import LargestEntries
 
 
-class LogCombinerAttention(AttentionModule):
+class LogCombinerAttention(LargestEntries):
     """A softmax over at most log N summaries to either side. Cost: N*D*H*(2K + 2V) + 2*H*N*log N*(K + V) to either side."""
 
     record: Record
-    symmetries: Mapping[str, Symmetry] = {"heads": "permutation", "qk": "permutation", "v": "rotation"}
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
@@ -40,20 +35,6 @@ class LogCombinerAttention(AttentionModule):
         level = torch.arange(self.levels)
         even = (torch.arange(2**self.levels)[:, None] >> level) % 2 == 0  # the first of two blocks does not see itself
         self.unseen = even * UNSEEN  # (N and missing, levels)
-
-    @property
-    def convex(self) -> bool:
-        return True
-
-    @property
-    def idle(self) -> tuple[str, ...]:
-        """Also the largest keys have it."""
-        return ("bk",)
-
-    @property
-    def factors(self) -> Mapping[str, float]:
-        """The scale goes to the queries, as the largest of scaled entries are the scaled largest."""
-        return dict.fromkeys(("wq", "bq"), self.record.factor)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         q = q * self.record.factor
