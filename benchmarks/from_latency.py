@@ -1,20 +1,23 @@
 """`wb search --from` beside every other way to the same measured latency: same model, same epochs of fine-tuning, same teacher.
 
-    python benchmarks/from_latency.py --data idx:PATH/fashion-mnist --limit 10000 --cache FOLDER [--seeds 0,1,2]
+    python benchmarks/from_latency.py --data idx:PATH/fashion-mnist --limit 10000 --cache FOLDER [--model FILE]
 
-The transformer of `benchmarks/compensation.py` at shares of its latency, on ONNX Runtime with one thread. Every method lands on
-the limit by measuring: `prune nvit` as it was, with compensation, and with head bases too; `prune depth`; `--from`; uniform
-shrinking, which leaves every sub-layer the same share of heads and units, fitted and corrected as those of `--from`;
-torch-pruning as tuned for `benchmarks/pruning.py`. `KL` and `as cut` are before fine-tuning, on the first test images;
-`from scratch` is the network that `--from` found, trained for as many epochs as the model and the fine-tuning together, with the
-same teacher. In the end the networks of a limit are timed together. A row without figures did not reach its limit. The target:
-after fine-tuning `--from` is behind no other method.
+The transformer of `benchmarks/compensation.py`, or the model in a file, at shares of its latency, on ONNX Runtime with one
+thread. Every method lands on the limit by measuring: `prune nvit` as it was, with compensation, and with head bases too; `prune
+depth`; `--from`; uniform shrinking, which leaves every sub-layer the same share of heads and units, fitted and corrected as those
+of `--from`; torch-pruning as tuned for `benchmarks/pruning.py`. `KL` and `as cut` are before fine-tuning, on the first test
+images; `from scratch` is the network that `--from` found, trained for as many epochs as the model and the fine-tuning together,
+with the same teacher. `supernet` is the best on validation images, within the limit, of the networks that `wb search --from MODEL
+--supernet` ends with: trained for as many epochs as the model, each then fine-tuned as the others are. In the end the networks of
+a limit are timed together. A row without figures did not reach its limit. The target: after fine-tuning `--from` is behind no
+other method.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,8 +44,9 @@ from wb.compress.prune.begin import begin as prune
 from wb.compress.prune.config import PruneConfig
 from wb.core.errors import BudgetMissed
 from wb.data import Dataset, load
+from wb.foreign.reading import load as load_foreign
 from wb.models.counting import count_macs
-from wb.models.model import Model
+from wb.models.model import Model, save
 from wb.models.model import load as load_model
 from wb.search.alternatives.option import WHOLE, Option
 from wb.search.trained.begin import begin as search
@@ -54,7 +58,8 @@ from wb.training.fit import Recipe
 from wb.training.train import Finetune, score, train
 
 IMAGES = 2000  # test images for the KL
-FROM, SCRATCH = "`--from`", "its network from scratch"
+FROM, SCRATCH, SUPERNET = "`--from`", "its network from scratch", "supernet"
+TOLERANCE = 1.03  # of a limit, for networks that others landed on it
 NVIT = {
     "nvit as it was": {"rotate": False, "compensate": False},
     "nvit, compensated": {"rotate": False},
@@ -102,8 +107,10 @@ class Bench:
         if isinstance(found := cut.get(FROM), Model):
             recipe = PARENT.model_copy(update={"epochs": self.options.parent + self.options.epochs})
             tuned[SCRATCH] = train(found.architecture, self.data, recipe, seed=self.seed, teacher=self.model.network())
+        if (best := self._of_supernet(target)) is not None:
+            tuned[SUPERNET] = best
         ratios = timed({"dense": self.model} | tuned)
-        for name in (*self._methods(target), SCRATCH):
+        for name in (*self._methods(target), SCRATCH, SUPERNET):
             row = self._row(cut.get(name), tuned[name], ratios[name]) if name in tuned else None
             told(f"seed {self.seed}, {target}: {name}", row)
             yield name, row
@@ -118,7 +125,7 @@ class Bench:
             **{name: nvit(name) for name in NVIT},
             "depth": lambda: self._pruned(depth, target, "depth"),
             "uniform": lambda: self._uniform(target),
-            "torch-pruning": lambda: theirs_at(self.model, self.data, self.seed, target),
+            "torch-pruning": lambda: self._theirs(target),
             FROM: lambda: self._found(target),
         }
 
@@ -130,6 +137,42 @@ class Bench:
             changes = {"data": self.data.spec, "budget": (f"latency={target:g}x",), "finetune": 0}
             prune(config.model_copy(update=changes), self.model, "model", self.data, out, silent, force=True)()
         return load_model(out)
+
+    def _theirs(self, target: float) -> PlainViT:
+        cut = theirs_at(self.model, self.data, self.seed, target)
+        if (ratio := timed({"dense": self.model, "cut": cut})["cut"]) > TOLERANCE * target:
+            raise BudgetMissed(f"what comes nearest is at {ratio:.3f} of the latency")
+        return cut
+
+    def _of_supernet(self, target: float) -> Model | None:
+        """The network of the supernet's front that validation says is best within the limit; None if none is."""
+        fronts = [(latency, value, path) for path, latency, value in self._front if latency <= TOLERANCE * target]
+        return load_model(max(fronts, key=lambda one: one[1])[2]) if fronts else None
+
+    @cached_property
+    def _front(self) -> list[tuple[Path, float, float]]:
+        """File, share of the latency and validation accuracy of every network that a search with a supernet ends with."""
+        run, source = self.folder / f"supernet-{self.options.parent}", self.folder / "model.safetensors"
+        if not run.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save(self.model, source, force=True)
+            options = {"--from": source, "--data": self.data.spec, "--limit": self.options.limit, "--out": run}
+            options |= {
+                "--epochs": self.options.parent,
+                "--trials": self.options.trials,
+                "--finalists": 8,
+                "--rungs": "none",
+            }
+            options |= {"--finetune": self.options.epochs, "--seed": self.seed}
+            told(f"seed {self.seed}: a supernet")
+            given = [str(part) for option, value in options.items() if value is not None for part in (option, value)]
+            subprocess.run([sys.executable, "-m", "wb", "search", "--supernet", *given], check=True)
+        models = {path: load_model(path) for path in sorted(run.glob("models/*.safetensors"))}
+        ratios = timed({"dense": self.model} | {str(path): model for path, model in models.items()})
+        values = {
+            path: score(model.network(), self.data.validation, CLASSES, CPU).value for path, model in models.items()
+        }
+        return [(path, ratios[str(path)], value) for path, value in values.items()]
 
     @cached_property
     def library(self) -> TrainedJob:
@@ -221,7 +264,8 @@ def tables(options: argparse.Namespace, out: Output) -> bool:
     architecture = vit_space(data, "plain", SIZES).largest("softmax")
     seeds = [int(seed) for seed in options.seeds.split(",")]
     recipe = PARENT.model_copy(update={"epochs": options.parent})
-    benches = [Bench(dense(data, architecture, recipe, s, options.cache), data, s, options) for s in seeds]
+    given = options.model and load_foreign(options.model)
+    benches = [Bench(given or dense(data, architecture, recipe, s, options.cache), data, s, options) for s in seeds]
     accuracy = mean([score(one.model.network(), data.test, CLASSES, CPU).value for one in benches], 2)
     title = (
         f"{Path(data.spec).name}, {len(data.train)} images, seeds {options.seeds}: mean (each); the model, "
@@ -276,6 +320,8 @@ def arguments() -> argparse.ArgumentParser:
     for name, default in (("--data", "digits"), ("--seeds", "0"), ("--targets", "0.5,0.35,0.25,0.15")):
         parser.add_argument(name, default=default)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--model", type=Path, help="a model file; without it one is trained")
+    parser.add_argument("--trials", type=int, default=60, help="of the search with a supernet")
     parser.add_argument("--parent", type=int, default=PARENT.epochs, help="epochs of the model")
     parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning")
     parser.add_argument("--rounds", type=int, default=10, help="of nvit")

@@ -126,8 +126,8 @@ def theirs_at(model: Model, data: Dataset, seed: int, target: float) -> PlainViT
         tried.append((share, ratio))
         if abs(ratio / target - 1) < closest:
             closest, best = abs(ratio / target - 1), cut
-        if closest <= 0.01:
-            break
+        if closest <= 0.01 or (len(tried) > 1 and share < tried[-2][0] and ratio > 0.98 * tried[-2][1]):
+            break  # there, or at the floor: smaller ones are not faster
         share = _next(tried, target)
     return best
 
