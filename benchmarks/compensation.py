@@ -62,10 +62,10 @@ def cuts(model: Model, data: Dataset, target: float, seed: int, *, depth: bool) 
     full = count_macs(model.architecture).value
     costs = costs_of(["macs"], model.architecture, None)
     for rotate, alone, both in ((False, "nvit, neither", "nvit, compensated"), (True, "nvit, rotated", "nvit, both")):
-        pruner = NViT(data, {"macs": target * full}, costs, Settings(seed=seed, rotate=rotate))
-        cut = pruner.reached(model)
-        yield alone, cut.model
-        yield both, pruner.compensated(cut, model).model
+        settings = Settings(seed=seed, rotate=rotate, compensate=False)
+        yield alone, NViT(data, {"macs": target * full}, costs, settings).reached(model).model
+        pruner = NViT(data, {"macs": target * full}, costs, settings.model_copy(update={"compensate": True}))
+        yield both, pruner.compensated(pruner.reached(model), model).model
 
     if not depth:
         return

@@ -61,7 +61,7 @@ class Settings(BaseModel):
         bool, Field(description="First turn every softmax head into the bases that images give it: the same function.")
     ] = True
     compensate: Annotated[
-        bool, Field(description="Refit, without labels, what writes to the stream and the head after a cut.")
+        bool, Field(description="Refit, without labels, what writes to the stream and the head after the last cuts.")
     ] = True
     learning_rate: Annotated[
         LearningRate, Field(description="Peak of the learning rate, in fine-tuning and recovery.")

@@ -43,8 +43,8 @@ class Cutter(Protocol):
         """A smaller model, for which the cost models predict `aims` (by metric); `final` gives the aims of the last round."""
         ...
 
-    def recovered(self, state: Pruned) -> Pruned:
-        """`state` after the recovery steps of training."""
+    def between(self, state: Pruned, left: int, report: Progressed) -> Pruned:
+        """`state` after what follows a cut when so many rounds are `left`: compensation and training."""
         ...
 
     def compensated(self, state: Pruned, report: Progressed) -> Pruned:
@@ -87,8 +87,8 @@ class Units:
     def cut(self, state: Pruned, aims: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
         return self.pruner.cut(state, aims, final)
 
-    def recovered(self, state: Pruned) -> Pruned:
-        return self.pruner.recovered(state)
+    def between(self, state: Pruned, left: int, report: Progressed) -> Pruned:
+        return self.pruner.between(state, self.dense, left, report)
 
     def rotated(self, model: Model, report: Progressed) -> Model:
         return self.pruner.rotated(model, report)
@@ -138,7 +138,7 @@ class Layers:
         left = drop.first(itertools.chain(there, _kept(more, there)))
         return replace(state, model=left, rounds=state.rounds + 1, refit=None)
 
-    def recovered(self, state: Pruned) -> Pruned:
+    def between(self, state: Pruned, left: int, report: Progressed) -> Pruned:
         return state
 
     def rotated(self, model: Model, report: Progressed) -> Model:
@@ -152,7 +152,7 @@ class Layers:
         return replace(state, model=model, refit=refit)
 
     def signed(self, state: Pruned, stage: Stage) -> Model:
-        did = state.did(self.settings)["compensate"]
+        did = replace(state, refitted=False).did(self.settings)["compensate"]  # an earlier refit has a step of its own
         return state.model.then(step_of(self.data, self.settings.seed)) if did else state.model
 
 

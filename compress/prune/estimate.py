@@ -5,7 +5,7 @@ from __future__ import annotations
 from wb.compress.depth.drop import sublayers
 from wb.compress.nvit.cost import Cost
 from wb.compress.nvit.costs import costs_of, untimed
-from wb.compress.nvit.nvit import check_reachable
+from wb.compress.nvit.nvit import REFITS, check_reachable
 from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune.job import PruneJob
 from wb.core.commands.plan import Planned
@@ -64,8 +64,10 @@ def _compensation(job: PruneJob) -> Planned:
     what = (
         f"what writes to the stream, and the head, refitted on {images} training {job.data.train.noun} without labels"
     )
-    what += f", for each of {len(job.stages)} models" if len(job.stages) > 1 else ""
-    return Planned("compensation", what, 4 * len(job.stages) * images * image_seconds(job.model.architecture, job.data))
+    depth = job.config.method == "depth"
+    cuts = sum(1 if depth else min(stage.rounds, 1 + REFITS) for stage in job.stages)
+    what += f", after each of {cuts} cuts" if cuts > 1 else ""
+    return Planned("compensation", what, 4 * cuts * images * image_seconds(job.model.architecture, job.data))
 
 
 def _pruning(job: PruneJob, times: ReadingTimes, *, latency: bool) -> Planned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
@@ -59,7 +60,7 @@ class PruneJob(Job[Pruning]):
                 check(f"prune {self.config.method}", self.model, model)
                 save(model, self._stage_path(number), force=True)
             if not any(round_.stage > number for round_ in self.record.rounds):  # else `state` is of a later stage
-                state = Pruned(load(self._stage_path(number)), state.scores, len(self.record.rounds), state.kept)
+                state = replace(state, model=load(self._stage_path(number)), rounds=len(self.record.rounds))
         models = [load(self._stage_path(number)) for number in range(len(self.stages))]
         with self.timed("fine-tuning"):
             tuned = [self._finish.finetuned(number, model, self.config) for number, model in enumerate(models)]
@@ -153,11 +154,12 @@ class PruneJob(Job[Pruning]):
                 now = {metric: cost(state.model.architecture) for metric, cost in self.costs.items()}
                 limits = {limit.metric.name: limit.value for limit in stage.limits}
                 aims = {metric: between(now[metric], limit, 1 / left) for metric, limit in limits.items()}
+                refitting = partial(self.progress, "refitting what is left")
                 if left > 1:
-                    state = self._cutter.recovered(self._cutter.cut(scored, aims, limits))
+                    state = self._cutter.between(self._cutter.cut(scored, aims, limits), left - 1, refitting)
                 else:
                     aims, state = self._landing(stage)(scored)
-                    state = self._cutter.compensated(state, partial(self.progress, "refitting what is left"))
+                    state = self._cutter.compensated(state, refitting)
                 self._keep(number, state, aims, timed=left == 1 or any(metric in LATENCIES for metric in limits))
         return state
 
@@ -224,7 +226,8 @@ class PruneJob(Job[Pruning]):
                 for cost in self._timed:
                     cost.refine(before.architecture)  # the landing started from this architecture
         correct(self.costs, last.architecture, last.costs)
-        return Pruned(model, scores, number, kept, last.refit)
+        refitted = any(round_.refit is not None and round_.refit.kept for round_ in self.record.rounds)
+        return Pruned(model, scores, number, kept, last.refit, refitted)
 
     def _tensors(self, kind: str, number: int) -> dict[str, Tensor]:
         """What a round left in a file of that kind; nothing where it had nothing to leave."""

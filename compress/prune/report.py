@@ -7,6 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
+from wb.compress.nvit.nvit import REFITS
 from wb.compress.nvit.settings import REFITTED_ON
 from wb.compress.prune import figures
 from wb.compress.prune.record import Pruning
@@ -61,7 +62,8 @@ def done(record: Pruning) -> list[str]:
     if settings.compensate:
         images = f"{min(REFITTED_ON, train)}" if isinstance(train, int) else f"{REFITTED_ON}"
         found.append(
-            f"What is left of each model was refitted to the dense one after its last cut, on at most {images} training "
+            f"What is left of each model was refitted to the dense one after its last cuts, {1 + REFITS} at most, "
+            f"on at most {images} training "
             f"{record.data.get('noun', 'images')} "
             "without labels: the weights that write to the stream, then the head."
         )
