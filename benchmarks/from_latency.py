@@ -153,20 +153,16 @@ class Bench:
     def _front(self) -> list[tuple[Path, float, float]]:
         """File, share of the latency and validation accuracy of every network that a search with a supernet ends with."""
         run, source = self.folder / f"supernet-{self.options.parent}", self.folder / "model.safetensors"
-        if not run.exists():
+        if not (run / "report.html").exists():
+            told(f"seed {self.seed}: a supernet")
             self.folder.mkdir(parents=True, exist_ok=True)
             save(self.model, source, force=True)
             options = {"--from": source, "--data": self.data.spec, "--limit": self.options.limit, "--out": run}
-            options |= {
-                "--epochs": self.options.parent,
-                "--trials": self.options.trials,
-                "--finalists": 8,
-                "--rungs": "none",
-            }
-            options |= {"--finetune": self.options.epochs, "--seed": self.seed}
-            told(f"seed {self.seed}: a supernet")
+            options |= {"--epochs": self.options.parent, "--trials": self.options.trials, "--finalists": 8}
+            options |= {"--rungs": "none", "--finetune": self.options.epochs, "--seed": self.seed}
             given = [str(part) for option, value in options.items() if value is not None for part in (option, value)]
-            subprocess.run([sys.executable, "-m", "wb", "search", "--supernet", *given], check=True)
+            what = ["--resume", str(run)] if run.exists() else ["--supernet", *given]
+            subprocess.run([sys.executable, "-m", "wb", "search", *what], check=True)
         models = {path: load_model(path) for path in sorted(run.glob("models/*.safetensors"))}
         ratios = timed({"dense": self.model} | {str(path): model for path, model in models.items()})
         values = {
