@@ -53,9 +53,9 @@ def among(w: Mapping[str, Tensor], latents: list[list[Tensor]], *, ordered: bool
         seen = [z for other in range(3) if other <= t or not ordered for z in before[other]]
         found.append([])
         for m in range(M):
-            z = latents[t][m]
+            z = latents[t][m] + w["latent_out_bias"]
             for h in range(2):
-                q = w["latent_query"][h] @ before[t][m]
+                q = w["latent_query"][h] @ before[t][m] + w["latent_query_bias"][h]
                 keys, values = ([w[f"latent_{name}"][h] @ other for other in seen] for name in ("key", "value"))
                 z = z + w["latent_out"][:, h] @ attended(q, keys, values, factor)
             up = F.gelu(w["latent_up"] @ norm(z, "perceptron") + w["latent_up_bias"])
@@ -74,9 +74,9 @@ def by_formula(module: OperatorModule, x: Tensor, *, ordered: bool, factor: floa
     latents = [[w["latent"][t, m] for m in range(M)] for t in range(3)]
     for t in range(3):
         for m in range(M):
-            given = torch.zeros(7).double()
+            given = w["gather_out_bias"].clone()
             for h in range(2):
-                q = w["gather_query"][h] @ norm(latents[t][m], "gather")
+                q = w["gather_query"][h] @ norm(latents[t][m], "gather") + w["gather_query_bias"][h]
                 keys = [w["wk"][h] @ token + w["bk"][h] for token in groups[t]]
                 values = [w["wv"][h] @ token + w["bv"][h] for token in groups[t]]
                 given += w["gather_out"][:, h] @ attended(q, keys, values, factor)
@@ -115,7 +115,7 @@ def test_one_group_with_silent_latents_is_a_perceiver_block() -> None:
     """Cross-attention of latents to all tokens, and of tokens to latents, by torch's own attention."""
     module, x = drawn(RECORD.model_copy(update={"groups": 1})), tokens()
     with torch.no_grad():
-        for name in ("latent_out", "latent_down", "latent_down_bias"):
+        for name in ("latent_out", "latent_out_bias", "latent_down", "latent_down_bias"):
             module.get_parameter(name).zero_()
     w = {name: weight.detach() for name, weight in module.named_parameters()}
     z = w["latent"].expand(2, -1, -1)
@@ -127,9 +127,9 @@ def test_one_group_with_silent_latents_is_a_perceiver_block() -> None:
         return torch.einsum("bnd,hkd->bhnk", y, w[name]) + (0 if bias is None else w[bias][:, None])
 
     y = F.scaled_dot_product_attention(
-        heads(norm("gather"), "gather_query"), heads(x, "wk", "bk"), heads(x, "wv", "bv")
+        heads(norm("gather"), "gather_query", "gather_query_bias"), heads(x, "wk", "bk"), heads(x, "wv", "bv")
     )
-    z = z + torch.einsum("bhnv,chv->bnc", y, w["gather_out"])
+    z = z + torch.einsum("bhnv,chv->bnc", y, w["gather_out"]) + w["gather_out_bias"]
     keys, values = heads(norm("scatter"), "scatter_key"), heads(norm("scatter"), "scatter_value")
     y = F.scaled_dot_product_attention(heads(x, "wq", "bq"), keys, values)
     torch.testing.assert_close(module(x), torch.einsum("bhnv,dhv->bnd", y, w["wo"]) + w["bo"])
