@@ -281,7 +281,8 @@ CATALOGUE = dict(catalogue())
 
 
 def decoders() -> Iterator[tuple[str, Architecture]]:
-    """Networks that foresee tokens: every mixer and position that can look back only, with a tied and an untied head."""
+    """Networks that foresee tokens: every mixer, position, feed-forward, wiring and join that can look back only, with a tied
+    and an untied head."""
     layout = EmbedStem().layout(TEXT)._replace(causal=True)
     untied = Language.sample()
     for kind in [kind for kind in MIXERS if kind.lacks(layout) is None]:
@@ -291,10 +292,15 @@ def decoders() -> Iterator[tuple[str, Architecture]]:
     for position in [position for position in POSITIONS if position.lacks(layout) is None]:
         yield f"softmax-{kind_of(position)}", _foreseeing(Softmax.sample(), position=position.sample())
     yield "none", _foreseeing(None)
+    ffns = [kind for kind in FFNS if kind.lacks(layout) is None]
+    for i, ffn in enumerate(ffns):
+        wiring, join = WIRINGS[i % len(WIRINGS)], (*JOINS, None)[i % (len(JOINS) + 1)]
+        a = wired(_foreseeing(Softmax.sample(), ffn.sample()), kind_of(wiring))
+        yield f"{kind_of(ffn)}-{kind_of(wiring)}", a if join is None else joined(a, join.sample())
 
 
-def _foreseeing(mixer: Operator | None, **fields: Any) -> Architecture:
-    block = Block.model_validate({"mixer": mixer, "ffn": Glu.sample()})
+def _foreseeing(mixer: Operator | None, ffn: Operator | None = None, **fields: Any) -> Architecture:
+    block = Block.model_validate({"mixer": mixer, "ffn": ffn or Glu.sample()})
     given = {"head": Language(), "norm": RmsNorm(), "last": RmsNorm(), "position": Nowhere(), **fields}
     return Architecture(
         input=TEXT, stem=EmbedStem(), stages=(Stage(embed=8, blocks=(block, Block(), block)),), causal=True, **given

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from wb.compress.convert.config import ConvertConfig
-from wb.compress.convert.job import ConvertJob
-from wb.compress.convert.norms import converted
+from wb.compress.convert.job import ConvertJob, check_work
 from wb.compress.convert.record import Conversion
-from wb.compress.convert.teach import OtherMixers
 from wb.compress.staged.job import checked, record_of
 from wb.core.commands.progress import Progress
 from wb.data import Dataset
@@ -35,10 +33,6 @@ def begin(
         Unsupported: the network does not take images.
     """
     model = checked(model, name, data)
-    architecture = model.architecture
+    check_work(config, data, model.architecture)
     record = record_of(Conversion, config, model, name, data, out, progress)
-    job = ConvertJob(record, out, progress, model, data, force=force)
-    for stage in job.names:
-        step = job.step(stage)
-        architecture = step.converted(architecture) if isinstance(step, OtherMixers) else converted(architecture)
-    return job
+    return ConvertJob(record, out, progress, model, data, force=force)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from wb.compress.convert.config import ConvertConfig, parsed
-from wb.compress.convert.norms import OtherNorms
+from wb.compress.convert.norms import OtherNorms, converted
 from wb.compress.convert.record import Conversion, Layer
 from wb.compress.convert.teach import OtherMixers
 from wb.compress.staged.job import StagedJob
 from wb.compress.staged.record import Name
 from wb.core.architecture import Architecture
+from wb.data import Dataset
 from wb.models.model import Model
 from wb.models.passes.base import Pass
 from wb.training.recipes.recipe import Recipe
@@ -31,8 +33,7 @@ class ConvertJob(StagedJob[Conversion]):
     @property
     def names(self) -> Sequence[Name]:
         """The stages in order: norms last, so that they see what they will be given."""
-        wanted: dict[Name, bool] = {"mixers": self.config.mixer is not None, "norms": self.config.norm != "keep"}
-        return [name for name, is_wanted in wanted.items() if is_wanted]
+        return names_of(self.config)
 
     def step(self, name: Name) -> Pass:
         """The pass of a stage."""
@@ -42,10 +43,8 @@ class ConvertJob(StagedJob[Conversion]):
         def report(slot: str) -> None:
             self.progress(f"{name}, teaching {slot}", 0, 0)
 
-        kind, given = parsed(self.config.mixer or "")
         folder = self.work if self.work.exists() else None  # a plan writes nothing
-        steps, seed, layers = self.config.steps, self.config.seed, self.config.layers
-        return OtherMixers(self.data, kind, given, _blocks(layers), steps, seed=seed, folder=folder, report=report)
+        return replace(mixers_of(self.config, self.data), folder=folder, report=report)
 
     def recipe(self, name: Name, architecture: Architecture) -> Recipe:
         """How the network of a stage is fine-tuned: with other norms, layer norms give way meanwhile."""
@@ -58,6 +57,24 @@ class ConvertJob(StagedJob[Conversion]):
             return {}
         layers = cast(list[object], prepared.history[-1].arguments["layers"])
         return {"layers": tuple(Layer.model_validate(one) for one in layers)}
+
+
+def names_of(config: ConvertConfig) -> Sequence[Name]:
+    """The stages that a configuration asks for, in order."""
+    wanted: dict[Name, bool] = {"mixers": config.mixer is not None, "norms": config.norm != "keep"}
+    return [name for name, is_wanted in wanted.items() if is_wanted]
+
+
+def mixers_of(config: ConvertConfig, data: Dataset) -> OtherMixers:
+    """The pass that puts the mixers of a configuration into their places."""
+    kind, given = parsed(config.mixer or "")
+    return OtherMixers(data, kind, given, _blocks(config.layers), config.steps, seed=config.seed)
+
+
+def check_work(config: ConvertConfig, data: Dataset, architecture: Architecture) -> None:
+    """Raises `BadOption`, or `Unsupported`, where a stage of the conversion cannot be, as the passes do."""
+    for name in names_of(config):
+        architecture = mixers_of(config, data).converted(architecture) if name == "mixers" else converted(architecture)
 
 
 def _blocks(layers: Sequence[str]) -> tuple[str, ...]:

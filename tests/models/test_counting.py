@@ -1,11 +1,21 @@
 from __future__ import annotations
 
-import torch
+from collections import Counter
+from typing import Any
 
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from tests.catalogue import OPERATORS, Placed
 from tests.networks import assembled, wired
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.precision import precisions, with_precisions
 from wb.core.records import ConvStem, ImageInput, Mlp, PatchStem, Softmax
+from wb.core.records.ffns import Words
+from wb.core.records.mixers.sparse import Latents
+from wb.models.block import build_operator
 from wb.models.counting import count_bytes, count_macs, count_parameters, operations
 from wb.models.network import build
 
@@ -45,6 +55,47 @@ def test_operations_add_up_to_the_macs_and_belong_to_their_groups(image: ImageIn
     assert found["s1.b0.mixer.products"].macs == 3 * 4 * 4 * (4 + 5)
     assert found["s0.b2.ffn.in"].macs == 16 * 12 * 20
     assert found["s1.merge"].macs == 4 * 4 * 12 * 6
+
+
+class Used(TorchFunctionMode):
+    """Adds up, by the memory of a weight, how many products linear maps and convolutions make with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs: Counter[int] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = func(*args, **(kwargs or {}))
+        if func in (F.linear, F.conv1d, F.conv2d):
+            weight = args[1]
+            places = given.numel() // weight.shape[0]
+            self.macs[weight.untyped_storage().data_ptr()] += weight.numel() * places
+        return given
+
+
+@pytest.mark.parametrize("one", OPERATORS.values(), ids=list(OPERATORS))
+def test_an_operator_says_how_often_it_uses_its_maps(one: Placed) -> None:
+    operator = build_operator(one.record, one.embed, one.layout).eval()
+    for weight in operator.parameters():
+        torch.nn.init.ones_(weight)
+    shape = (1, one.embed, *one.layout.shape) if one.layout.plane == "map" else (1, one.layout.tokens, one.embed)
+    with torch.no_grad(), Used() as used:
+        operator(torch.ones(shape))
+    for name in (*operator.inner, *operator.writers):
+        if operator.precision(name) == "fp32":  # what is rounded is used as a copy
+            weight = operator.get_parameter(name)
+            assert used.macs[weight.untyped_storage().data_ptr()] == weight.numel() * operator.times(name), name
+
+
+def test_no_operator_makes_less_than_its_maps(image: ImageInput) -> None:
+    """Attention through few latents, whose maps are used less often than tokens have them."""
+    few = Latents(heads=2, qk=4, v=4, groups=1, latents=1, latent_width=24, latent_mlp=32)
+    block = Block(mixer=few, ffn=Words(word_mlp=9, words=4, reads="int8"))
+    found = operations(assembled(input=image, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block,)),)))
+    assert found["s0.b0.mixer.products"].macs == 2 * (2 * 16 + 1) * (
+        4 + 4
+    )  # tokens and latents, latents among themselves
+    assert found["s0.b0.ffn.products"].macs == 16 * 2 * 4 * 4 * (6 + 6)  # words of each token
 
 
 def test_operations_know_their_precision(image: ImageInput) -> None:

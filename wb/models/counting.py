@@ -82,15 +82,15 @@ def operations(architecture: Architecture) -> Mapping[str, Operations]:
     network, counts, views = skeleton(architecture), _ends(architecture.bare()), architecture.input.views
     kept, groups = precisions(architecture), groups_of(network)
     found = {"stem": Operations(counts.get("Network.stem", 0.0), kept["stem"])}
-    for i, layout in enumerate(architecture.layouts()):
-        if i > 0:
-            found[f"s{i}.merge"] = Operations(counts[f"Network.merges.{i - 1}"], kept[f"s{i}.merge"])
-        for group, names in groups.items():
-            if group.startswith(f"s{i}.b"):
-                weights = sum(network.get_parameter(name).numel() for name in names)
-                found[group] = Operations(float(weights * layout.tokens * views), kept[group])
+    for i in range(1, len(network.stages)):
+        found[f"s{i}.merge"] = Operations(counts[f"Network.merges.{i - 1}"], kept[f"s{i}.merge"])
     for at in network.walk():
-        linear = sum(found[group].macs for group in (f"{at.name}.in", f"{at.name}.out") if group in found)
+        linear = 0.0
+        for group, maps in ((f"{at.name}.in", at.operator.inner), (f"{at.name}.out", list(at.operator.writers))):
+            if group in groups:
+                used = sum(at.operator.get_parameter(name).numel() * at.operator.times(name) for name in maps)
+                found[group] = Operations(float(used * views), kept[group])
+                linear += found[group].macs
         embed = architecture.stages[at.stage].embed
         if rest := views * _operator_macs(at.operator.record, embed, at.operator.layout) - linear:
             found[f"{at.name}.products"] = Operations(rest, "fp32", float(views * at.operator.additions))

@@ -53,6 +53,7 @@ class Activator(Weighted):
     """
 
     module = "wb.models.ffns.activator:Activator"
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
     title = "Activator's gated unit"
     source = (
@@ -72,6 +73,7 @@ class Pattention(Weighted):
     """
 
     module = "wb.models.ffns.pattention:Pattention"
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"mlp": 9}
     title = "attention to parameters"
     source = 'Wang et al., "TokenFormer: Rethinking Transformer Scaling with Tokenized Model Parameters", 2025'

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.layout import RAGGED
+from wb.core.layout import CAUSAL
 from wb.core.records.base import Part, is_false, is_true
 
 INIT = 1e-5  # of the paper for 24 blocks; it has 0.1 up to 18 blocks and 1e-6 beyond 24
@@ -17,7 +17,7 @@ SHUT = 2.0  # of the paper
 class Joining(Part):
     """What all joins have: they look at tokens one by one, on whatever plane."""
 
-    supports = RAGGED._replace(planes=("tokens", "map"))
+    supports = CAUSAL._replace(planes=("tokens", "map"))
 
     @property
     def said(self) -> str:

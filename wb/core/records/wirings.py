@@ -6,12 +6,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from wb.core.layout import CAUSAL
 from wb.core.records.base import Part
 
 
 class Wired(Part):
-    """What all wirings have."""
+    """What all wirings have: tokens pass them one by one, on whatever plane."""
 
+    supports = CAUSAL._replace(planes=("tokens", "map"))
     normalised: ClassVar[bool] = False  # leaves the stream behind a norm: the head needs none of its own
 
 

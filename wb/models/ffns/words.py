@@ -65,6 +65,10 @@ class Words(OperatorModule):
         self.between("word_joint", "embed", read("words"), read("word_channels"))
         self._norm("outer", "embed")
 
+    def times(self, name: str) -> int:
+        """What makes words of a token, and a token of words, is used for each token, all else for each word."""
+        return super().times(name) * (1 if name in ("word", "word_joint") else int(self.word_bias.shape[0]))
+
     @property
     def scaling(self) -> tuple[str, ...]:
         """Gain and shift of the last norm."""

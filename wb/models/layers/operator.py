@@ -201,6 +201,11 @@ class OperatorModule(PartModule):
         """N of x (B, N, ...): a plain number, so that graphs do not compute it again, unless runs differ in it."""
         return x.shape[1] if self.layout.dynamic else int(x.shape[1])
 
+    def times(self, name: str) -> int:
+        """How often a linear map is used for one example: once for every token, where nothing else is said."""
+        del name
+        return self.layout.tokens
+
     @property
     def scaling(self) -> tuple[str, ...]:
         """The parameters on the stream that all that the operator gives is proportional to; none if there are no such."""

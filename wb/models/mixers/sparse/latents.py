@@ -4,8 +4,9 @@ Source: Chen and Li, "FIT: Far-reaching Interleaved Transformers", 2023, https:/
 published code, of a layer "G": the latents z of every group, z <- z + MHA(LN z, its tokens); of all groups together, as one
 sequence, z <- z + MHA(LN z), z <- z + MLP(LN z); and the tokens of every group get MHA(x, LN z of the group).
 Differs: latents begin anew in every block, from learned ones; published they are a stream of their own beside the tokens', from
-layer to layer. Tokens are normed once, in front of the block, not for latents and for themselves. The maps of latents into and
-out of heads have no biases. Layers "L", attention within groups, are other blocks (`grouped`).
+layer to layer. Tokens are normed once, in front of the block, not for latents and for themselves. Keys and values of latents
+have no biases: those of keys do nothing, and those of values are part of the biases behind the heads. Layers "L", attention
+within groups, are other blocks (`grouped`).
 Limits: within a group tokens see what follows, also with `ordered`. The latents of a group are learned for its place.
 """
 
@@ -45,6 +46,7 @@ class LatentAttention(AttentionModule):
     averaged: tuple[str, ...] = ("latent_width",)
     latent: nn.Parameter
     gather_query: nn.Parameter
+    gather_query_bias: nn.Parameter
     latent_up_bias: nn.Parameter
     latent_down_bias: nn.Parameter
 
@@ -56,6 +58,9 @@ class LatentAttention(AttentionModule):
             self.holds(f"{name}_gain", "latent_width")
             self.holds(f"{name}_shift", "latent_width")
         self.holds("gather_query", "heads", "qk", read("latent_width"))  # no map of a graph, which has what it gives
+        for name in ("gather", "latent"):
+            self.holds(f"{name}_query_bias", "heads", "qk")
+            self.holds(f"{name}_out_bias", "latent_width")
         for name, channels in (("latent_query", "qk"), ("latent_key", "qk"), ("latent_value", "v")):
             self.between(name, "heads", channels, read("latent_width"))
         for name in ("gather_out", "latent_out"):
@@ -67,6 +72,11 @@ class LatentAttention(AttentionModule):
         self.between("scatter_key", "heads", "qk", read("latent_width"))
         self.between("scatter_value", "heads", "v", read("latent_width"))
 
+    def times(self, name: str) -> int:
+        """What reads tokens and writes to them is used for each of them, all else for each latent."""
+        of_tokens = name in self.readers or name in self.writers
+        return super().times(name) if of_tokens else self.groups * int(self.latent.shape[1])
+
     @property
     def idle(self) -> tuple[str, ...]:
         """Latents meet all keys of their group."""
@@ -75,7 +85,8 @@ class LatentAttention(AttentionModule):
     @property
     def factors(self) -> Mapping[str, float]:
         """The scale goes to the queries."""
-        return dict.fromkeys(("wq", "bq", "gather_query", "latent_query"), self.record.factor)
+        queries = ("wq", "gather_query", "latent_query")
+        return dict.fromkeys((*queries, "bq", *(f"{name}_bias" for name in queries[1:])), self.record.factor)
 
     def reset(self) -> None:
         super().reset()
@@ -93,6 +104,7 @@ class LatentAttention(AttentionModule):
         v = v.reshape(-1, self.groups, heads, own, values)
         # Graphs have what this gives: it is computed once, so that it is no matrix product that counts.
         asking = (self._normed(self.latent, "gather")[:, None, :, None] * self.gather_query[:, None]).sum(dim=4)
+        asking = asking + self.gather_query_bias[:, None]
         taken = self._attended(asking, k, v).reshape(-1, heads, count, values)  # (B*T, H, M, V)
         z = self._written(taken, "gather_out").reshape(-1, self.groups, count, width) + self.latent
         z = self._among(z.flatten(1, 2)).reshape(-1, count, width)  # (B*T, M, C)
@@ -103,7 +115,7 @@ class LatentAttention(AttentionModule):
     def _among(self, z: Tensor) -> Tensor:
         """What the latents of all groups are behind attention and perceptron: (B, T*M, C) -> (B, T*M, C)."""
         seen = self._normed(z, "among")
-        q, k, v = (self._projected(seen, f"latent_{name}") for name in ("query", "key", "value"))
+        q, k, v = (self._projected(seen, name) for name in ("latent_query", "latent_key", "latent_value"))
         z = z + self._written(self._attended(q, k, v, self._unseen(q)), "latent_out")
         up = F.gelu(F.linear(self._normed(z, "perceptron"), self.kept("latent_up"), self.latent_up_bias))
         return z + F.linear(up, self.kept("latent_down"), self.latent_down_bias)
@@ -121,11 +133,11 @@ class LatentAttention(AttentionModule):
 
     def _projected(self, z: Tensor, name: str) -> Tensor:
         """Latents projected into heads: (B, M, C) -> (B, H, M, channels)."""
-        return project(z, self.kept(name), None)
+        return project(z, self.kept(name), getattr(self, f"{name}_bias", None))
 
     def _written(self, y: Tensor, name: str) -> Tensor:
         """(B, H, M, V) -> (B, M, C)."""
-        return F.linear(join_heads(y), self.kept(name).flatten(1))
+        return F.linear(join_heads(y), self.kept(name).flatten(1), getattr(self, f"{name}_bias"))
 
     def _normed(self, z: Tensor, name: str) -> Tensor:
         gain, shift = getattr(self, f"{name}_gain"), getattr(self, f"{name}_shift")

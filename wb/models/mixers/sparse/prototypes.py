@@ -56,6 +56,10 @@ class PrototypeAttention(OperatorModule):
         self.holds("alpha", "heads", "prototype")
         self.writes("found", "found_bias", "heads", "prototype")
 
+    def times(self, name: str) -> int:
+        """Tokens in front are shown to none."""
+        return super().times(name) - (self.layout.prefix if name == "show" else 0)
+
     def reset(self) -> None:
         super().reset()
         uniform_(self.key_filters, SIDE**2)
