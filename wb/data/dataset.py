@@ -76,7 +76,7 @@ class Dataset:
             raise BadData(f"the training {self.train.noun} of {self.spec} have one class only; at least two are needed")
         if self.train.alike():
             look = "look at the files"
-            if self.task == "classes":
+            if self.train.noun == "images":
                 look += ", and if they are drawn in one colour on a transparent ground, choose another --background"
             raise BadData(
                 f"all {len(self.train):,} training {self.train.noun} of {self.spec} are alike, so that nothing can be learned "

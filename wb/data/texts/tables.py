@@ -205,7 +205,8 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
 
 
 def _json_rows(path: Path) -> Iterator[_Row]:
-    for number, line in enumerate(read_utf8(path).splitlines(), 1):
+    # Not `splitlines`: it also splits at U+2028 and the like, which may stand in JSON as they are.
+    for number, line in enumerate(read_utf8(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
