@@ -69,7 +69,7 @@ def test_a_token_costs_as_much_in_a_short_text_as_in_a_long_one(steps: bool, mon
         def begin(self, texts: int) -> None: ...
 
         def __call__(self, given: np.ndarray) -> np.ndarray:
-            return scores[given]
+            return np.asarray(scores[given])
 
     monkeypatch.setattr("wb.export.decoder.Continuing", Continuing)
     expected = NEXT.reading(NEXT.grade(scores[ids], labels), "cpu").value
