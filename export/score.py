@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wb.core.measures.readings import Reading
+from wb.core.specs import NO_LABEL
 from wb.data import Split
 from wb.export.run import BATCH, Runner
 from wb.hardware.device import Device
@@ -47,17 +48,20 @@ def graded(path: Path, split: Split, task: Task, device: Device) -> Grades:
 
 
 def nats(path: Path, split: Split, device: Device, *, steps: bool) -> float:
-    """What a token of the passages of `split` costs a graph that continues texts, read at once or in `steps` of one token."""
+    """What a token of the passages of `split` costs a graph that continues texts, read at once or in `steps` of one token.
+
+    Each passage is as heavy as it has tokens that are foreseen, as in `Next.reading`.
+    """
     from wb.export.decoder import Continuing  # both load torch, which timing alone does not need
     from wb.tasks.next import NEXT
 
-    run, each = Continuing(path, device), []
+    run, each, heavy = Continuing(path, device), [], (split.labels != NO_LABEL).sum(axis=1)
     for i in range(len(split)):
         ids, labels = split.inputs(slice(i, i + 1)), split.labels[i : i + 1]
         run.begin(1)
         found = np.concatenate([run(ids[:, n : n + 1]) for n in range(ids.shape[1])], axis=1) if steps else run(ids)
         each.append(float(NEXT.grade(found, labels).each[0]))
-    return float(np.mean(each))
+    return float(np.average(each, weights=heavy))
 
 
 def score(path: Path, split: Split, task: Task, device: Device, batch: int | None = None) -> Reading:

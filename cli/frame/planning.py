@@ -63,7 +63,7 @@ def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tup
     from wb.training.train import fitted
 
     start = time.perf_counter()
-    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
+    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit, own_words=False)
     first = data_stage(data, time.perf_counter() - start)
     model, trained = model_of(file, data, seed)
     name = str(file or "the stock model")

@@ -17,7 +17,7 @@ from wb.jobs.frame.begin import described
 from wb.jobs.frame.output import Output
 from wb.jobs.frame.record import origin
 from wb.jobs.frame.tune import recipes
-from wb.models.exits.module import Exiting
+from wb.models.exits.module import Exiting, check_trunk
 from wb.models.exits.record import chosen
 from wb.models.model import Model, check_weights
 from wb.training.train import check_fits
@@ -43,6 +43,7 @@ def begin(
     """
     trunk = model.trunk if isinstance(model, Exiting) else model
     architecture = trunk.architecture
+    check_trunk(architecture)
     check_fits(architecture, data)
     check_weights(trunk.weights, name)
     if any(precision not in TRAINED and precision != "fp32" for precision in precisions(architecture).values()):

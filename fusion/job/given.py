@@ -79,7 +79,7 @@ def read(config: FuseConfig, models: Sequence[Path], progress: Progress) -> tupl
     data = None
     if config.data is not None:
         progress("reading the data", 0, 0)
-        data = load(config.data, image_size=config.image_size, limit=config.limit)
+        data = load(config.data, image_size=config.image_size, limit=config.limit, own_words=False)
     if models or data is None:
         return data, [(str(path), path) for path in models]
     files = []

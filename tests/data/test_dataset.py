@@ -8,6 +8,8 @@ from wb.data import dataset
 from wb.data import split as splits
 from wb.data.dataset import Dataset, Split, check_memory, fingerprint_of
 from wb.data.split import Images
+from wb.data.texts.tables import texts_of
+from wb.data.texts.vocabulary import WORDS, vocabulary_of
 
 
 def _split(count: int = 6, channels: int = 2, *, high: int = 256, seed: int = 0) -> Split:
@@ -30,6 +32,12 @@ def test_training_images_that_are_all_alike_are_refused(monkeypatch: pytest.Monk
     images[5, 0, 0, 0] = 0
     assert len(_dataset(Images(images, labels)).train) == 6
     assert dataset.blank(Images(images, labels)) == 5
+
+
+def test_texts_that_are_all_alike_have_no_background() -> None:
+    texts = texts_of(["same"] * 6, [0, 1] * 3, vocabulary_of(["same same", "other other"], WORDS))
+    with pytest.raises(BadData, match=r"all 6 training texts of toy:here are alike.*look at the files$"):
+        _dataset(texts, texts, texts)
 
 
 def test_pixels_are_floats_between_0_and_1_and_exact_at_the_ends() -> None:

@@ -10,10 +10,14 @@ from onnx import helper, numpy_helper
 
 from tests.export.foreign_graphs import model, save
 from wb.core.errors import BadArtefact
+from wb.core.specs import NO_LABEL
 from wb.data.split import Images
-from wb.export.score import examined, graded, outputs, score
+from wb.data.texts.passages import Passages
+from wb.data.texts.vocabulary import Vocabulary
+from wb.export.score import examined, graded, nats, outputs, score
 from wb.hardware.device import Device
 from wb.tasks.classes import CLASSES
+from wb.tasks.next import NEXT
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((12, 5)).astype(np.float32)
@@ -50,3 +54,23 @@ def test_what_gives_no_class_scores_is_refused(tmp_path: Path) -> None:
     path = save(model([helper.make_node("Relu", ["x"], ["y"])], (), {"x": ["n", 3, 2, 2]}), tmp_path / "x.onnx")
     with pytest.raises(BadArtefact, match=r"x\.onnx gives \[150, 3, 2, 2\] for 150 examples; class scores"):
         score(path, SPLIT, CLASSES, Device())
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_a_token_costs_as_much_in_a_short_text_as_in_a_long_one(steps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = np.array([[1, 2, 3, 0], [3, 1, 0, 0]])
+    labels = np.array([[2, 3, 1, 2], [1, NO_LABEL, NO_LABEL, NO_LABEL]])
+    passages = Passages("", ids.ravel(), np.array([0, 4]), labels, Vocabulary("", 4, 4), 4, whole=False, between="|")
+    scores = RNG.standard_normal((4, 4)).astype(np.float32)  # of what follows each token
+
+    class Continuing:
+        def __init__(self, *_: object) -> None: ...
+
+        def begin(self, texts: int) -> None: ...
+
+        def __call__(self, given: np.ndarray) -> np.ndarray:
+            return np.asarray(scores[given])
+
+    monkeypatch.setattr("wb.export.decoder.Continuing", Continuing)
+    expected = NEXT.reading(NEXT.grade(scores[ids], labels), "cpu").value
+    assert np.exp(nats(Path("x.onnx"), passages, Device(), steps=steps)) == pytest.approx(expected)

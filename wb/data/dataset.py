@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # done, total
 
+_log = logging.getLogger(__name__)
 MAX_BYTES = 4 * 2**30  # of images in memory, as uint8
 _FLAT = 1e-6  # a channel with a smaller standard deviation is constant
 
@@ -76,7 +78,7 @@ class Dataset:
             raise BadData(f"the training {self.train.noun} of {self.spec} have one class only; at least two are needed")
         if self.train.alike():
             look = "look at the files"
-            if self.task == "classes":
+            if self.train.noun == "images":
                 look += ", and if they are drawn in one colour on a transparent ground, choose another --background"
             raise BadData(
                 f"all {len(self.train):,} training {self.train.noun} of {self.spec} are alike, so that nothing can be learned "
@@ -120,9 +122,17 @@ class Dataset:
         return TextInput(vocabulary=known.size, length=known.length, tokens=known.tokens)
 
     def written_by(self, vocabulary: Vocabulary) -> Dataset:
-        """The same texts as a network has them that was trained with that vocabulary; images stay as they are."""
+        """The same texts as a network has them that was trained with that vocabulary; images stay as they are.
+
+        What it does not see of them is logged, and among the notes.
+        """
+        from wb.data.texts.gaps import gaps  # imports a library that only texts need
+
         train, validation, test = (split.written_by(vocabulary) for split in (self.train, self.validation, self.test))
-        return replace(self, train=train, validation=validation, test=test)
+        found = gaps(train, validation, test)
+        for note in found:
+            _log.warning(note)
+        return replace(self, train=train, validation=validation, test=test, notes=(*self.notes, *found))
 
     @property
     def origin(self) -> dict[str, str | int]:

@@ -50,7 +50,12 @@ FORMS = "digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE, hf:PLACE, c
 
 
 def load(
-    spec: str, *, image_size: int | None = None, limit: int | None = None, progress: Progress | None = None
+    spec: str,
+    *,
+    image_size: int | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    own_words: bool = True,
 ) -> Dataset:
     """The data set that `spec` names, in memory, with all images of one size.
 
@@ -59,7 +64,8 @@ def load(
     mixed sizes). `limit` keeps a stratified subset of at most that many training images for quick runs, and the same share of
     validation images; the test split stays whole. The fingerprint is of the images that are kept. `progress(done, total)` is
     called while an image folder is read. Images that were left out or resized, and classes missing in a split, are described in
-    the data set's `notes` and logged as warnings.
+    the data set's `notes` and logged as warnings; so is what networks do not see of texts, unless `own_words` is false,
+    because the texts will be written with the vocabulary of a model (`Dataset.written_by`).
 
     Raises:
         BadOption: an unknown form, an impossible size, or a limit below the number of classes.
@@ -98,7 +104,7 @@ def load(
         if asked.form in EMBEDDED or not asked.place
         else absolute(place).name
     )
-    notes = (*parts.notes, *_missing(parts), *_blank(parts))
+    notes = (*parts.notes, *(_gaps(parts) if own_words else ()), *_missing(parts), *_blank(parts))
     for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)
     return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes, sources)
@@ -122,6 +128,14 @@ def _prose(request: _Request) -> Parts:
 
     given = request.spec.places if request.spec.place else ()
     return prose.read(request.spec, [Path(one) if not one.startswith("~") else absolute(one) for one in given])
+
+
+def _gaps(parts: Parts) -> tuple[str, ...]:
+    if parts.train.vocabulary is None:
+        return ()
+    from wb.data.texts.gaps import gaps  # imports a library that only texts need
+
+    return gaps(parts.train, parts.validation, parts.test)
 
 
 def _missing(parts: Parts) -> list[str]:

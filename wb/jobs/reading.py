@@ -53,7 +53,7 @@ def read(
         BadData: the data are damaged or do not fit the model, or have other classes.
         WbError: as `read_model` and `wb.data.load` say.
     """
-    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
+    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit, own_words=False)
     model = read_model(file, data, seed, progress)
     data, notes = fitted(
         taken(data, model.architecture, model.history),
@@ -78,7 +78,7 @@ def read_data(
         BadData: the data are damaged or do not fit the model, or have other classes.
         BadOption: `images` are of another number of channels.
     """
-    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit)
+    data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit, own_words=False)
     architecture, history = about(file)
     if architecture is not None:
         data, notes = fitted(taken(data, architecture, history), architecture, str(file), by_index=by_index)
@@ -130,7 +130,7 @@ def load_sized(
     `model` is its name for `say`. Raises as `wb.data.load` does.
     """
     if architecture.input.usual_tokens is not None:
-        return load_data(spec, limit=limit)
+        return load_data(spec, limit=limit, own_words=False)
     taken, parsed = architecture.image, Spec.parse(spec)
     square = image_size is None and taken.height == taken.width and not parsed.features
     at_once = square and parsed.form in (FOLDERS, HUB)  # files are decoded once

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from tests.catalogue import CATALOGUE
 from tests.jobs.suite import Begin, JobSuite, silent
+from tests.networks import random_model
 from wb.compress.exits import gates, heads
 from wb.compress.exits.begin import begin
 from wb.compress.exits.config import ExitsConfig, configured
 from wb.compress.exits.heads import with_heads
 from wb.compress.exits.record import EarlyExits
 from wb.compress.exits.report import remarks, result, table
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.records import Softmax
 from wb.data import Dataset
@@ -107,6 +109,8 @@ def test_heads_know_more_than_nothing_and_training_lowers_the_loss(striped: Mode
         ({"after": ("s0.b0",)}, True, "--after is for a model without exits"),
         ({"epochs": 2}, True, "--epochs is for a model without exits"),
         ({"learning_rate": 0.1}, False, "--learning-rate is of tuning the trunk with its exits; add --epochs"),
+        ({"augment": "crop"}, False, "--augment is of tuning the trunk with its exits; add --epochs"),
+        ({"merge_dropout": 0.1}, False, "--merge-dropout is of tuning"),
         ({"beta": -1.0}, False, "wrong option: beta"),
     ],
 )
@@ -123,6 +127,12 @@ def test_a_network_of_one_block_has_no_place_for_exits(striped: Model, stripes: 
     weights = {name: weight for name, weight in striped.weights.items() if not name.startswith("stages.0.1.")}
     model = replace(striped, architecture=architecture, weights=weights)
     with pytest.raises(BadOption, match="a single block"):
+        begin(CONFIG, model, "m", stripes, tmp_path / "e.safetensors", silent, force=False)
+
+
+def test_a_network_of_texts_is_refused_before_anything_is_fitted(stripes: Dataset, tmp_path: Path) -> None:
+    model = random_model(CATALOGUE["text-softmax"])
+    with pytest.raises(Unsupported, match="this one takes texts"):
         begin(CONFIG, model, "m", stripes, tmp_path / "e.safetensors", silent, force=False)
 
 

@@ -112,6 +112,8 @@ def test_characters_that_training_lacks_are_told(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     data = load(f"lm,length=8:{tmp_path / 'a'},{tmp_path / 'b'}")
     assert any("40 of 80 characters for test" in note for note in data.notes)
+    other = load(f"lm,length=8:{tmp_path / 'a'},{tmp_path / 'b'}", own_words=False)
+    assert not any("characters" in note for note in other.notes)
     unknown = passages(data.test).written_with.tokenizer.token_to_id(UNKNOWN)
     assert (passages(data.test).inputs() == unknown).mean() == 0.5
 

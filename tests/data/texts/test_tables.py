@@ -63,6 +63,15 @@ def test_lines_of_json_are_the_same_data(tmp_path: Path) -> None:
     assert np.array_equal(one.train.inputs(), other.train.inputs())
 
 
+def test_json_has_what_other_systems_take_for_the_end_of_a_line(tmp_path: Path) -> None:
+    texts = [f"{text}{sign}more" for (text, _), sign in zip(ROWS, "\u2028\u2029\x85\u00e4" * 10, strict=True)]
+    rows = [json.dumps({"text": text, "label": i % 2}, ensure_ascii=False) for i, text in enumerate(texts)]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes("\r\n".join(rows).encode())
+    data = load(f"jsonl:{path},{path}")
+    assert [data.test.line(i) for i in range(40)] == texts
+
+
 def test_columns_are_those_that_are_asked_for(tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv", ROWS, "was sagt er,Klasse")
     with pytest.raises(BadData, match=r"no column of texts; it has was sagt er, Klasse; say which with --text-column"):

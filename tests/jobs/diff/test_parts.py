@@ -19,10 +19,11 @@ from wb.core.records import ImageInput, Mlp, PatchStem, Pool, Softmax
 from wb.jobs.diff.layers import NOT_FINITE, _mean, compare_layers
 from wb.jobs.diff.lineage import common_readings, lineage
 from wb.jobs.diff.outputs import compare_outputs, reordered
-from wb.jobs.diff.record import Field, LayerRow
+from wb.jobs.diff.record import Field, LayerRow, ReadingRow
 from wb.jobs.diff.structure import compare_architectures
 from wb.jobs.diff.values import compare_values
 from wb.jobs.diff.weights import compare_weights, equal_weights, whole_distance
+from wb.jobs.diff.words import over
 from wb.models.axes import Select
 from wb.models.model import Model, Step, remap_model
 
@@ -302,6 +303,13 @@ def test_histories_part_where_steps_differ() -> None:
     assert lineage([train], [graph], whole=False).shared, "a graph has neither paths nor readings"
     (row,) = common_readings([train, prune], [tune])
     assert (row.name, row.a.value, row.b.value, row.alike) == ("test", 0.4, 0.9, False)
+
+
+def test_an_accuracy_is_no_multiple_of_a_perplexity() -> None:
+    one, other = (Reading(value=2.0, unit=unit, how="measured", n=9) for unit in ("fraction", "ppl"))
+    assert (over(one, other), over(other, other)) == ("–", "1.000x")
+    row = ReadingRow(name="test", a=one.model_copy(update={"interval": (1.0, 3.0)}), b=other)
+    assert not row.alike
 
 
 def test_padding_of_texts_is_in_no_distance() -> None:

@@ -51,9 +51,8 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         for role, (name, text) in texts.items()
     }
     sources = (texts["train"][0], texts["validation"][0], texts["test"][0])
-    judged = ("validation", "test")
-    notes = (*(_unknown(role, found[role], texts["train"][1]) for role in judged), _few(found, judged))
-    return Parts((), found["train"], found["validation"], found["test"], tuple(note for note in notes if note), sources)
+    few = _few(found, ("validation", "test"))
+    return Parts((), found["train"], found["validation"], found["test"], () if few is None else (few,), sources)
 
 
 def _documentation() -> str:
@@ -116,12 +115,3 @@ def _few(found: Mapping[str, Passages], roles: Sequence[str]) -> str | None:
         f"there are only {' and '.join(counts)} of the passages of {found[roles[0]].length} tokens: a perplexity of fewer than "
         f"{ENOUGH} says little; give a longer text, or shorter passages with lm,length=…"
     )
-
-
-def _unknown(role: str, part: Passages, train: str) -> str | None:
-    """A sentence where a text has characters that the vocabulary does not write."""
-    strange = sorted(alphabet_of(part.text) - alphabet_of(train))
-    if not strange or part.written_with.read(part.written_with.whole("".join(strange)).tolist()) == "".join(strange):
-        return None
-    count = sum(part.text.count(one) for one in strange)
-    return f"{count:,} of {len(part.text):,} characters for {role} are not in the training text and count as unknown"

@@ -83,8 +83,7 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
     vocabulary = vocabulary_of(own["train"].lines.tolist(), choices.get("tokenizer", BPE), length)
     train, validation, test = (replace(part, written_with=vocabulary) for part in own.values())
     notes = [note for part in found.values() for note in part.notes]
-    notes += [*parts.notes, *cut_notes(own, vocabulary)]
-    return parts._replace(train=train, validation=validation, test=test, notes=tuple(notes))
+    return parts._replace(train=train, validation=validation, test=test, notes=(*notes, *parts.notes))
 
 
 def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary) -> Texts:
@@ -92,16 +91,6 @@ def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary
     lines = np.empty(len(texts), object)
     lines[:] = texts
     return Texts(lines, np.array(labels, np.int64), vocabulary)
-
-
-def cut_notes(parts: Mapping[str, Texts], vocabulary: Vocabulary) -> list[str]:
-    """A sentence for each split with texts that networks do not read to their end."""
-    counts = {role: vocabulary.cut(part.lines.tolist()) for role, part in parts.items()}
-    return [
-        f"{count:,} of {len(parts[role]):,} texts for {role} are longer than {vocabulary.length} tokens: the rest is cut"
-        for role, count in counts.items()
-        if count
-    ]
 
 
 def length_of(choices: Mapping[str, str], spec: Spec) -> int | None:
@@ -205,7 +194,8 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
 
 
 def _json_rows(path: Path) -> Iterator[_Row]:
-    for number, line in enumerate(read_utf8(path).splitlines(), 1):
+    # Not `splitlines`: it also splits at U+2028 and the like, which may stand in JSON as they are.
+    for number, line in enumerate(read_utf8(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -106,6 +106,12 @@ class Vocabulary:
         return Merges.of(self.tokenizer)
 
     @cached_property
+    def unknown(self) -> int | None:
+        """The id of the token that stands for what no other does; None where there is no such token."""
+        token = getattr(self.tokenizer.model, "unk_token", None)
+        return None if token is None else self.tokenizer.token_to_id(str(token))
+
+    @cached_property
     def front(self) -> tuple[int, ...]:
         """The ids that it puts in front of every text: that of a beginning; of most none. Raises as `encoded`."""
         bare, whole = (self._whole(["a"], special=special)[0] for special in (False, True))

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import onnxruntime.tools.onnx_model_utils as fixing
@@ -19,9 +20,9 @@ from wb.core.specs import BATCH
 from wb.core.system.files import is_there, regular, scratch
 from wb.data import Dataset
 from wb.export.exits.ways import refuse_exits
-from wb.export.foreign.opening import read_metadata
-from wb.export.graph import TOKENIZER_KEY, TOLERANCE, export, read_architecture
+from wb.export.graph import TOLERANCE, export, read_architecture
 from wb.export.plain.write import CODE, export_plain
+from wb.export.texts import read_vocabulary
 from wb.foreign.reading import load
 from wb.jobs.bundle.apart import run_apart
 from wb.jobs.bundle.card import TOKENIZER_FILE, Contents, card_of, readme_of
@@ -35,6 +36,9 @@ from wb.jobs.kinds import GRAPH, MODELS, need
 from wb.jobs.reading import read_data
 from wb.jobs.verbs.measuring import Measuring
 from wb.models.model import Model
+
+if TYPE_CHECKING:
+    from wb.data.texts.vocabulary import Vocabulary
 
 MODEL, FIXED = "model.onnx", "model_b1.onnx"
 OTHER = 0.5  # the same, from which on weights are those of another network and not of one in more bits
@@ -102,8 +106,7 @@ class Bundling(BundleConfig):
             measured = measuring(file, progress, say)
             progress("writing the graphs", 0, 0)
             model = _graphs(file, kind, made)
-            if texts:
-                _write_tokenizer(file, made)
+            front = _write_tokenizer(file, made).front if texts else ()
             data = self._data(file)
             torch, notes = _plain(model, made)
             examples = store(architecture, data, made / MODEL, made / "check.npz")
@@ -120,6 +123,7 @@ class Bundling(BundleConfig):
                 torch,
                 licence.name,
                 notes,
+                front,
             )
             progress("writing the card", 0, 0)
             _write(made, contents, licence, INFER_PROSE if architecture.causal else INFER_TEXTS if texts else INFER)
@@ -181,14 +185,19 @@ def _graphs(file: Path, kind: str, made: Path) -> Model | None:
     return model
 
 
-def _write_tokenizer(file: Path, made: Path) -> None:
-    """Writes the tokenizer of the graph. Raises `BadArtefact` where `file` has none."""
-    tokenizer = read_metadata(made / MODEL).get(TOKENIZER_KEY)
-    if tokenizer is None:
+def _write_tokenizer(file: Path, made: Path) -> Vocabulary:
+    """Writes the tokenizer of the graph, as `wb` reads texts with it: it neither cuts nor pads, nor draws merges.
+
+    Raises:
+        BadArtefact: `file` has none.
+    """
+    vocabulary = read_vocabulary(made / MODEL)
+    if vocabulary is None:
         raise BadArtefact(
             f"{file} has no tokenizer, without which its texts cannot be read; train it, or export it, again"
         )
-    (made / TOKENIZER_FILE).write_text(tokenizer, encoding="utf-8")
+    (made / TOKENIZER_FILE).write_text(str(vocabulary.tokenizer.to_str()), encoding="utf-8")
+    return vocabulary
 
 
 def _plain(model: Model | None, made: Path) -> tuple[bool, list[str]]:

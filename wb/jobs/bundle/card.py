@@ -33,7 +33,10 @@ TEMPLATE = Path(__file__).with_name("README.md.jinja")
 
 
 class Contents(NamedTuple):
-    """What a card is made of. Without `data` nothing is known of how pictures become inputs but the sizes."""
+    """What a card is made of. Without `data` nothing is known of how pictures become inputs but the sizes.
+
+    `front` are the ids that stand in front of every text.
+    """
 
     name: str
     architecture: Architecture
@@ -46,12 +49,13 @@ class Contents(NamedTuple):
     torch: bool
     licence: str | None
     notes: Sequence[str]
+    front: Sequence[int] = ()
 
 
 def card_of(contents: Contents) -> dict[str, Any]:
     """The card as JSON."""
     a, data = contents.architecture, contents.data
-    given = _images(a, data) if a.input.usual_tokens is None else _texts(a)
+    given = _images(a, data) if a.input.usual_tokens is None else _texts(a, contents.front)
     return {
         "schema": SCHEMA,
         "name": contents.name,
@@ -83,7 +87,7 @@ def _images(a: Architecture, data: Dataset | None) -> dict[str, Any]:
     return {"input": shape | layout, "preprocessing": None if features else _preprocessing(a, data)}
 
 
-def _texts(a: Architecture) -> dict[str, Any]:
+def _texts(a: Architecture, front: Sequence[int]) -> dict[str, Any]:
     """What a network of texts takes: ids of tokens, and a mask that is 1 at those that count."""
     inputs = [
         {"name": one.name, "dtype": one.dtype, "shape": list(one.shape), "below": one.below} for one in a.input.specs()
@@ -94,6 +98,7 @@ def _texts(a: Architecture) -> dict[str, Any]:
         else [{"name": PASTS + one.name, "dtype": "float32", "shape": list(one.shape)} for one in recalled(skeleton(a))]
     )
     text = {"tokenizer": TOKENIZER_FILE, "length": int(a.layout.shape[0]), "usual": a.input.usual_tokens}
+    text |= {"front": list(front)}
     return {"inputs": [*inputs, *kept], "text": text}
 
 

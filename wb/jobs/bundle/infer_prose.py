@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 HERE = Path(__file__).resolve().parent
 CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
 TOKENS, TEMPERATURE = 200, 0.8  # how many tokens are added, and what their scores are divided by
+BYTES = 8  # tokens that are waited for at most while a character is cut
 
 
 class Run:
@@ -47,17 +48,17 @@ class Run:
 
 def continued(text: str, run: Run, tokenizer: Tokenizer, random: np.random.Generator) -> Iterator[str]:
     """The text behind a text, as it comes; where it becomes longer than the network reads, its last half is read anew."""
-    ids, most = tokenizer.encode(text, add_special_tokens=False).ids, CARD["text"]["length"]
-    before = shown = len(ids)
+    ids, most = [*CARD["text"]["front"], *tokenizer.encode(text, add_special_tokens=False).ids], CARD["text"]["length"]
     if not ids:
         return
+    before, shown = len(ids) - 1, len(ids)  # behind a token, as some vocabularies write a first piece otherwise
     run.begin()
     scores = run(np.array([ids[-most:]], np.int64))
-    for _ in range(TOKENS):
+    for left in reversed(range(TOKENS)):
         chances = np.exp((scores[0, -1] - scores[0, -1].max()).astype(np.float64) / TEMPERATURE)
         ids.append(int(random.choice(len(chances), p=chances / chances.sum())))
         told, now = (tokenizer.decode(ids[before:end], skip_special_tokens=False) for end in (shown, len(ids)))
-        if not now.endswith("\ufffd"):  # a character that is cut
+        if not (now.endswith("\ufffd") and left and len(ids) - shown < BYTES):  # a character that is cut
             yield now[len(told) :]
             before, shown = shown, len(ids)
         if run.before < most:

@@ -61,7 +61,7 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     if sys.argv[1:] == ["--check"]:
         sys.exit(check())
-    labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+    labels = CARD["labels"]
     reader = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))
     for text, scores in zip(
         sys.argv[1:], logits("model.onnx", [written(t, reader) for t in sys.argv[1:]]), strict=True

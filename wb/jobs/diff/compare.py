@@ -130,7 +130,7 @@ class Comparing(DiffConfig):
             choice = choose([a.path, b.path], spec, self.image_size, say=say, needed=False, guess=False, graphs=True)
             if choice.spec is not None:
                 progress("reading the data", 0, 0)
-                data = load_data(choice.spec, image_size=choice.image_size, limit=choice.limit)
+                data = load_data(choice.spec, image_size=choice.image_size, limit=choice.limit, own_words=False)
                 if a.architecture is not None:
                     data = as_read(data, a.architecture, a.history)
                     data, notes = fitted(data, a.architecture, str(a.path), by_index=self.by_index)

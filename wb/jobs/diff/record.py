@@ -99,7 +99,7 @@ class ReadingRow(Frozen):
     @property
     def alike(self) -> bool:
         """Whether the two cannot be told apart."""
-        return self.a.overlaps(self.b)
+        return self.a.unit == self.b.unit and self.a.overlaps(self.b)
 
 
 class Lineage(Frozen):

@@ -176,8 +176,8 @@ def text_or_dash(reading: Reading | None) -> str:
 
 
 def over(a: Reading | None, b: Reading | None) -> str:
-    """`0.512x`, of B over A."""
-    return ABSENT if a is None or b is None or not a.value else ratio(b, a).plain()
+    """`0.512x`, of B over A; a dash for what is in other units, as an accuracy and a perplexity are."""
+    return ABSENT if a is None or b is None or not a.value or a.unit != b.unit else ratio(b, a).plain()
 
 
 def _fields(found: Difference, *, everything: bool) -> Table:

@@ -87,7 +87,10 @@ def texts_of(given: Sequence[object]) -> list[str]:
                 f"there is no file {path}; give one with a text a line, or a text that is not named like a file"
             )
         if path.suffix == ".txt" and len(path.name) <= 255 and path.is_file():
-            found += [line for line in read_text(path, "texts, one a line").splitlines() if line.strip()]
+            lines = read_text(path, "texts, one a line").split(
+                "\n"
+            )  # not at U+2028 and the like, as texts may have them
+            found += [line for line in lines if line.strip()]
         else:
             found.append(str(one))
     if not found:

@@ -33,6 +33,12 @@ PREFIX = "exits"  # of the names of parameters
 ALWAYS, NEVER = -1.0, 2.0  # thresholds that every probability exceeds, and none
 
 
+def check_trunk(architecture: Architecture) -> None:
+    """Raises `Unsupported` for a network that cannot have exits: one that takes texts."""
+    if architecture.input.usual_tokens is not None or not architecture.head.classes:
+        raise Unsupported("early exits are for networks that classify images, and this one takes texts; leave them out")
+
+
 def sure(answer: Tensor) -> Tensor:
     """What a gate reads of an answer: the probability of its likeliest class, (B, C) -> (B)."""
     return answer.softmax(dim=1).amax(dim=1)
@@ -85,10 +91,7 @@ class ExitingNetwork(nn.Module):
     def __init__(self, trunk: Network, record: Exits) -> None:
         super().__init__()
         a = trunk.architecture
-        if a.input.usual_tokens is not None or not a.head.classes:
-            raise Unsupported(
-                "early exits are for networks that classify images, and this one takes texts; leave them out"
-            )
+        check_trunk(a)
         self.trunk, self.record = trunk, record
         stages = {name: stage for name, stage, _ in a.blocks()}
         self.exits = nn.ModuleList(ExitModule(stages[name].embed, a.head.classes) for name in record.after)
