@@ -92,7 +92,7 @@ def _show_exits(exits: Exits | None) -> None:
         return
     costs = [f" ({cost.text()})" for cost in exits.costs] or [""] * len(exits.names)
     ways = ", ".join(f"after {name}{cost}" for name, cost in zip(exits.after, costs, strict=False))
-    output.data.print(f"early exits, beta {exits.beta:g}: {ways}; to the end{costs[-1]}", soft_wrap=True)
+    output.data.print(f"early exits, {exits.dial}: {ways}; to the end{costs[-1]}", soft_wrap=True)
 
 
 def _show_step(step: Step) -> None:
