@@ -7,6 +7,7 @@ from pathlib import Path
 from wb.compress.convert.config import ConvertConfig
 from wb.compress.convert.job import ConvertJob
 from wb.compress.convert.norms import converted
+from wb.compress.convert.paths import ensembled
 from wb.compress.convert.record import Conversion
 from wb.compress.convert.teach import OtherMixers
 from wb.compress.staged.job import checked, record_of
@@ -31,7 +32,7 @@ def begin(
     Raises:
         BadArtefact: weights that are not finite; or another conversion's files lie beside `out`.
         BadData: the data do not fit the model.
-        BadOption: a mixer that cannot be where it is wanted, or norms that cannot be replaced.
+        BadOption: a mixer that cannot be where it is wanted, or a wiring or norms that cannot be replaced.
         Unsupported: the network does not take images.
     """
     model = checked(model, name, data)
@@ -40,5 +41,8 @@ def begin(
     job = ConvertJob(record, out, progress, model, data, force=force)
     for stage in job.names:
         step = job.step(stage)
-        architecture = step.converted(architecture) if isinstance(step, OtherMixers) else converted(architecture)
+        if isinstance(step, OtherMixers):
+            architecture = step.converted(architecture)
+        else:
+            architecture = ensembled(architecture) if stage == "paths" else converted(architecture)
     return job

@@ -1,4 +1,4 @@
-"""`wb convert` from start to end: other mixers, other norms, fine-tuning after each, final readings."""
+"""`wb convert` from start to end: other mixers, a path ensemble, other norms, fine-tuning after each, final readings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import cast
 
 from wb.compress.convert.config import ConvertConfig, parsed
 from wb.compress.convert.norms import OtherNorms
+from wb.compress.convert.paths import PathEnsemble
 from wb.compress.convert.record import Conversion, Layer
 from wb.compress.convert.teach import OtherMixers
 from wb.compress.staged.job import StagedJob
@@ -31,13 +32,19 @@ class ConvertJob(StagedJob[Conversion]):
     @property
     def names(self) -> Sequence[Name]:
         """The stages in order: norms last, so that they see what they will be given."""
-        wanted: dict[Name, bool] = {"mixers": self.config.mixer is not None, "norms": self.config.norm != "keep"}
+        wanted: dict[Name, bool] = {
+            "mixers": self.config.mixer is not None,
+            "paths": self.config.wiring != "keep",
+            "norms": self.config.norm != "keep",
+        }
         return [name for name, is_wanted in wanted.items() if is_wanted]
 
     def step(self, name: Name) -> Pass:
         """The pass of a stage."""
         if name == "norms":
             return OtherNorms(self.data)
+        if name == "paths":
+            return PathEnsemble(self.data, lambda stage: self.progress(f"{name}, pruning those of stage {stage}", 0, 0))
 
         def report(slot: str) -> None:
             self.progress(f"{name}, teaching {slot}", 0, 0)
@@ -48,9 +55,10 @@ class ConvertJob(StagedJob[Conversion]):
         return OtherMixers(self.data, kind, given, _blocks(layers), steps, seed=seed, folder=folder, report=report)
 
     def recipe(self, name: Name, architecture: Architecture) -> Recipe:
-        """How the network of a stage is fine-tuned: with other norms, layer norms give way meanwhile."""
+        """How the network of a stage is fine-tuned: with other norms, layer norms give way meanwhile; paths learn from all."""
         found = super().recipe(name, architecture)
-        return found.model_copy(update={"layered": self.config.progressive}) if name == "norms" else found
+        changes = {"norms": {"layered": self.config.progressive}, "paths": {"paths": self.config.self_distil}}
+        return found.model_copy(update=changes.get(name, {}))
 
     def noted(self, name: Name, prepared: Model) -> dict[str, object]:
         """Which mixers were replaced, and how well they were taught."""
