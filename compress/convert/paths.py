@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from pydantic import JsonValue
 
 from wb import __version__
 from wb.core.architecture import Architecture
@@ -57,7 +58,8 @@ class PathEnsemble:
             losses = {cut: self._loss(with_cuts(found, found.architecture, {**cuts, i: cut})) for cut in tried}
             cuts[i] = min(losses, key=lambda cut: losses[cut])
         found = with_cuts(found, found.architecture, cuts)
-        arguments = {**self.data.origin, "wiring": "ensemble", "cut": {f"s{i}": cut for i, cut in sorted(cuts.items())}}
+        cut: dict[str, JsonValue] = {f"s{i}": cuts[i] for i in sorted(cuts)}
+        arguments: dict[str, JsonValue] = {**self.data.origin, "wiring": "ensemble", "cut": cut}
         step = Step(name="paths", arguments=arguments, version=__version__)
         return Model(found.architecture, found.weights, (*model.history, step))
 

@@ -155,13 +155,13 @@ class ExitsJob(Job[EarlyExits]):
         betas, shares, seed = self.config.betas, model.record.shares, self.config.seed
         joint = kept(held, own, shares, seed)
         if not self.record.rungs:
-            left = {**crossed(held, shares, betas, seed), None: joint.crossed}
-            rungs = [self._rung(beta, one, held) for beta, one in left.items()]
+            rungs = [self._rung(beta, one, held) for beta, one in crossed(held, shares, betas, seed).items()]
+            rungs.append(self._rung(None, joint.crossed, held))
             self.note(rungs=tuple(rungs), beta=self._chosen(rungs, shares))
         candidates = Candidates(held, shares, betas)
-        return {None: model.gated(joint.gates, None)} | {
-            beta: model.gated(candidates.best(beta), beta) for beta in betas
-        }
+        every: dict[float | None, Exiting] = {beta: model.gated(candidates.best(beta), beta) for beta in betas}
+        every[None] = model.gated(joint.gates, None)
+        return every
 
     def _rung(self, beta: float | None, left: Tensor, held: Judged) -> Rung:
         """What is known of gates by which validation images leave at these exits (n)."""

@@ -72,6 +72,12 @@ def remarks(record: EarlyExits) -> list[Remark]:
                 f"({best.dial}); {WANTED:g} is {met}. It was chosen on the test split, which flatters it."
             )
         )
+    if not (record.config.epochs or record.given) and (best is None or _there(best.ratio).value > WANTED):
+        found.append(
+            Remark(
+                "The trunk stayed as it was. With --epochs it is tuned with its exits, whose answers are better then."
+            )
+        )
     slower = [
         way.name for way in record.ways[:-1] if record.alone is not None and way.latency.value >= record.alone.value
     ]

@@ -42,8 +42,8 @@ def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
     """The groups that the block has, of `mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, with their weights' local names."""
     table = {}
     for kind, *_ in KINDS:
-        operator = getattr(block, kind)
-        known = () if operator is None else groups(type(operator.record))
+        operator: OperatorModule | None = getattr(block, kind)
+        known = {} if operator is None else groups(type(operator.record))
         if operator is not None and operator.inner and ".in" in known:
             table[f"{kind}.in"] = tuple(f"{kind}.{name}" for name in operator.inner)
         if operator is not None and operator.writers and ".out" in known:

@@ -60,7 +60,7 @@ def test_the_first_paths_learn_from_the_answer(striped: Model, stripes: Dataset)
         network = Finetune(stripes, recipe)(begun).network()
         with torch.no_grad(), answering(network) as early:
             answer = network(images)
-            return sum((one.softmax(1) - answer.softmax(1)).abs().mean().item() for one in early())
+            return float(sum((one.softmax(1) - answer.softmax(1)).abs().mean().item() for one in early()))
 
     assert missed(1.0) < 0.9 * missed(0.0)
 
@@ -73,7 +73,7 @@ def test_the_command_cuts_and_tunes(striped: Model, stripes: Dataset, tmp_path: 
     model = load(out)
     assert [step.name for step in model.history] == ["train", "paths", "finetune"]
     assert model.history[-1].arguments["paths"] == 0.2
-    assert model.architecture.stages[0].wiring.kind == "ensemble"
+    assert model.architecture.stages[0].wiring.kind == "path_ensemble"
     assert record.stages[0].after["acc"].value >= record.original["acc"].value - 0.05
 
 

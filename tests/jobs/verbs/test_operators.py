@@ -93,7 +93,7 @@ def test_latencies_are_told_beside_softmax(found: list[operators.Listed], monkey
     assert table.rows[place - 1][-2] == softmax.latency[9].text()
     assert other.rows[0][-2].startswith(f"{3 / place:.3f}x")
     assert math.isclose(float(other.rows[0][-2].split("±")[1].split()[0]), 14.2, abs_tol=0.3), "errors of both"
-    assert [table.rows[place - 1][-1], other.rows[0][-1]] == ["", "nowhere"]
+    assert [table.rows[place - 1][-1], other.rows[0][-1]] == ["", "at none"]
     assert "measured on here" in last.lines[-1]
 
 
@@ -107,7 +107,7 @@ def test_a_part_is_surely_faster_from_where_it_stays_so() -> None:
     softmax = read(1.0, 2.0, 3.0)
     assert operators.wins(read(0.5, 1.0, 2.0), softmax) == "from 4"
     assert operators.wins(read(0.5, 1.95, 2.0), softmax) == "from 16", "intervals that meet in between"
-    assert operators.wins(read(0.5, 1.0, 3.5), softmax) == "nowhere"
+    assert operators.wins(read(0.5, 1.0, 3.5), softmax) == "at none"
 
 
 def test_the_command_prints_a_table_json_or_the_page() -> None:

@@ -84,7 +84,7 @@ class Ensemble(Wired):
     module = "wb.models.wirings.ensemble:Ensemble"
     title = "path ensemble"
     source = 'Chang et al., "Revisiting Vision Transformer from the View of Path Ensemble", 2023'
-    kind: Literal["ensemble"] = "ensemble"
+    kind: Literal["path_ensemble"] = "path_ensemble"
     cut: Annotated[int, Field(ge=0, le=1024, exclude_if=is_zero)] = 0
 
     def of_blocks(self, left: Sequence[int]) -> Self:

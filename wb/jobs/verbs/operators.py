@@ -170,10 +170,10 @@ def measured(
 
 
 def wins(found: Mapping[int, Reading], beside: Mapping[int, Reading]) -> str:
-    """From how many tokens on a part is surely faster than what it is timed beside, in words; "nowhere" within those timed."""
+    """From how many tokens on a part is surely faster than what it is timed beside, in words; "at none" of those timed."""
     surely = {n: reading.value < beside[n].value and not reading.overlaps(beside[n]) for n, reading in found.items()}
     from_here = [n for n in surely if all(surely[later] for later in surely if later >= n)]
-    return f"from {min(from_here)}" if from_here else "nowhere"
+    return f"from {min(from_here)}" if from_here else "at none"
 
 
 def tables(parts: Sequence[Listed]) -> list[Table]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tests.networks import assembled, images, random_model
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.layout import Layout
-from wb.core.records import ImageInput, Mlp, PatchStem, Scale, Softmax
+from wb.core.records import ImageInput, Mlp, PatchStem, Scale
 from wb.core.records.attention import Grouped
 from wb.core.records.mixers.recursion import Sliced
 from wb.export.counting.graph import count_graph
@@ -96,21 +96,22 @@ def test_it_is_its_formula(changes: dict[str, float]) -> None:
 
 
 def recursive(**changes: int) -> Architecture:
-    record = Sliced(**{"heads": 2, "qk": 3, "v": 4, "loop_mlp": 7, "loop_projection": 5, **changes})
+    record = Sliced.model_validate({"heads": 2, "qk": 3, "v": 4, "loop_mlp": 7, "loop_projection": 5, **changes})
     stage = Stage(embed=8, blocks=(Block(mixer=record), Block(mixer=record)))
     return assembled(input=IMAGE, stem=PatchStem(patch=2), stages=(stage,))
 
 
 def unrolled(model: Model) -> Model:
     """The untied network: for each time a block of attention and a perceptron, and one of the projection."""
-    stage, weights, blocks = model.architecture.stages[0], {}, []
+    stage = model.architecture.stages[0]
+    weights: dict[str, Tensor] = {}
+    blocks: list[Block] = []
     for i, block in enumerate(stage.blocks):
         r = block.mixer
         assert isinstance(r, Sliced)
         for t in range(r.loops):
-            heads = {"heads": r.heads, "qk": r.qk, "v": r.v}
             groups = r.later if t else r.groups
-            mixer = Grouped(**heads, groups=groups, permuted=t > 0) if groups > 1 else Softmax(**heads)
+            mixer = Grouped(heads=r.heads, qk=r.qk, v=r.v, groups=groups, permuted=t > 0)
             given = {
                 name.rpartition(".")[2]: w for name, w in model.weights.items() if name.startswith(f"stages.0.{i}.")
             }

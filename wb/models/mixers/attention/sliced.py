@@ -46,6 +46,7 @@ class SlicedRecursion(OperatorModule):
     stream: ClassVar[Symmetry] = "permutation"
     averaged: tuple[str, ...] = ("embed",)
     record: Record
+    bo: nn.Parameter
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
