@@ -1,7 +1,8 @@
 """Early exits: accuracy against measured mean latency, beside the network without them.
 
 A network is trained (or `--model` is read), exits are added to it frozen, and with `--epochs` also to a copy that is
-tuned with its exits, the network as it was being the teacher. For each beta the gates alone differ. Test accuracy and mean
+tuned with its exits, the network as it was being the teacher. For each beta the gates alone differ; those called
+"kept" are the cheapest that keep validation accuracy. Test accuracy and mean
 latency over real test images, one at a time, are measured on the exported graphs, in one interleaved run with the network
 without exits. The target: the gates that validation images choose are at least as accurate on the test split, in at most
 0.75 of the mean latency.
@@ -76,7 +77,7 @@ def ladder(record: EarlyExits, title: str, output: Output) -> None:
     alone = "" if record.alone is None else f", the network without exits {record.alone.text()}"
     output.say(f"{title}: {ways}; to the end {end.latency.text()}{alone} (measured together)")
     columns = (
-        "beta",
+        "gates",
         *(f"leave at {name}" for name in record.after),
         "test accuracy",
         "predicted",
@@ -89,7 +90,7 @@ def ladder(record: EarlyExits, title: str, output: Output) -> None:
     for rung in record.rungs:
         shares = [f"{100 * share:.1f} %" for share in rung.leaving[:-1]]
         read = [one.text() if one else "" for one in (rung.test, rung.expected, rung.latency, rung.ratio)]
-        table.row(f"{rung.beta:g}{' (chosen)' if rung.beta == record.beta else ''}", *shares, *read)
+        table.row(f"{rung.dial}{' (chosen)' if rung.beta == record.beta else ''}", *shares, *read)
     output.table(table)
 
 
@@ -103,7 +104,7 @@ def verdict(records: dict[str, EarlyExits], output: Output) -> bool:
         met = rung.paired.points >= 0 and rung.ratio.value <= WANTED
         reached |= met
         output.say(
-            f"{title}, beta {rung.beta:g} chosen on validation images: {rung.paired.text()}; {rung.ratio.text()} of the mean "
+            f"{title}, {rung.dial}, chosen on validation images: {rung.paired.text()}; {rung.ratio.text()} of the mean "
             f"latency of the network without exits, measured (at most {WANTED:g} wanted): {'reached' if met else 'not reached'}"
         )
     return reached

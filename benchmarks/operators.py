@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from tables import Output, Table, begin, parser_of, told
 
 from wb.core.layout import Layout
-from wb.core.measures.readings import Reading, ratio, scaled
+from wb.core.measures.readings import ratio, scaled
 from wb.core.records import MIXERS
 from wb.hardware.device import parse_device
 from wb.jobs.verbs import operators
@@ -28,13 +28,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--cap", type=float, default=2.0, help="most seconds for timing one operator")
     parser.add_argument("--threads", type=int, default=1)
     return parser
-
-
-def wins(found: dict[int, Reading], softmax: dict[int, Reading]) -> str:
-    """The number of tokens from which on it is surely faster, in words."""
-    surely = {n: reading.value < softmax[n].value and not reading.overlaps(softmax[n]) for n, reading in found.items()}
-    from_here = [n for n in surely if all(surely[later] for later in surely if later >= n)]
-    return f"from {min(from_here)}" if from_here else "nowhere"
 
 
 def main() -> None:
@@ -59,7 +52,7 @@ def show(mixers: Sequence[operators.Listed], sides: Sequence[int], out: Output) 
     for part, record in zip(mixers, MIXERS, strict=True):
         own = dict(part.latency)
         beside = part.title == operators.BESIDE
-        where = "" if beside else wins(own, softmax)
+        where = "" if beside else operators.wins(own, softmax)
         faster += [part.kind] if where.startswith("from") else []
         latency.row(part.kind, *(own[n].text() if beside else ratio(own[n], softmax[n]).text() for n in counts), where)
         layouts = [Layout((side, side), plane=part.supports.planes[0]) for side in sides]

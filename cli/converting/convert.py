@@ -26,7 +26,7 @@ def convert(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a trained transformer other mixers, or batch norms instead of layer norms, and repair it.
+    """Give a trained transformer other mixers, batch norms instead of layer norms, or a sum of its paths, and repair it.
 
     Each new mixer is taught by itself to give what was there; then the whole is fine-tuned with the original as teacher.
     Interrupted, the same command with the same --out continues.

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from wb.core.architecture import Architecture, Block
     from wb.core.measures.readings import Reading
     from wb.core.records import Operator
+    from wb.jobs.calls.shown import Table as Shown
     from wb.jobs.kinds import Kind
     from wb.models.exits.record import Exits
     from wb.models.files.header import Step
+    from wb.search.results.point import FrontPoint
 
 
 LONG = ("choices", "origin", "tokenizer")  # arguments of a step that are for programs
@@ -92,7 +94,7 @@ def _show_exits(exits: Exits | None) -> None:
         return
     costs = [f" ({cost.text()})" for cost in exits.costs] or [""] * len(exits.names)
     ways = ", ".join(f"after {name}{cost}" for name, cost in zip(exits.after, costs, strict=False))
-    output.data.print(f"early exits, beta {exits.beta:g}: {ways}; to the end{costs[-1]}", soft_wrap=True)
+    output.data.print(f"early exits, {exits.dial}: {ways}; to the end{costs[-1]}", soft_wrap=True)
 
 
 def _show_step(step: Step) -> None:
@@ -201,6 +203,17 @@ def _value(value: object) -> str:
     return repr(value) if isinstance(value, str) and "," in value else str(value)
 
 
+def _mixers(points: Sequence[FrontPoint]) -> Shown:
+    """Which mixers the networks of a front have, at which depth and for how many tokens."""
+    from wb.core.architecture import Architecture
+    from wb.jobs.calls.shown import Table
+    from wb.search.results.mixers import COLUMNS, used
+
+    found = used(Architecture.model_validate(point.architecture) for point in points)
+    lines = ["blocks by the third of their network, of all networks of the front (counted)"]
+    return Table("mixers by depth and number of tokens", COLUMNS, [list(one.cells) for one in found], lines)
+
+
 def _show_run(folder: Path, as_json: bool) -> None:
     from wb.cli.searching.tables import front_table
     from wb.core.system.durations import duration
@@ -245,6 +258,7 @@ def _show_run(folder: Path, as_json: bool) -> None:
         output.data.print(f"  {stage}: {duration(seconds)}", markup=False, highlight=False)
     if points:
         output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
+        output.data.print(output.table(_mixers(points)))
     for one in baselines:
         output.data.print(one.text(), markup=False, highlight=False, soft_wrap=True)
     for each in working:

@@ -29,7 +29,7 @@ def begin(
     Raises:
         BadArtefact: weights that are not finite; or another conversion's files lie beside `out`.
         BadData: the data do not fit the model.
-        BadOption: a mixer that cannot be where it is wanted, or norms that cannot be replaced.
+        BadOption: a mixer that cannot be where it is wanted, or a wiring or norms that cannot be replaced.
         Unsupported: the network does not take images.
     """
     model = checked(model, name, data)

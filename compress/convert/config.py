@@ -18,7 +18,7 @@ from wb.training.recipes.recipe import RecipeOptions, Share
 class ConvertConfig(JobConfig):
     """Everything that determines a conversion, apart from the model and the machine.
 
-    `finetune` are epochs after each stage: mixers, then norms.
+    `finetune` are epochs after each stage: mixers, then paths, then norms.
     """
 
     data: ModelData = "digits"
@@ -42,12 +42,23 @@ class ConvertConfig(JobConfig):
         Literal["repbn", "keep"],
         Field(description="Layer norms: keep, or repbn (re-parameterized batch norms, which `wb fold norms` folds)."),
     ] = "keep"
+    wiring: Annotated[
+        Literal["ensemble", "keep"],
+        Field(
+            description="Pre-norm stages: keep, or ensemble (a sum of their paths with learned factors, less those without "
+            "which the loss on validation images is least)."
+        ),
+    ] = "keep"
+    self_distil: Annotated[
+        Share,
+        Field(description="What sums of the first paths learn from the answer, as a share of the loss, with --wiring."),
+    ] = 0.2
     progressive: Annotated[
         Share, Field(description="Share of the steps of fine-tuning in which layer norms give way, with --norm.")
     ] = 0.7
-    finetune: Annotated[int, Field(ge=0, description="Epochs of fine-tuning after each stage: mixers, then norms.")] = (
-        20
-    )
+    finetune: Annotated[
+        int, Field(ge=0, description="Epochs of fine-tuning after each stage: mixers, wiring, norms.")
+    ] = 20
     learning_rate: LearningRate = 1e-3
     training: RecipeOptions = RecipeOptions()
     seed: Seed = 0
@@ -88,13 +99,15 @@ def configured(given: Mapping[str, Any]) -> ConvertConfig:
         BadOption: a value that does not fit, an option that would do nothing, or nothing to do.
     """
     config = config_of(ConvertConfig, "convert", structured(ConvertConfig, given))
-    if config.mixer is None and config.norm == "keep":
+    if config.mixer is None and config.norm == "keep" and config.wiring == "keep":
         raise BadOption(
-            "there is nothing to convert; say which --mixer or which --norm takes the place of what is there"
+            "there is nothing to convert; say which --mixer, --wiring or --norm takes the place of what is there"
         )
     of_mixers = [name for name in ("layers", "steps") if given.get(name) not in (None, ())]
     if of_mixers and config.mixer is None:
         raise BadOption(f"--{of_mixers[0]} is of other mixers; add --mixer")
+    if given.get("self_distil") is not None and (config.wiring == "keep" or not config.finetune):
+        raise BadOption("--self-distil is of fine-tuning path ensembles; add --wiring, and epochs of --finetune")
     if given.get("progressive") is not None and (config.norm == "keep" or not config.finetune):
         raise BadOption("--progressive is of fine-tuning with other norms; add --norm, and epochs of --finetune")
     return config

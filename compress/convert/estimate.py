@@ -7,16 +7,19 @@ from functools import partial
 
 from wb.compress.convert.job import ConvertJob
 from wb.compress.convert.norms import converted
+from wb.compress.convert.paths import PathEnsemble, ensembled
 from wb.compress.convert.teach import OtherMixers, tried
 from wb.compress.staged.estimate import estimate as planned
 from wb.compress.staged.record import Name
 from wb.core.architecture import Architecture
 from wb.core.commands.plan import Planned
 from wb.models.passes.base import apply
+from wb.training.estimate import image_seconds
 
 STEPS = 4  # for which one mixer is taught, to see how long that takes
 WHAT = {
     "mixers": "each new mixer taught by itself to give what was there",
+    "paths": "a sum of paths, as many of the first cut as validation images do better without",
     "norms": "layer norms into batch norms, whose statistics are found",
 }
 
@@ -29,6 +32,9 @@ def estimate(job: ConvertJob) -> list[Planned]:
 def _converted(job: ConvertJob, name: Name, before: Architecture) -> tuple[Architecture, float]:
     """The network of a stage that starts from `before`, and about how many seconds its conversion takes."""
     step = job.step(name)
+    if isinstance(step, PathEnsemble):
+        scored = sum(len(stage.paths) for stage in before.stages) * len(job.data.validation)
+        return ensembled(before), scored * image_seconds(before, job.data)
     if not isinstance(step, OtherMixers):
         return converted(before), 0.0
     seconds = []

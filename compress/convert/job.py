@@ -1,4 +1,4 @@
-"""`wb convert` from start to end: other mixers, other norms, fine-tuning after each, final readings."""
+"""`wb convert` from start to end: other mixers, a path ensemble, other norms, fine-tuning after each, final readings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import cast
 
 from wb.compress.convert.config import ConvertConfig, parsed
 from wb.compress.convert.norms import OtherNorms, converted
+from wb.compress.convert.paths import PathEnsemble, ensembled
 from wb.compress.convert.record import Conversion, Layer
 from wb.compress.convert.teach import OtherMixers
 from wb.compress.staged.job import StagedJob
@@ -39,6 +40,8 @@ class ConvertJob(StagedJob[Conversion]):
         """The pass of a stage."""
         if name == "norms":
             return OtherNorms(self.data)
+        if name == "paths":
+            return PathEnsemble(self.data, lambda stage: self.progress(f"{name}, pruning those of stage {stage}", 0, 0))
 
         def report(slot: str) -> None:
             self.progress(f"{name}, teaching {slot}", 0, 0)
@@ -47,9 +50,10 @@ class ConvertJob(StagedJob[Conversion]):
         return replace(mixers_of(self.config, self.data), folder=folder, report=report)
 
     def recipe(self, name: Name, architecture: Architecture) -> Recipe:
-        """How the network of a stage is fine-tuned: with other norms, layer norms give way meanwhile."""
+        """How the network of a stage is fine-tuned: with other norms, layer norms give way meanwhile; paths learn from all."""
         found = super().recipe(name, architecture)
-        return found.model_copy(update={"layered": self.config.progressive}) if name == "norms" else found
+        changes = {"norms": {"layered": self.config.progressive}, "paths": {"paths": self.config.self_distil}}
+        return found.model_copy(update=changes.get(name, {}))
 
     def noted(self, name: Name, prepared: Model) -> dict[str, object]:
         """Which mixers were replaced, and how well they were taught."""
@@ -61,7 +65,11 @@ class ConvertJob(StagedJob[Conversion]):
 
 def names_of(config: ConvertConfig) -> Sequence[Name]:
     """The stages that a configuration asks for, in order."""
-    wanted: dict[Name, bool] = {"mixers": config.mixer is not None, "norms": config.norm != "keep"}
+    wanted: dict[Name, bool] = {
+        "mixers": config.mixer is not None,
+        "paths": config.wiring != "keep",
+        "norms": config.norm != "keep",
+    }
     return [name for name, is_wanted in wanted.items() if is_wanted]
 
 
@@ -74,7 +82,10 @@ def mixers_of(config: ConvertConfig, data: Dataset) -> OtherMixers:
 def check_work(config: ConvertConfig, data: Dataset, architecture: Architecture) -> None:
     """Raises `BadOption`, or `Unsupported`, where a stage of the conversion cannot be, as the passes do."""
     for name in names_of(config):
-        architecture = mixers_of(config, data).converted(architecture) if name == "mixers" else converted(architecture)
+        if name == "mixers":
+            architecture = mixers_of(config, data).converted(architecture)
+        else:
+            architecture = ensembled(architecture) if name == "paths" else converted(architecture)
 
 
 def _blocks(layers: Sequence[str]) -> tuple[str, ...]:

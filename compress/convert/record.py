@@ -28,8 +28,14 @@ class Conversion(StagedRecord[ConvertConfig]):
     """The record of a whole conversion."""
 
     verb = "convert"
-    titles: ClassVar[Mapping[str, str]] = {"mixers": "other mixers", "norms": "re-parameterized batch norms"}
-    tuning = "; with other norms, layer norms give way to them meanwhile"
+    titles: ClassVar[Mapping[str, str]] = {
+        "mixers": "other mixers",
+        "paths": "path ensembles",
+        "norms": "re-parameterized batch norms",
+    }
+    tuning = (
+        "; with other norms, layer norms give way to them meanwhile; in path ensembles the first paths learn from all"
+    )
 
     kind: Literal["conversion"] = "conversion"
     layers: tuple[Layer, ...] = ()

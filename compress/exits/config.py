@@ -33,7 +33,7 @@ class ExitsConfig(JobConfig):
             description="What the whole network's latency is worth, in probability of the right class: with 0 nothing leaves "
             "early; of a model with exits the gates alone are trained anew."
         ),
-        Cli(default="the most that loses no validation accuracy"),
+        Cli(default="the cheapest gates that keep validation accuracy"),
     ] = None
     epochs: Annotated[
         int,

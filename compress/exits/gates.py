@@ -70,7 +70,7 @@ class Candidates:
         self.gates: list[Gates] = [
             tuple(ALWAYS if k == number else NEVER for k in range(count)) for number in reversed(range(count + 1))
         ]
-        self.tried = [torch.tensor([ALWAYS, *_parting(values), NEVER]) for values in self.seen]
+        self.tried = [torch.tensor([ALWAYS, *parting(values), NEVER]) for values in self.seen]
         self.gates += [self._found(beta) for beta in sorted({*LADDER, *betas}) if beta > 0]
 
     def best(self, beta: float) -> Gates:
@@ -106,7 +106,7 @@ class Candidates:
         return (*gates[:k], float(self.tried[k][best]), *gates[k + 1 :])
 
 
-def _parting(values: Tensor) -> list[float]:
+def parting(values: Tensor) -> list[float]:
     """Numbers between neighbours of the values, `VALUES` at most."""
     ordered = values.unique().double()
     between = ((ordered[1:] + ordered[:-1]) / 2).float()

@@ -31,6 +31,7 @@ from wb.data.stratify import choose
 from wb.models.exits.module import PREFIX, Exiting, ExitingNetwork, ExitModule, own
 from wb.models.exits.record import Exits
 from wb.models.model import Model, from_network
+from wb.models.network import Network
 from wb.tasks.base import Task
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
@@ -86,6 +87,14 @@ def judged(network: ExitingNetwork, split: Split) -> Judged:
     found = look(network, split)
     answers = [network.exit(k).cpu()(features) for k, features in enumerate(found.features)]
     return Judged((*answers, found.outputs), found.labels)
+
+
+@torch.no_grad()
+def right(network: Network, split: Split) -> Tensor:
+    """Where a network is right: (n)."""
+    device = next(network.parameters()).device
+    parts = batches(split, BATCH, shuffle=False)
+    return torch.cat([network(images.to(device)).cpu().argmax(1) == labels for images, labels in parts])
 
 
 def with_heads(model: Model, record: Exits, data: Dataset) -> Exiting:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from pydantic import JsonValue
+from torch import Tensor
 
 from wb import __version__
 from wb.compress.exits.config import ExitsConfig
 from wb.compress.exits.gates import Candidates, Judged, crossed
-from wb.compress.exits.heads import judged, tuned, with_heads
+from wb.compress.exits.heads import judged, right, tuned, with_heads
+from wb.compress.exits.kept import kept
 from wb.compress.exits.readings import Reader
 from wb.compress.exits.record import EarlyExits, Rung, Way
 from wb.core.commands.progress import Progress
@@ -32,7 +34,6 @@ from wb.tasks.base import Grades
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
 from wb.training.recipes.recipe import Recipe
-from wb.training.train import score
 
 HEADS = "heads.safetensors"
 
@@ -82,16 +83,19 @@ class ExitsJob(Job[EarlyExits]):
             model = self._with_heads()
         self.progress("answers of all exits", 0, 0)
         held = judged(model.network(pick_device()), self.data.validation)
+        own = held.answers[-1].argmax(1) == held.labels
+        if self.config.epochs:  # the trunk was tuned since
+            own = right(self.trunk.network(pick_device()), self.data.validation)
         if not self.record.ways:
             with self.timed("timing the ways out"):
-                self._time(model, held)
+                self._time(model, held, own)
         model = replace(
             model, record=model.record.model_copy(update={"costs": tuple(way.latency for way in self.record.ways)})
         )
         with self.timed("gates"):
-            candidates = self._gates(held, model.record.shares)
+            every = self._gates(held, own, model)
         with self.timed("final readings"):
-            changes = self._conclude(model, candidates)
+            changes = self._conclude(every)
         self.note(**changes)
 
     def files(self) -> Mapping[str, Path]:
@@ -125,58 +129,66 @@ class ExitsJob(Job[EarlyExits]):
             report=report,
         )
 
-    def _time(self, model: Exiting, held: Judged) -> None:
-        """Latencies of all ways out and of the network without exits, in one run, and what each way answers."""
+    def _time(self, model: Exiting, held: Judged, own: Tensor) -> None:
+        """Latencies of all ways out and of the network without exits, in one run, and what each way answers.
+
+        `own` (n) says where the network without exits is right.
+        """
         self.progress("timing the ways out", 0, 0)
         found = Reader(self.device, self.config.seed).ways(model, self.trunk)
-        read = [self._accuracy(answer.argmax(1), held.labels) for answer in held.answers]
+        read = [self._accuracy(answer.argmax(1) == held.labels, held) for answer in held.answers]
         ways = [
             Way(name=name, latency=found[name], validation=v) for name, v in zip(model.record.names, read, strict=True)
         ]
-        whole, device = read[-1], pick_device()
-        if self.config.epochs:  # the trunk was tuned since
-            task = task_of(self.trunk.architecture)
-            whole = score(self.trunk.network(device), self.data.validation, task, device)
-        self.note(ways=tuple(ways), alone=found["alone"], whole=whole)
+        self.note(ways=tuple(ways), alone=found["alone"], whole=self._accuracy(own, held))
 
-    def _accuracy(self, answers: torch.Tensor, labels: torch.Tensor) -> Reading:
-        grades = Grades((answers == labels).numpy(), labels.numpy())
+    def _accuracy(self, where: Tensor, held: Judged) -> Reading:
+        grades = Grades(where.numpy(), held.labels.numpy())
         return task_of(self.trunk.architecture).reading(grades, f"torch {pick_device()}")
 
-    def _gates(self, held: Judged, shares: tuple[float, ...]) -> Candidates:
-        """Gates for all betas; the record has what they do on validation images that they were not trained on."""
-        self.progress("training gates", 0, 0)
-        betas = self.config.betas
-        if not self.record.rungs:
-            rungs = []
-            for beta, left in crossed(held, shares, betas, self.config.seed).items():
-                answers = torch.stack(held.answers, dim=1)[torch.arange(len(left)), left]
-                rungs.append(
-                    Rung(
-                        beta=beta,
-                        validation=self._accuracy(answers.argmax(1), held.labels),
-                        crossed=tuple(float((left == k).float().mean()) for k in range(len(shares))),
-                    )
-                )
-            self.note(rungs=tuple(rungs), beta=self._chosen(rungs))
-        return Candidates(held, shares, betas)
+    def _gates(self, held: Judged, own: Tensor, model: Exiting) -> dict[float | None, Exiting]:
+        """The network with gates for all betas, and with those that keep the accuracy (None).
 
-    def _chosen(self, rungs: list[Rung]) -> float:
-        """The beta that was asked for, else the largest that is no less accurate than the network without exits."""
+        The record has what they do on validation images that they were not trained on.
+        """
+        self.progress("training gates", 0, 0)
+        betas, shares, seed = self.config.betas, model.record.shares, self.config.seed
+        joint = kept(held, own, shares, seed)
+        if not self.record.rungs:
+            rungs = [self._rung(beta, one, held) for beta, one in crossed(held, shares, betas, seed).items()]
+            rungs.append(self._rung(None, joint.crossed, held))
+            self.note(rungs=tuple(rungs), beta=self._chosen(rungs, shares))
+        candidates = Candidates(held, shares, betas)
+        every: dict[float | None, Exiting] = {beta: model.gated(candidates.best(beta), beta) for beta in betas}
+        every[None] = model.gated(joint.gates, None)
+        return every
+
+    def _rung(self, beta: float | None, left: Tensor, held: Judged) -> Rung:
+        """What is known of gates by which validation images leave at these exits (n)."""
+        answers = torch.stack(held.answers, dim=1)[torch.arange(len(left)), left]
+        shares = tuple(float((left == k).float().mean()) for k in range(len(held.answers)))
+        return Rung(beta=beta, validation=self._accuracy(answers.argmax(1) == held.labels, held), crossed=shares)
+
+    def _chosen(self, rungs: Sequence[Rung], shares: Sequence[float]) -> float | None:
+        """The beta that was asked for, else of the rungs as accurate as the network without exits the cheapest."""
         if self.config.beta is not None:
             return self.config.beta
         least = self.record.whole.value if self.record.whole is not None else 0.0
-        return max((rung.beta for rung in rungs if rung.validation.value >= least), default=0.0)
+        enough = [rung for rung in rungs if rung.validation.value >= least]
 
-    def _conclude(self, model: Exiting, candidates: Candidates) -> dict[str, object]:
+        def cost(rung: Rung) -> float:
+            return sum(share * part for share, part in zip(shares, rung.crossed, strict=True))
+
+        return min(enough, key=cost).beta if enough else 0.0
+
+    def _conclude(self, every: Mapping[float | None, Exiting]) -> dict[str, object]:
         """Reads all rungs from their graphs; writes the result into `work` and returns the record's changes."""
-        every = {rung.beta: model.gated(candidates.best(rung.beta), rung.beta) for rung in self.record.rungs}
         reader = Reader(self.device.here, self.config.seed, self.progress)
         found = reader.rungs(every, self.trunk, self.data.test, self.record)
-        beta = self.record.beta or 0.0
+        beta = self.record.beta
         arguments: dict[str, JsonValue] = {
             **self.data.origin,
-            "after": list(model.record.after),
+            "after": list(self.record.after),
             "beta": beta,
             "epochs": self.config.epochs,
             "parent": self.record.model_key,

@@ -61,21 +61,21 @@ class Reader:
             timed = time_ways(graph, model.record, self.device, {ALONE: alone}, seed=self.seed)
         return {name: latency.reading for name, latency in timed.items()}
 
-    def rungs(self, every: Mapping[float, Exiting], trunk: Model, test: Split, record: EarlyExits) -> Found:
-        """Every rung of the record with the readings of its network, by beta, on the test split and over examples of it."""
+    def rungs(self, every: Mapping[float | None, Exiting], trunk: Model, test: Split, record: EarlyExits) -> Found:
+        """Every rung of the record with the readings of its network, by its beta, on the test split and over examples of it."""
         task = task_of(trunk.architecture)
         with scratch() as folder:
             alone = folder / "alone.onnx"
             export(trunk, alone)
             own = task.grade(outputs(alone, test, self.device), test.labels)
             paths: dict[str, Path] = {ALONE: alone}
-            names: dict[float, str] = {}
+            names: dict[float | None, str] = {}
             answers: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
             found = []
             for number, rung in enumerate(record.rungs):
-                self.progress("scoring the ladder of betas", number, len(record.rungs))
+                self.progress("scoring all gates", number, len(record.rungs))
                 same = (beta for beta in names if alike(every[beta], every[rung.beta]))
-                name = names[rung.beta] = next((names[beta] for beta in same), str(rung.beta))
+                name = names[rung.beta] = next((names[beta] for beta in same), rung.name)
                 if name not in paths:
                     paths[name] = folder / f"{number}.onnx"
                     export_exiting(every[rung.beta], paths[name])

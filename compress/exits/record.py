@@ -27,7 +27,7 @@ class Way(Frozen):
 
 
 class Rung(Frozen):
-    """Gates for one beta.
+    """Gates for one beta; or, where that is None, the cheapest that keep the validation accuracy of the network without exits.
 
     `validation` is the accuracy on validation images with gates trained on others of them, `leaving` the shares of test
     images that leave by each exit and by none. `expected` is the latency that follows from the exits of the images that are
@@ -35,7 +35,7 @@ class Rung(Frozen):
     latency of the network without exits. `paired` compares its right test answers with those of the network without.
     """
 
-    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     validation: Reading
     crossed: tuple[Share, ...]  # shares of validation images, as `validation`
     leaving: tuple[Share, ...] = ()
@@ -44,6 +44,16 @@ class Rung(Frozen):
     expected: Reading | None = None
     latency: Reading | None = None
     ratio: Reading | None = None
+
+    @property
+    def name(self) -> str:
+        """What the gates were chosen by, for a column of betas."""
+        return "kept" if self.beta is None else f"{self.beta:g}"
+
+    @property
+    def dial(self) -> str:
+        """The same in words."""
+        return "accuracy kept" if self.beta is None else f"beta {self.beta:g}"
 
 
 class EarlyExits(JobRecord[ExitsConfig]):
@@ -97,7 +107,7 @@ class EarlyExits(JobRecord[ExitsConfig]):
         if not self.done:
             return self
         if len(self.ways) != len(self.after) + 1 or self.beta not in {rung.beta for rung in self.rungs}:
-            raise ValueError("a finished one has the ways out, and the rung of its beta")
+            raise ValueError("a finished one has the ways out, and the rung whose gates it has")
         if (
             not {"latency", "test"} <= self.without.keys()
             or self.alone is None

@@ -46,13 +46,13 @@ def result(record: EarlyExits) -> str:
     test, ratio = _there(rung.test), _there(rung.ratio)
     early = 1 - rung.leaving[-1]
     return (
-        f"With beta {rung.beta:g} {100 * early:.1f} % of test images leave early: {test.plain()} test accuracy "
+        f"With gates by {rung.dial} {100 * early:.1f} % of test images leave early: {test.plain()} test accuracy "
         f"({record.without['test'].plain()} without exits) in {ratio.value:.3f} of the mean latency."
     )
 
 
 def remarks(record: EarlyExits) -> list[Remark]:
-    """Whether the chosen gates are as accurate and a quarter faster, what the other betas offer, and what the ways out say."""
+    """Whether the chosen gates are as accurate and a quarter faster, what the other gates offer, and what the ways out say."""
     found = [
         Remark(f"Against the network without exits: {rung.paired.text()}.") for rung in [record.chosen] if rung.paired
     ]
@@ -62,14 +62,20 @@ def remarks(record: EarlyExits) -> list[Remark]:
     equal = [rung for rung in record.rungs if rung.paired is not None and rung.paired.points >= 0]
     best = min(equal, key=lambda rung: _there(rung.ratio).value, default=None)
     if best is None:
-        found.append(Remark("No beta of the ladder is as accurate on the test split as the network without exits."))
+        found.append(Remark("No gates of the ladder are as accurate on the test split as the network without exits."))
     else:
         share = _there(best.ratio)
         met = "reached" if share.value <= WANTED else "not reached"
         found.append(
             Remark(
-                f"The least latency of all betas that lose no test accuracy is {share.text()} of that without exits (beta "
-                f"{best.beta:g}); {WANTED:g} is {met}. It was chosen on the test split, which flatters it."
+                f"The least latency of all gates that lose no test accuracy is {share.text()} of that without exits "
+                f"({best.dial}); {WANTED:g} is {met}. It was chosen on the test split, which flatters it."
+            )
+        )
+    if not (record.config.epochs or record.given) and (best is None or _there(best.ratio).value > WANTED):
+        found.append(
+            Remark(
+                "The trunk stayed as it was. With --epochs it is tuned with its exits, whose answers are better then."
             )
         )
     slower = [
@@ -83,14 +89,14 @@ def remarks(record: EarlyExits) -> list[Remark]:
 def cells(rung: Rung) -> tuple[str, ...]:
     """A row of the ladder."""
     readings = (rung.validation, _there(rung.test), _there(rung.expected), _there(rung.latency), _there(rung.ratio))
-    return (f"{rung.beta:g}", f"{100 * (1 - rung.leaving[-1]):.1f} %", *(reading.text() for reading in readings))
+    return (rung.name, f"{100 * (1 - rung.leaving[-1]):.1f} %", *(reading.text() for reading in readings))
 
 
 def short(rung: Rung) -> tuple[str, ...]:
     """A row of the ladder for 80 columns: spreads of the ratio alone."""
     plain = (rung.validation, _there(rung.test), _there(rung.expected), _there(rung.latency))
     early = f"{100 * (1 - rung.leaving[-1]):.1f} %"
-    return (f"{rung.beta:g}", early, *(reading.plain() for reading in plain), _there(rung.ratio).text())
+    return (rung.name, early, *(reading.plain() for reading in plain), _there(rung.ratio).text())
 
 
 def table(record: EarlyExits) -> Table:

@@ -17,7 +17,7 @@ from wb.jobs.frame.record import JobRecord
 
 Picojoules = Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # by part
 # The stages: hash attention, binary weights, ternary weights; other mixers, other norms.
-Name = Literal["hash", "w1", "w2", "mixers", "norms"]
+Name = Literal["hash", "w1", "w2", "mixers", "paths", "norms"]
 
 
 class Epoch(Frozen):

@@ -15,6 +15,7 @@ from wb.search.page.details import composition_figure, confusion_figure, curves_
 from wb.search.page.usage import script
 from wb.search.results.answers import Answers, Mistake, NetworkAnswers
 from wb.search.results.curves import SUPERNET
+from wb.search.results.mixers import Used, used
 from wb.search.results.point import FrontPoint
 
 PLACES = {"mixer": "Mixers", "ffn": "Feed-forwards", "merge": "Between stages"}
@@ -56,6 +57,7 @@ class Closer:
     pairs: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
     widths: Mapping[int, Mapping[str, str]] | None = None
+    mixers: Sequence[Used] = ()
 
     @property
     def titles(self) -> list[str]:
@@ -73,6 +75,7 @@ def shown(contents: Contents) -> Closer:
         subject=subject,
         script=script(subject.onnx, architecture, contents.record.data.spec),
         widths={number: _widths(a) for number, a in contents.architectures.items()},
+        mixers=used(contents.architectures[point.id] for point in contents.points or ()),
     )
     answers = contents.answers
     if answers is None or subject.id not in answers.networks:
@@ -94,6 +97,7 @@ def shown(contents: Contents) -> Closer:
         subject=subject,
         script=found.script,
         widths=found.widths,
+        mixers=found.mixers,
         networks=networks,
         rows=rows,
         left_out=len(classes) - len(some),

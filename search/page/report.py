@@ -24,6 +24,7 @@ from wb.search.page.closer import PLACES, closer, shown
 from wb.search.page.contents import Contents, dominated, read
 from wb.search.page.traces import Candidate
 from wb.search.results.devices import agreements, device_fronts
+from wb.search.results.mixers import COLUMNS
 from wb.search.run import Run
 from wb.search.study.storage import public
 from wb.spaces.operators import width_of
@@ -62,6 +63,7 @@ def render(contents: Contents, beside: Path) -> str:
         best=contents.best,
         shown=shown(contents),
         places=PLACES,
+        mixer_columns=COLUMNS,
         hypervolume=curve[-1] if curve else None,
         reference=list(zip(contents.metrics, reference, strict=bool(reference))),
         columns=_columns(contents),

@@ -26,7 +26,7 @@ def test_exits_are_added_told_measured_and_set_anew(tmp_path: Path, monkeypatch:
     data = ("--data", "digits", "--limit", 60)
     result = succeeded("exits", given, "-o", out, *data, "--after", "s0.b0", "--beta", 0.2)
     record = EarlyExits.read(tmp_path / "e.json")
-    assert (record.beta, [rung.beta for rung in record.rungs]) == (0.2, [0.0, 0.2, 0.5])
+    assert (record.beta, [rung.beta for rung in record.rungs]) == (0.2, [0.0, 0.2, 0.5, None])
     assert result.stdout.splitlines()[-1] == f"wrote {out}"
     assert "of the mean latency" in result.stdout
     page = (tmp_path / "e.html").read_text(encoding="utf-8")

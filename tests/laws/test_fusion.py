@@ -140,7 +140,7 @@ def changes(module: OperatorModule, weights: Weights, x: Tensor, map_: Map, axis
 def test_what_reads_the_stream_is_named_with_its_bias(operator: Drawn) -> None:
     module, weights, _ = operator
     reading = {name for name, axes in module.axes.items() if Axis(EMBED, "read") in axes}
-    assert reading == set(module.readers), type(module)
+    assert reading == {*module.readers, *module.inside}, type(module)
     for name, bias in module.readers.items():
         assert module.axes[name][module.outputs[name]] == Axis(EMBED, "read"), "a reader's columns are the stream"
         if bias is not None:

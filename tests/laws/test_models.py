@@ -18,7 +18,7 @@ from wb.export.graph import export
 from wb.hardware.device import Device, session
 from wb.models.axes import Couple, Leading, Map, Select, remap
 from wb.models.counting import count_macs, operations
-from wb.models.model import Model, load, remap_model, save
+from wb.models.model import Model, compacted, load, remap_model, save
 from wb.models.named import axes_of, sides
 from wb.models.network import build, describe
 
@@ -243,5 +243,8 @@ def test_switched_off_blocks_change_nothing(any_architecture: Architecture) -> N
     assert not any(block.off for _, _, block in compact.blocks())
     assert len(compact.stages[0].blocks) < len(any_architecture.stages[0].blocks)
     renamed = {name.replace("stages.0.2.", "stages.0.1."): weight for name, weight in model.weights.items()}
+    renamed = {name.replace("wirings.0.path5", "wirings.0.path3"): weight for name, weight in renamed.items()}
+    renamed = {name.replace("wirings.0.path6", "wirings.0.path4"): weight for name, weight in renamed.items()}
+    assert compacted(model).weights.keys() == renamed.keys()
     x = images(any_architecture)
     assert torch.equal(run(Model(compact, renamed), x), run(model, x))

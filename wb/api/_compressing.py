@@ -139,6 +139,7 @@ def convert(
     *,
     mixer: str | None = None,
     layers: str | Sequence[str] = (),
+    wiring: str = "keep",
     norm: str = "keep",
     data: str | Data | None = None,
     background: str | None = None,
@@ -154,7 +155,7 @@ def convert(
 
     file, say = path_of(model), saying(quiet=quiet)
     given = chosen(file, data, background, by_field(ConvertConfig, options), say)
-    config = configured({**given, "mixer": mixer, "layers": several(layers), "norm": norm})
+    config = configured({**given, "mixer": mixer, "layers": several(layers), "wiring": wiring, "norm": norm})
     place = OUTPUT.place(path_or_none(out), [file] if file else [], files_of, force=force)
     with shown(quiet=quiet) as progress:
         original, images = read(file, config, config.seed, progress, say)

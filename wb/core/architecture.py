@@ -164,11 +164,7 @@ class Architecture(Frozen):
 
     def compact(self) -> Architecture:
         """The same function without the blocks that are switched off."""
-        stages = tuple(
-            stage.model_copy(update={"blocks": tuple(block for block in stage.blocks if not block.off)})
-            for stage in self.stages
-        )
-        return self.model_copy(update={"stages": stages})
+        return self.model_copy(update={"stages": tuple(stage.compact() for stage in self.stages)})
 
     def bare(self) -> Architecture:
         """The network without its blocks: what stands before, between and behind them."""

@@ -25,6 +25,11 @@ def check_stages(architecture: Architecture) -> None:
             raise ValueError(f"the first stage merges nothing, so that it has no merge; given {stage.merge!r}")
         if i > 0 and stage.merge is None:
             raise ValueError(f"stage {i} says nothing of how its tokens are made of those before; give it a merge")
+        if not stage.wiring.leaves(stage.paths):
+            raise ValueError(
+                f"stage {i} leaves out all of its paths, the last of which is {max(stage.paths)}; given {stage.wiring!r}; give "
+                f"cut={max(stage.paths)} or less"
+            )
     if architecture.stages[0].plane == "map" and (
         architecture.prefix or "map" not in architecture.position.supports.planes
     ):

@@ -11,6 +11,7 @@ from wb.core.checks import MAX_BLOCKS
 from wb.core.layout import Plane
 from wb.core.records import Dim, Ffn, Frozen, Join, Merge, Mixer, Norm, Operator, Pre, Width, Wiring
 from wb.core.records.base import is_none
+from wb.core.records.wirings import path_of
 
 
 def is_tokens(plane: str) -> bool:
@@ -55,3 +56,14 @@ class Stage(Frozen):
     merge: Annotated[Merge | None, Field(exclude_if=is_none)] = None
     wiring: Wiring = Pre()
     plane: Annotated[Plane, Field(exclude_if=is_tokens)] = "tokens"
+
+    @property
+    def paths(self) -> tuple[int, ...]:
+        """The numbers of its paths (`wb.core.records.wirings.Ensemble`): what comes in, and the sub-layers that are there."""
+        return (0, *(path_of(j, kind) for j, block in enumerate(self.blocks) for kind, _ in block.parts()))
+
+    def compact(self) -> Stage:
+        """The same without the blocks that are switched off."""
+        left = [j for j, block in enumerate(self.blocks) if not block.off]
+        blocks = tuple(self.blocks[j] for j in left)
+        return self.model_copy(update={"blocks": blocks, "wiring": self.wiring.of_blocks(left)})

@@ -9,7 +9,7 @@ from torch import nn
 
 from wb.core.architecture import Architecture
 from wb.core.precision import TRAINED, allowed, precisions, with_precisions
-from wb.core.records import Precision, Unnormed
+from wb.core.records import Precision, Unnormed, groups
 from wb.models.block import KINDS, BlockModule, build_norm
 from wb.models.layers.convolution import BatchNormed
 from wb.models.layers.operator import OperatorModule
@@ -42,10 +42,11 @@ def block_groups(block: BlockModule) -> dict[str, tuple[str, ...]]:
     """The groups that the block has, of `mixer.in`, `mixer.out`, `ffn.in`, `ffn.out`, with their weights' local names."""
     table = {}
     for kind, *_ in KINDS:
-        operator = getattr(block, kind)
-        if operator is not None and operator.inner:
+        operator: OperatorModule | None = getattr(block, kind)
+        known = {} if operator is None else groups(type(operator.record))
+        if operator is not None and operator.inner and ".in" in known:
             table[f"{kind}.in"] = tuple(f"{kind}.{name}" for name in operator.inner)
-        if operator is not None and operator.writers:
+        if operator is not None and operator.writers and ".out" in known:
             table[f"{kind}.out"] = tuple(f"{kind}.{name}" for name in operator.writers)
     return table
 

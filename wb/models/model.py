@@ -94,15 +94,18 @@ def compacted(model: Model) -> Model:
     if architecture == model.architecture:
         return model
     places: dict[str, str] = {}
-    for i, stage in enumerate(model.architecture.stages):
+    paths: dict[str, str] = {}
+    for i, (stage, new) in enumerate(zip(model.architecture.stages, architecture.stages, strict=True)):
         left = [j for j, block in enumerate(stage.blocks) if not block.off]
-        places |= {f"{i}.{j}": f"{i}.{new}" for new, j in enumerate(left)}
+        places |= {f"{i}.{j}": f"{i}.{at}" for at, j in enumerate(left)}
+        pairs = zip(stage.paths, new.paths, strict=True)
+        paths |= {f"wirings.{i}.path{old}": f"wirings.{i}.path{number}" for old, number in pairs}
     weights = {}
     for name, weight in model.weights.items():
         if name.startswith("stages."):
             _, number, block, rest = name.split(".", 3)
             name = f"stages.{places[f'{number}.{block}']}.{rest}"
-        weights[name] = weight
+        weights[paths.get(name, name)] = weight
     return replace(model, architecture=architecture, weights=weights)
 
 

@@ -36,6 +36,7 @@ from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_de
 from wb.training.linear import decayed, matrices
 from wb.training.recipes.layered import layered, share
 from wb.training.recipes.mirrored import Mirrored, mirrored
+from wb.training.recipes.paths import answering
 from wb.training.recipes.resizable import check_sizes
 from wb.training.spreading import spread
 from wb.training.statistics import find_statistics
@@ -162,6 +163,8 @@ def fit_module(
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, with temperature 2 and equal weights.
     """
     step = distilled(module, teacher, recipe, task)
+    if recipe.paths and isinstance(module, Network):
+        step = self_distilled(module, teacher, recipe, task)
     kept = set(module.state_dict())
 
     def backward(batch: Batch) -> float:
@@ -263,6 +266,24 @@ def distilled(
 
     def backward(batch: Batch) -> float:
         loss = taught(computed(network, batch.inputs, recipe), batch, teacher, recipe, task)
+        loss.backward()
+        return loss.item()
+
+    return backward
+
+
+def self_distilled(
+    network: Network, teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
+) -> Backward:
+    """The same, and the share `paths` of what the sums of a path ensemble's first paths miss of its own answer."""
+
+    def backward(batch: Batch) -> float:
+        with answering(network) as early:
+            outputs = computed(network, batch.inputs, recipe)
+            loss = taught(outputs, batch, teacher, recipe, task)
+            missed = [task.distillation(one, outputs.detach(), TEMPERATURE) for one in early()]
+        if missed:
+            loss = loss + recipe.paths * torch.stack(missed).mean()
         loss.backward()
         return loss.item()
 

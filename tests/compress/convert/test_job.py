@@ -51,7 +51,7 @@ def test_both_stages_leave_what_they_say(striped: Model, stripes: Dataset, tmp_p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "nothing to convert; say which --mixer or which --norm"),
+        ({}, "nothing to convert; say which --mixer, --wiring or --norm"),
         ({"mixer": "best"}, "--mixer best is no mixer; there are "),
         ({"mixer": "lmu,memory"}, "'memory' is no FIELD=VALUE"),
         ({"mixer": "lmu,heads=3"}, "lmu has no heads; it has reads, writes, memory, hidden"),
@@ -99,7 +99,7 @@ def test_stages_of_other_jobs_are_no_record(striped: Model, stripes: Dataset, tm
     job()
     text = job.record_path.read_text(encoding="utf-8").replace('"name": "norms"', '"name": "w1"')
     job.record_path.write_text(text, encoding="utf-8")
-    with pytest.raises(WbError, match="its stages are mixers, norms"):
+    with pytest.raises(WbError, match="its stages are mixers, paths, norms"):
         Conversion.read(job.record_path)
 
 

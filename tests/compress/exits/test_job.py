@@ -78,6 +78,9 @@ def test_exits_leave_what_they_say_and_another_beta_trains_the_gates_alone(
     assert "of the mean latency" in result(record)
     assert any("0.75 is reached" in remark.text for remark in remarks(record))
     assert "leaving always: s0.b0: 1 ms" in str(table(record))
+    slow = tuple(rung.model_copy(update={"ratio": reading(0.9, "x")}) for rung in record.rungs)
+    hints = ["--epochs" in str(remarks(one)) for one in (record, record.model_copy(update={"rungs": slow}))]
+    assert hints == [False, True], "where too little is saved"
     again = begin(
         ExitsConfig(data="stripes", beta=0.0), model, "e", stripes, tmp_path / "f.safetensors", silent, force=False
     )()

@@ -89,11 +89,25 @@ def test_latencies_are_told_beside_softmax(found: list[operators.Listed], monkey
     place = [one.kind for one in parts].index(softmax.kind) + 1
     assert {tokens: reading.value for tokens, reading in softmax.latency.items()} == {4: 4 * place, 9: 9 * place}
     table, other, *_, last = operators.tables(parts)
-    assert [*table.columns[-2:]] == ["4 tokens", "9 tokens"]
-    assert table.rows[place - 1][-1] == softmax.latency[9].text()
-    assert other.rows[0][-1].startswith(f"{3 / place:.3f}x")
-    assert math.isclose(float(other.rows[0][-1].split("±")[1].split()[0]), 14.2, abs_tol=0.3), "errors of both"
+    assert [*table.columns[-3:]] == ["4 tokens", "9 tokens", "surely faster"]
+    assert table.rows[place - 1][-2] == softmax.latency[9].text()
+    assert other.rows[0][-2].startswith(f"{3 / place:.3f}x")
+    assert math.isclose(float(other.rows[0][-2].split("±")[1].split()[0]), 14.2, abs_tol=0.3), "errors of both"
+    assert [table.rows[place - 1][-1], other.rows[0][-1]] == ["", "at none"]
     assert "measured on here" in last.lines[-1]
+
+
+def test_a_part_is_surely_faster_from_where_it_stays_so() -> None:
+    def read(*values: float) -> dict[int, Reading]:
+        return {
+            n: Reading(value=v, unit="ms", how="measured", interval=(0.95 * v, 1.05 * v))
+            for n, v in zip((4, 9, 16), values, strict=True)
+        }
+
+    softmax = read(1.0, 2.0, 3.0)
+    assert operators.wins(read(0.5, 1.0, 2.0), softmax) == "from 4"
+    assert operators.wins(read(0.5, 1.95, 2.0), softmax) == "from 16", "intervals that meet in between"
+    assert operators.wins(read(0.5, 1.0, 3.5), softmax) == "at none"
 
 
 def test_the_command_prints_a_table_json_or_the_page() -> None:

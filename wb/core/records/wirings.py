@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Collection, Sequence
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from wb.core.layout import CAUSAL
-from wb.core.records.base import Part
+from wb.core.records.base import Part, is_zero
+
+
+def path_of(block: int, kind: str) -> int:
+    """The number of the path of a sub-layer, a "mixer" or "ffn", in a stage; what comes in is path 0."""
+    return 2 * block + (1 if kind == "mixer" else 2)
 
 
 class Wired(Part):
@@ -15,6 +21,16 @@ class Wired(Part):
 
     supports = CAUSAL._replace(planes=("tokens", "map"))
     normalised: ClassVar[bool] = False  # leaves the stream behind a norm: the head needs none of its own
+
+    def of_blocks(self, left: Sequence[int]) -> Self:
+        """The same for a stage of which the blocks with these numbers are left; the others were switched off."""
+        del left
+        return self
+
+    def leaves(self, paths: Collection[int]) -> bool:
+        """Whether anything leaves a stage that has these paths: 0, what comes in, and one for each sub-layer (`Ensemble`)."""
+        del paths
+        return True
 
 
 class Pre(Wired):
@@ -60,4 +76,26 @@ class Ladder(Wired):
     sequential: bool = False
 
 
-Wiring = Annotated[Pre | Post | Parallel | Ladder, Field(discriminator="kind")]
+class Ensemble(Wired):
+    """Pre-norm, but what leaves the stage is a sum of its paths, each times a learned factor.
+
+    Path 0 is what came in, path 1 + 2j what the mixer of block j added to the stream, path 2 + 2j what its feed-forward did. The
+    first `cut` of them are left out of the sum; the sub-layers behind them read them all the same.
+    """
+
+    module = "wb.models.wirings.ensemble:Ensemble"
+    title = "path ensemble"
+    source = 'Chang et al., "Revisiting Vision Transformer from the View of Path Ensemble", 2023'
+    kind: Literal["path_ensemble"] = "path_ensemble"
+    cut: Annotated[int, Field(ge=0, le=1024, exclude_if=is_zero)] = 0
+
+    def of_blocks(self, left: Sequence[int]) -> Self:
+        blocks = sum(number < (self.cut - 1) // 2 for number in left)
+        within = (self.cut - 1) % 2 if (self.cut - 1) // 2 in left else 0
+        return self.model_copy(update={"cut": 1 + 2 * blocks + within}) if self.cut else self
+
+    def leaves(self, paths: Collection[int]) -> bool:
+        return max(paths) >= self.cut
+
+
+Wiring = Annotated[Pre | Post | Parallel | Ladder | Ensemble, Field(discriminator="kind")]

@@ -169,6 +169,13 @@ def measured(
         yield part._replace(latency=found.get((part.role, part.kind), {}))
 
 
+def wins(found: Mapping[int, Reading], beside: Mapping[int, Reading]) -> str:
+    """From how many tokens on a part is surely faster than what it is timed beside, in words; "at none" of those timed."""
+    surely = {n: reading.value < beside[n].value and not reading.overlaps(beside[n]) for n, reading in found.items()}
+    from_here = [n for n in surely if all(surely[later] for later in surely if later >= n)]
+    return f"from {min(from_here)}" if from_here else "at none"
+
+
 def tables(parts: Sequence[Listed]) -> list[Table]:
     """A table for every union; latencies are multiples of softmax attention's, which has milliseconds."""
     found = [Table(_heading(role), *_columns(parts, role, ("kind", "title"))) for role in UNIONS]
@@ -256,9 +263,18 @@ def _columns(
         for tokens in numbers:
             reading = part.latency[tokens]
             yield reading.text() if part is beside else ratio(reading, beside.latency[tokens]).text()
+        yield wins(part.latency, beside.latency) if part.latency and part is not beside else ""
         yield from (getattr(part, name) for name in last)
 
-    columns = [*first, "supports", "parameters", "MACs", *(f"{tokens} tokens" for tokens in numbers), *last]
+    columns = [
+        *first,
+        "supports",
+        "parameters",
+        "MACs",
+        *(f"{tokens} tokens" for tokens in numbers),
+        "surely faster",
+        *last,
+    ]
     rows = [list(cells(part)) for part in ones]
     kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
@@ -274,7 +290,8 @@ def _lines(parts: Sequence[Listed]) -> list[str]:
     if devices:
         lines.append(
             f"Latencies were measured on {', '.join(sorted(devices))}, one picture at a time, all of one number of tokens in one "
-            f"run: milliseconds of {BESIDE}, multiples of it for the others, with 95 % intervals."
+            f"run: milliseconds of {BESIDE}, multiples of it for the others, with 95 % intervals. One "
+            "is surely faster from the number of tokens on from which its interval lies below that of softmax attention."
         )
     return lines
 

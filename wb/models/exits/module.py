@@ -198,7 +198,7 @@ class Exiting:
         found.load_state_dict(dict(self.weights), strict=False)
         return found.to(device).eval()
 
-    def gated(self, gates: Sequence[float], beta: float) -> Exiting:
+    def gated(self, gates: Sequence[float], beta: float | None) -> Exiting:
         """The same with other gates, one for each exit."""
         weights = {**self.weights, **{f"{PREFIX}.{k}.gate": torch.tensor(float(gate)) for k, gate in enumerate(gates)}}
         return replace(self, weights=weights, record=self.record.model_copy(update={"beta": beta}))

@@ -19,12 +19,13 @@ MOST = 64
 class Exits(Frozen):
     """Where a network may be left: `after` these blocks, in order of execution.
 
-    `beta` is what the whole network's latency was worth to the gates, in probability of the right class. `costs` are the
-    latencies of leaving at each exit and, the last, of none, gates included; they are empty where they were not measured.
+    `beta` is what the whole network's latency was worth to the gates, in probability of the right class; None where they are
+    the cheapest that kept the accuracy on validation images. `costs` are the latencies of leaving at each exit and, the last,
+    of none, gates included; they are empty where they were not measured.
     """
 
     after: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST)]
-    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 0.0
     costs: tuple[Reading, ...] = ()
 
     @field_validator("after")
@@ -33,6 +34,11 @@ class Exits(Frozen):
         if len(set(after)) < len(after):
             raise ValueError("a block has one exit at most")
         return after
+
+    @property
+    def dial(self) -> str:
+        """What the gates were chosen by, in words."""
+        return "accuracy kept" if self.beta is None else f"beta {self.beta:g}"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -207,6 +207,11 @@ class OperatorModule(PartModule):
         return self.layout.tokens
 
     @property
+    def inside(self) -> tuple[str, ...]:
+        """Weights that lead from the stream behind norms of the operator's own, and so are no `readers`."""
+        return ()
+
+    @property
     def scaling(self) -> tuple[str, ...]:
         """The parameters on the stream that all that the operator gives is proportional to; none if there are no such."""
         return tuple(name for pair in self.writers.items() for name in pair if name is not None)

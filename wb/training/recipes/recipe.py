@@ -50,6 +50,7 @@ class Recipe(Frozen):
     `second` is the decay of Adam's second moment. Dropout is of the first block's input, of what sub-layers contribute, and of
     what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch. In the share `layered` of
     the steps layer norms give way to re-parameterized ones (`wb.training.recipes.layered`), where a network has such.
+    `paths` is what a path ensemble's sums on the way learn from what it answers (`wb.training.recipes.paths`).
     """
 
     name: str = "plain"
@@ -82,6 +83,7 @@ class Recipe(Frozen):
     head_dropout: Share = 0.0
     merge_dropout: Share = 0.0
     layered: Share = 0.0
+    paths: Share = 0.0
 
     def steps(self, examples: int) -> int:
         """Number of steps in all epochs."""
@@ -124,6 +126,7 @@ class Recipe(Frozen):
             {"muon": "Muon for matrices", "interleaved": "moments kept by the processor"}.get(self.optimizer, ""),
             "computed in bf16" if self.bf16 else "",
             f"layer norms give way in the first {self.layered:.0%} of the steps" if self.layered else "",
+            f"sums of the first paths learn from the answer, by {self.paths:g} of the loss" if self.paths else "",
         ]
         why = f" ({self.why})" if self.why else ""
         return f"{self.name}{why}: {', '.join(part for part in parts if part)}"
