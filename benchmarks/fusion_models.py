@@ -81,17 +81,18 @@ def judge(logits: Logits, split: Split) -> dict[str, float]:
     """Accuracy as a fraction, and mean cross entropy in nats."""
     right, loss = 0, 0.0
     with torch.inference_mode():
-        for images, labels in batches(split, 256, shuffle=False):
-            found = logits(images)
-            right += int((found.argmax(dim=1) == labels).sum())
-            loss += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
+        for part in map(split.take, split.together(256)):  # of texts those of about one length
+            for images, labels in batches(part, 256, shuffle=False):
+                found = logits(images)
+                right += int((found.argmax(dim=1) == labels).sum())
+                loss += float(torch.nn.functional.cross_entropy(found, labels, reduction="sum"))
     return {"accuracy": right / len(split), "loss": loss / len(split)}
 
 
 def pixels(data: Dataset, count: int | None = None) -> Tensor:
-    """Training images without their labels: `count` of them, drawn at random, or all."""
+    """Training images, or texts as ids, without their labels: `count` of them, drawn at random, or all."""
     index = slice(None) if count is None else np.random.default_rng(0).permutation(len(data.train))[:count]
-    return torch.from_numpy(data.train.pixels(index))
+    return torch.from_numpy(data.train.inputs(index))
 
 
 def code() -> str:
@@ -151,16 +152,17 @@ class Cache:
 
 @dataclass(frozen=True)
 class Bench:
-    """One data set with its cache: what trains, fine-tunes and judges models of it."""
+    """One data set with its cache: what trains, fine-tunes and judges models of it, with `plain` but for epochs and rate."""
 
     data: Dataset
     cache: Cache
     epochs: int  # of parents
     rates: tuple[float, ...]
+    plain: Recipe = PLAIN
 
     def parent(self, architecture: Architecture, seed: int) -> Model:
         """A network trained from scratch."""
-        recipe = PLAIN.model_copy(update={"epochs": self.epochs, "learning_rate": PARENTS})
+        recipe = self.plain.model_copy(update={"epochs": self.epochs, "learning_rate": PARENTS})
         key: Key = {"parent": architecture.key, "data": self.data.fingerprint, "seed": seed, **recipe.arguments}
         return self.cache.model(key, lambda: train(architecture, self.data, recipe, seed=seed))
 
@@ -170,7 +172,7 @@ class Bench:
         return min(runs, key=lambda run: run["validation"])
 
     def _tuned(self, model: Model, epochs: int, rate: float, seed: int, teachers: list[Model]) -> dict[str, float]:
-        recipe = PLAIN.model_copy(update={"epochs": epochs, "learning_rate": rate})
+        recipe = self.plain.model_copy(update={"epochs": epochs, "learning_rate": rate})
         prints: list[JsonValue] = [teacher.fingerprint() for teacher in teachers]
         data = self.data.fingerprint
         key: Key = {"tuned": model.fingerprint(), "data": data, "seed": seed, "teachers": prints, **recipe.arguments}

@@ -46,6 +46,7 @@ from wb.cli.making.quantize import quantize
 from wb.cli.making.train import train
 from wb.cli.pruning.methods import app as prune
 from wb.cli.searching.search import search
+from wb.cli.sweeping.sweep import app as sweep
 
 SPARED = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}  # of which help in plain text shows nothing
 CLOSED = 141  # exit code that shells give a program whose output pipe was closed (128 + SIGPIPE)
@@ -79,6 +80,7 @@ app.command(name="import", cls=Command)(import_checkpoint)
 app.add_typer(prune, name="prune")
 app.add_typer(fold, name="fold")
 app.add_typer(analyze, name="analyze")
+app.add_typer(sweep, name="sweep")
 app.add_typer(device, name="device")
 
 

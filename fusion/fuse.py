@@ -29,11 +29,13 @@ from wb.fusion.fit.correct import correct
 from wb.fusion.fit.merge import Aligned, merge
 from wb.fusion.forms.canonical import canonical, rebalanced, restored
 from wb.fusion.forms.compatible import adapted, check_images, check_scales, check_together, settings_of_norms
+from wb.fusion.forms.vocabularies import known_rows
 from wb.fusion.match.depth import Match
 from wb.fusion.match.match import Reference, resized
 from wb.fusion.match.placed import Placed, place
 from wb.fusion.paper.paper import Paper
 from wb.fusion.settings import Settings, anchor_of, shares_of
+from wb.models.files.history import tokenizer_of
 from wb.models.joins.base import JoinModule
 from wb.models.model import Model, Step, check_weights
 from wb.models.network import build
@@ -117,11 +119,15 @@ class _Fusing:
         architectures = [skeleton.architecture for skeleton in skeletons]
         anchor = anchor_of(self.settings, architectures)
         like = skeletons[anchor]
-        notes = check_together(architectures, self.names, anchor)
+        words = [tokenizer_of(skeleton.history) for skeleton in skeletons]
+        notes = check_together(architectures, self.names, anchor, words)
         if self.images is not None:
             notes += check_images(self.images, like.architecture)
         shares = shares_of(self.settings, len(parents))
-        parents = [adapted(parent, like.architecture) for parent in parents]
+        known = [
+            known_rows(a, own, like.architecture, words[anchor]) for a, own in zip(architectures, words, strict=True)
+        ]
+        parents = [adapted(parent, like.architecture, words[anchor]) for parent in parents]
         reference = parents[anchor]
         if self.target is not None:
             target, said = self._checked_target(self.target, like.architecture, self.names[anchor])
@@ -131,6 +137,7 @@ class _Fusing:
         else:
             goal = Reference(reference)
         aligned, alignments = self._aligned(parents, goal, anchor)
+        aligned = [replace(one, known=rows) for one, rows in zip(aligned, known, strict=True)]
         reference = goal.model
         looked = self._looked(alignments)
         del goal

@@ -302,6 +302,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "diff": {"data": "none", "images": 4},
     "bundle": {"cap": 1.0},
     "data": {"limit": 60},
+    "sweep_aspect": {"heads": 2, "depths": (2, 1), "limit": 60, "epochs": 1, "seeds": 1},
 }
 
 
@@ -317,6 +318,7 @@ def test_examples_run(
     (tmp_path / "prose.txt").write_text("a text, and another text. " * 80)
     pair, foreign = [str(file)] * 2, [str(REFERENCES / "hf-vit")]
     models = {"train": [], "search": [], "data": [], "fuse": pair, "diff": pair, "import_checkpoint": foreign}
+    models["sweep_aspect"] = ["digits"]
     models["generate"] = ["g.safetensors", f"lm,length=16:{tmp_path / 'prose.txt'}"]
     quiet = {} if name in ("data", "import_checkpoint") else {"quiet": True}  # they show no progress
     shown = example(name).main(*models.get(name, [str(file)]), **SMALL[name], **quiet)

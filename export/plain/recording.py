@@ -3,7 +3,7 @@
 Source: the idea of tracing is that of `torch.fx` (Reed et al., "torch.fx: Practical Program Capture and Transformation for Deep
 Learning in Python", 2022).
 Differs: real tensors are run instead of proxies, so that sizes are plain numbers, and every module traces; a size that follows
-the batch is found by running two batches.
+the batch, or the number of tokens of a text, is found by running several.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from wb.core.errors import Unsupported
-from wb.models.layers.operator import PartModule
+from wb.models.layers.operator import Context, PartModule
 
 _IN_PLACE = "writes into a tensor"
 INPUTS = ("x", "stream")  # what the tensors that a part is given are called: of a join the second is the stream
+TEXTS = ("x", "mask")  # and those that a network for texts is given: ids, and which of them count
+RUN = ("mask", "visible", "places")  # and what a part is told of the run
+GIVEN = frozenset((*INPUTS, *TEXTS, *RUN))
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A tensor that is there before the run: one of the `INPUTS`, or a parameter or constant by its name in the module."""
+    """A tensor that is there before the run: one that is `GIVEN`, or a parameter or constant by its name in the module."""
 
     name: str
 
@@ -50,12 +53,19 @@ class Call:
 
 @dataclass
 class Recording:
-    """The calls of a run in order, its result, and the tensors that it found made already, by the names given to them."""
+    """The calls of a run in order, its result, and the tensors that it found made already, by the names given to them.
 
+    `given` are the tensors that it was given by their names, the first of them `x`.
+    """
+
+    given: Mapping[str, Tensor] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     result: Leaf | Made = Leaf("x")
+    shape: tuple[int, ...] = ()  # of the result
     constants: dict[str, Tensor] = field(default_factory=dict)
-    parts: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)  # the inputs of each part
+    parts: dict[str, tuple[Any, ...]] = field(
+        default_factory=dict
+    )  # what each part was given: tensors, and its context
 
 
 class _Recorder(TorchFunctionMode):
@@ -112,25 +122,36 @@ class _Recorder(TorchFunctionMode):
         return value
 
 
-def record_part(part: nn.Module, *given: Tensor) -> Recording:
-    """What a part does with what it is given. Raises `Unsupported` if it writes into tensors."""
-    return _recorded(part, given, {})
+def record_part(part: nn.Module, *given: Any) -> Recording:
+    """What a part does with what it is given: tensors, and a context. Raises `Unsupported` if it writes into tensors."""
+    return _recorded(part, given, given_names(given), {})
 
 
-def record_network(network: nn.Module, x: Tensor) -> Recording:
-    """What a network does with `x`, its parts being single calls. Raises `Unsupported` as `record_part` does."""
+def record_network(network: nn.Module, *given: Tensor) -> Recording:
+    """What a network does with images, or ids and a mask, its parts being single calls. Raises as `record_part` does."""
     parts: dict[nn.Module, str] = {m: name for name, m in network.named_modules() if isinstance(m, PartModule)}
-    return _recorded(network, (x,), parts)
+    return _recorded(network, given, dict(zip(TEXTS, given, strict=False)), parts)
 
 
-def _recorded(module: nn.Module, given: tuple[Tensor, ...], parts: Mapping[nn.Module, str]) -> Recording:
+def given_names(given: tuple[Any, ...]) -> dict[str, Tensor]:
+    """The tensors that a part is given, by what they are called, with those of its context."""
+    found = dict(zip(INPUTS, (one for one in given if isinstance(one, Tensor)), strict=False))
+    for one in given:
+        if isinstance(one, Context):
+            found |= {name: value for name in RUN if (value := getattr(one, name)) is not None}
+    return found
+
+
+def _recorded(
+    module: nn.Module, given: tuple[Any, ...], names: Mapping[str, Tensor], parts: Mapping[nn.Module, str]
+) -> Recording:
     own = {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
-    inputs = dict(zip(INPUTS, given, strict=False))
-    known = {**inputs, **own, **dict(module.named_buffers()), **dict(module.named_parameters())}
+    known = {**names, **own, **dict(module.named_buffers()), **dict(module.named_parameters())}
     recorder = _Recorder(known)
+    recorder.found.given = names
     with torch.no_grad(), _parts_noted(recorder, parts), recorder:
         result = module.forward(*given)
-    recorder.found.result = recorder.named(result)
+    recorder.found.result, recorder.found.shape = recorder.named(result), tuple(result.shape)
     return recorder.found
 
 
@@ -144,9 +165,8 @@ def _parts_noted(recorder: _Recorder, parts: Mapping[nn.Module, str]) -> Iterato
             return before(module, *args, **kwargs)
         with torch._C.DisableTorchFunction():
             result = module.forward(*args, **kwargs)
-        given = tuple(one for one in args if isinstance(one, Tensor))
-        recorder.found.parts[parts[module]] = given
-        recorder.note(parts[module], given, {}, result)
+        recorder.found.parts[parts[module]] = args
+        recorder.note(parts[module], tuple(given_names(args).values()), {}, result)
         return result
 
     nn.Module.__call__ = called  # type: ignore[method-assign]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-SOURCE = '''"""A network of {parameters} parameters: images (B, {shape}) in [0, 1] -> one score for each of {count} classes.
+from typing import NamedTuple
+
+from wb.core.architecture import Architecture
+
+SOURCE = '''"""A network of {parameters} parameters: {takes} -> {gives}.
 
 Written by wb {version}; needs PyTorch and nothing else.
 
     from model import load
-    scores = load()(images)
+    {usage}
 """
 
 from __future__ import annotations
@@ -43,8 +47,8 @@ class Network(nn.Module):
             else:
                 module.register_parameter(last, nn.Parameter(tensor))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, {shape}) -> scores (B, {count})."""
+    def forward(self, {arguments}) -> Tensor:
+        """{does}."""
         at = self.get_submodule
 {forward}
 '''
@@ -72,5 +76,47 @@ def load(path: Path = Path(__file__).with_name("model.safetensors")) -> Network:
 
 if __name__ == "__main__":
     with torch.inference_mode():
-        print(load()(torch.rand(1, {shape})))
+        print(load()({example}))
 '''
+
+
+class Saying(NamedTuple):
+    """What the text says of a network's arrays."""
+
+    takes: str
+    gives: str
+    usage: str
+    arguments: str
+    does: str
+    first: tuple[str, ...]  # lines before those of the network
+    example: str
+
+
+def saying(architecture: Architecture) -> Saying:
+    """What is said of a network for images, for texts, or for text whose next token is foreseen."""
+    a, count = architecture, architecture.head.classes
+    if a.input.usual_tokens is None:
+        shape = ", ".join(map(str, (a.image.channels, a.image.height, a.image.width)))
+        return Saying(
+            takes=f"images (B, {shape}) in [0, 1]",
+            gives=f"one score for each of {count} classes",
+            usage="scores = load()(images)",
+            arguments="x: Tensor",
+            does=f"Images (B, {shape}) -> scores (B, {count})",
+            first=(),
+            example=f"torch.rand(1, {shape})",
+        )
+    longest, vocabulary = int(a.layout.shape[0]), a.input.specs()[0].below
+    gives = (
+        f"one score for each of {count} classes" if count else f"at each token scores of {vocabulary} that may follow"
+    )
+    shape = f"(B, {count})" if count else f"(B, N, {vocabulary})"
+    return Saying(
+        takes=f"texts as ids (B, N), of {longest} tokens at most",
+        gives=gives,
+        usage="scores = load()(ids, mask)  # the mask is 1 at tokens of a text and 0 at padding behind them",
+        arguments="x: Tensor, mask: Tensor | None = None",
+        does=f"Ids (B, N) and a mask (B, N), by default of ones -> scores {shape}",
+        first=("mask = torch.ones_like(x) if mask is None else mask",),
+        example=f"torch.randint(0, {vocabulary}, (1, {min(longest, 5)}))",
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wb.core.errors import Unsupported
-from wb.export.plain.recording import INPUTS, Call, Leaf, Made, Recording
+from wb.export.plain.recording import GIVEN, Call, Leaf, Made, Recording
 
 WIDTH = 100  # of an expression
 _INFIX = {  # names of torch's methods -> the operator, and how tightly it binds
@@ -23,7 +23,6 @@ _INFIX = {  # names of torch's methods -> the operator, and how tightly it binds
 _REVERSED = {"__rsub__": ("-", 4), "__rdiv__": ("/", 5), "__rtruediv__": ("/", 5), "__rpow__": ("**", 7)}
 _SILENT = ("device", "inplace")  # options that change no number
 _TIGHT = 9  # names, calls, subscripts
-_BATCHES = (2, 3)  # that are run
 
 
 class Text(NamedTuple):
@@ -38,41 +37,93 @@ class Text(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Batch:
-    """A size that is `times` the number of examples."""
+class Size:
+    """A size that is `times` the number of examples, or of tokens, or of both, and `more` than that."""
 
-    times: int
+    times: int = 1
+    batch: bool = False
+    tokens: bool = False
+    more: int = 0
+
+    def of(self, batch: int, tokens: int) -> int:
+        """The size in a run of so many."""
+        return self.times * (batch if self.batch else 1) * (tokens if self.tokens else 1) + self.more
+
+    @property
+    def text(self) -> Text:
+        """The size of what is called `x`."""
+        factors = [str(self.times)] if self.times > 1 else []
+        factors += ["len(x)"] if self.batch else []
+        factors += ["x.shape[1]"] if self.tokens else []
+        product = Text(" * ".join(factors), _TIGHT if len(factors) == 1 else 5)
+        if not self.more:
+            return product
+        return Text(f"{product.words} {'+' if self.more > 0 else '-'} {abs(self.more)}", 4)
 
 
-def merged(two: Recording, three: Recording) -> Recording:
-    """Recordings of batches of two and three as one, in which sizes that follow the batch say so.
+def merged(*runs: Recording) -> Recording:
+    """Recordings of runs of other sizes as one, in which sizes that follow the numbers of examples and of tokens say so.
 
     Raises:
         Unsupported: they differ otherwise.
     """
-    if len(two.calls) != len(three.calls):
-        raise Unsupported("does other things for other numbers of images")
-    calls = [
-        Call(
-            one.function,
-            tuple(_either(a, b) for a, b in zip(one.arguments, other.arguments, strict=True)),
-            {key: _either(one.options[key], other.options[key]) for key in one.options},
-        )
-        for one, other in zip(two.calls, three.calls, strict=True)
-    ]
-    return Recording(calls, two.result, two.constants, two.parts)
+    first, *others = runs
+    names = first.constants.keys()
+    if any(len(one.calls) != len(first.calls) or one.constants.keys() != names for one in others):
+        raise Unsupported(f"does other things for other numbers of {_of_what(runs)}")
+    for name, tensor in first.constants.items():
+        if any(not _same(tensor, one.constants[name]) for one in others):
+            raise Unsupported(f"has other constants for other numbers of {_of_what(runs)}")
+    calls = []
+    for made in zip(*(one.calls for one in runs), strict=True):
+        call = made[0]
+        if any(one.function != call.function or len(one.arguments) != len(call.arguments) for one in made):
+            raise Unsupported(f"does other things for other numbers of {_of_what(runs)}")
+        arguments = tuple(_merged(each, runs) for each in zip(*(one.arguments for one in made), strict=True))
+        options = {key: _merged(tuple(one.options.get(key) for one in made), runs) for key in call.options}
+        calls.append(Call(call.function, arguments, options))
+    return Recording(first.given, calls, first.result, first.shape, first.constants, first.parts)
 
 
-def _either(a: Any, b: Any) -> Any:
-    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
-        return tuple(_either(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, slice) and isinstance(b, slice):
-        return slice(_either(a.start, b.start), _either(a.stop, b.stop), a.step)
-    if a == b or (isinstance(a, float) and math.isnan(a)):
-        return a
-    if isinstance(a, int) and isinstance(b, int) and a * _BATCHES[1] == b * _BATCHES[0]:
-        return Batch(a // _BATCHES[0])
-    raise Unsupported(f"has {a} where it has {b} for another number of images")
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _of_what(runs: Sequence[Recording]) -> str:
+    return "texts or tokens" if len({_sizes(one)[1] for one in runs}) > 1 else "images"
+
+
+def _sizes(run: Recording) -> tuple[int, int]:
+    """The number of examples in a run, and of what each has: tokens, of texts."""
+    shape = run.given["x"].shape
+    return int(shape[0]), int(shape[1]) if len(shape) > 1 else 1
+
+
+def _merged(values: tuple[Any, ...], runs: Sequence[Recording]) -> Any:
+    """One value for those of all runs."""
+    first = values[0]
+    if all(isinstance(one, tuple) and len(one) == len(first) for one in values):
+        return tuple(_merged(each, runs) for each in zip(*values, strict=True))
+    if all(isinstance(one, slice) for one in values):
+        ends = (_merged(tuple(getattr(one, end) for one in values), runs) for end in ("start", "stop"))
+        return slice(*ends, first.step)
+    if all(one == first or (isinstance(one, float) and math.isnan(one)) for one in values):
+        return first
+    if all(isinstance(one, int) for one in values):
+        sizes = [_sizes(run) for run in runs]
+        for size in _candidates(first, *sizes[0]):
+            if all(size.of(*each) == value for each, value in zip(sizes, values, strict=True)):
+                return size
+    other = next(one for one in values if one != first)
+    raise Unsupported(f"has {first} where it has {other} for another number of {_of_what(runs)}")
+
+
+def _candidates(value: int, batch: int, tokens: int) -> Iterator[Size]:
+    """The sizes that have this value in a run of so many."""
+    for whole, options in ((batch, (True, False)), (tokens, (False, True)), (batch * tokens, (True, True))):
+        if value and value % whole == 0:
+            yield Size(value // whole, *options)
+    yield Size(1, tokens=True, more=value - tokens)
 
 
 class Writer:
@@ -129,10 +180,10 @@ class Writer:
 
     def _hint(self, number: int) -> str:
         """A name for the result of a call: after the only weight that it is made with, `wq` -> `q`, else `y`."""
-        found = [one.name for one in _leaves(self.recording, number) if one.name not in INPUTS] if self.hinted else []
+        found = [one.name for one in _leaves(self.recording, number) if one.name not in GIVEN] if self.hinted else []
         weights = [name for name in found if "." not in name and not name.endswith("bias")]
         first = weights[0].removeprefix("w") if len(weights) in (1, 2) else ""
-        return first if first.isidentifier() and first not in ("x", "w", "F") else "y"
+        return first if first.isidentifier() and first not in ("x", "w", "F", *GIVEN) else "y"
 
     # ------------------------------------------------------------------------------------------------------ expressions
 
@@ -206,8 +257,8 @@ class Writer:
             case Made(call, item):
                 text = self.texts[call]
                 return text if item is None else Text(f"{text.within(_TIGHT - 1)}[{item}]")
-            case Batch(times):
-                return Text("len(x)") if times == 1 else Text(f"{times} * len(x)", 5)
+            case Size():
+                return value.text
             case tuple():
                 return Text(f"({', '.join(self._value(one).words for one in value)}{',' if len(value) == 1 else ''})")
             case torch.dtype():

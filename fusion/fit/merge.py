@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,10 +16,14 @@ from wb.models.network import Network, build
 
 @dataclass(frozen=True)
 class Aligned:
-    """A parent, and the maps that bring it to the axes of the reference."""
+    """A parent, and the maps that bring it to the axes of the reference.
+
+    `known` has, by parameter, true at the rows that are the parent's: those of tokens that its tokenizer has.
+    """
 
     parent: Placed
     maps: Mapping[str, Map]
+    known: Mapping[str, Tensor] = field(default_factory=dict)
 
     def weight(self, name: str) -> Tensor | None:
         """The parent's parameter for the reference's `name`, on the reference's axes; None if the parent has none."""
@@ -31,8 +35,8 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
 
     A sub-layer that a parent lacks counts as one that adds zero to the stream. So weights and biases that write to the stream, or
     the gains and shifts of norms behind them (for an operator without any its join, or else its norm in a pre-norm network), are
-    averaged over all parents. All other parameters, and those in front of a gate, are averaged over the parents that have them;
-    if there are none, the reference's stay.
+    averaged over all parents. All other parameters, and those in front of a gate, are averaged over the parents that have them,
+    row by row where they have not all; if there are none, the reference's stay.
 
     With `release`, parents drop each parameter once it is averaged, so that memory never holds all parents and the result.
     """
@@ -41,13 +45,16 @@ def merge(reference: Model, parents: Sequence[Aligned], shares: Sequence[float],
     for name in list(reference.weights):
         weight = reference.weights[name]
         total = torch.zeros_like(weight)
-        present = 0.0
+        present: float | Tensor = 0.0
         for parent, share in zip(parents, shares, strict=True):
             found = parent.weight(name) if share else None
             if found is not None:
-                total.add_(found, alpha=share)
-                present += share
-        if present == 0:
+                rows = parent.known.get(name)
+                total.add_(found if rows is None else found * rows[:, None], alpha=share)
+                present = present + (share if rows is None else share * rows[:, None].to(weight))
+        if isinstance(present, Tensor):
+            weights[name] = torch.where(present > 0, total / present.clamp(min=1e-12), weight)
+        elif present == 0:
             weights[name] = torch.zeros_like(weight) if name in writers else weight
         else:
             weights[name] = total if name in writers else total.div_(present)

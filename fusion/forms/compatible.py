@@ -12,6 +12,7 @@ from torch import Tensor
 from wb.core.architecture import Architecture, axis_dims, axis_sizes
 from wb.core.errors import BadData, BadOption, Unsupported
 from wb.core.records import ImageInput, Input, kind_of
+from wb.fusion.forms.vocabularies import check_words, differ, rewritten
 from wb.models.axes import Select, nested, remap
 from wb.models.model import Model
 from wb.models.named import axes_of
@@ -20,14 +21,23 @@ from wb.models.network import build, skeleton
 _CLOSE = 1e-5  # input means and deviations may differ by rounding
 
 
-def check_together(architectures: Sequence[Architecture], names: Sequence[str], anchor: int) -> list[str]:
+def check_together(
+    architectures: Sequence[Architecture],
+    names: Sequence[str],
+    anchor: int,
+    tokenizers: Sequence[str | None] | None = None,
+) -> list[str]:
     """Checks that models can be fused, with all others fitting the anchor; returns notes for the user.
 
+    `tokenizers` are those of networks for texts, as JSON, None where one is not known.
+
     Raises:
-        Unsupported: they differ in what cannot be aligned: images, stem, positions, stages, pooling, norms, joins.
+        Unsupported: they differ in what cannot be aligned: images, stem, positions, stages, pooling, norms, joins; or their
+            tokenizers have too little in common.
         BadOption: their classes are not the same.
     """
     wanted, name = architectures[anchor], names[anchor]
+    words = tokenizers or [None] * len(names)
     notes: list[str] = []
     for given, other in zip(architectures, names, strict=True):
         check_scales(given, other)
@@ -36,12 +46,15 @@ def check_together(architectures: Sequence[Architecture], names: Sequence[str], 
     for i, (given, other) in enumerate(zip(architectures, names, strict=True)):
         if i == anchor:
             continue
-        for what, a, b in _facts(given, wanted):
+        others = differ(words[i], words[anchor])
+        for what, a, b in _facts(given, wanted)[1 if others else 0 :]:
             if a != b:
                 raise Unsupported(
                     f"{other} has {what} {a} and {name} has {b}; only models of one family and task can be fused: train "
                     "or search one of the two like the other"
                 )
+        if others:
+            notes.append(check_words(given, str(words[i]), other, wanted, str(words[anchor]), name, i + 1))
         notes += _classes(given, wanted, other, name)
         if settings_of_norms(given) != settings_of_norms(wanted):
             own, new = settings_of_norms(given), settings_of_norms(wanted)
@@ -117,13 +130,13 @@ def check_images(images: Tensor, architecture: Architecture) -> list[str]:
     return notes
 
 
-def adapted(model: Model, to: Architecture) -> Model:
-    """`model` with classes in the order of `to`, and a stem for images normalised as in `to`.
+def adapted(model: Model, to: Architecture, tokenizer: str | None = None) -> Model:
+    """`model` with classes in the order of `to`, and a stem for images normalised as in `to`, or tables for its `tokenizer`.
 
     Raises:
         Unsupported: another normalisation in front of a convolution with padding, which cannot absorb it.
     """
-    model = _classes_ordered(model, to)
+    model = rewritten(classes_ordered(model, to), to, tokenizer)
     if to.input.usual_tokens is not None or _close(model.architecture.image, to.image):
         return _with_input(model, to.input)
     own, new = model.architecture.image, to.image
@@ -218,7 +231,8 @@ def _classes(given: Architecture, wanted: Architecture, name: str, anchor: str) 
     ]
 
 
-def _classes_ordered(model: Model, to: Architecture) -> Model:
+def classes_ordered(model: Model, to: Architecture) -> Model:
+    """`model` with classes in the order of `to`."""
     own = model.architecture.head.labels
     if own == to.head.labels:
         return model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadOption, Unsupported
+from wb.core.errors import BadOption
 from wb.data import Dataset
 from wb.foreign.reading import load
 from wb.fusion.forms.compatible import check_together
@@ -35,12 +35,16 @@ OUTPUT = Output("fuse", "fused.safetensors", MODELS, "{path} is one of the files
 
 @dataclass(frozen=True)
 class Checked:
-    """The result of all checks: the parents, the index of the anchor, the data in the anchor's order of classes, notes."""
+    """The result of all checks: the parents, the index of the anchor, the data in the anchor's order of classes, notes.
+
+    `tokenizers` are those of parents that read texts, None where one is not known.
+    """
 
     parents: tuple[ParentRow, ...]
     anchor: int
     data: Dataset | None
     notes: tuple[str, ...]
+    tokenizers: tuple[str | None, ...]
 
     @property
     def architecture(self) -> Architecture:
@@ -92,8 +96,8 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
         del model  # before the next one is read
     architectures = [parent.architecture for parent in parents]
     anchor = anchor_of(config.settings, architectures)
-    _check_tokenizers(histories, [parent.name for parent in parents], anchor)
-    check_together(architectures, [parent.name for parent in parents], anchor)
+    words = [tokenizer_of(history) for history in histories]
+    check_together(architectures, [parent.name for parent in parents], anchor, words)
     notes: list[str] = []
     if data is not None:
         data = taken(data, architectures[anchor], histories[anchor])
@@ -109,18 +113,7 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
         raise BadOption(
             f"{config.settings.method} of these models looks at no images; leave out --samples, or take --method regress"
         )
-    return Checked(tuple(parents), anchor, data, tuple(notes))
-
-
-def _check_tokenizers(histories: Sequence[Sequence[Step]], names: Sequence[str], anchor: int) -> None:
-    """Raises `Unsupported` for networks that read texts by other tokenizers than the anchor: their tables say other things."""
-    wanted = tokenizer_of(histories[anchor])
-    for history, name in zip(histories, names, strict=True):
-        if None not in (own := tokenizer_of(history), wanted) and own != wanted:
-            raise Unsupported(
-                f"{name} and {names[anchor]} write texts with other tokenizers, so that the same id is another word to each; "
-                "train both with one --tokenizer FILE, and --data csv,length=N:… of one length"
-            )
+    return Checked(tuple(parents), anchor, data, tuple(notes), tuple(words))
 
 
 def _check_options(config: FuseConfig, parents: int) -> None:

@@ -26,11 +26,13 @@ from wb.export.run import BATCH, Runner
 from wb.export.score import checked, score
 from wb.foreign.reading import load
 from wb.fusion.curve import point
-from wb.fusion.forms.compatible import adapted
+from wb.fusion.forms.compatible import adapted, classes_ordered
+from wb.fusion.forms.vocabularies import differ
 from wb.fusion.job.record import COUNTED, Fusion, Kept, ParentRow
 from wb.hardware.device import Device
 from wb.jobs.frame.tune import signed, tuned, tuning
 from wb.models.counting import count_macs, count_parameters
+from wb.models.files.history import tokenizer_of
 from wb.models.model import Model, save
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
@@ -53,14 +55,27 @@ class Scored:
 
 
 class Parents:
-    """The parents' files, read one at a time, with classes in the order of `like` and its normalisation of images."""
+    """The parents' files, read one at a time, with classes in the order of `like` and its normalisation of images.
 
-    def __init__(self, paths: Sequence[Path], like: Architecture) -> None:
-        self.paths, self.like = paths, like
+    They read texts as the `tokenizer` of the anchor writes them.
+    """
+
+    def __init__(self, paths: Sequence[Path], like: Architecture, tokenizer: str | None = None) -> None:
+        self.paths, self.like, self.tokenizer = paths, like, tokenizer
 
     def __iter__(self) -> Iterator[Model]:
         for path in self.paths:
-            yield adapted(load(path), self.like)
+            yield adapted(load(path), self.like, self.tokenizer)
+
+    def as_they_are(self) -> Iterator[tuple[Model, str | None]]:
+        """The parents with their own tokens, and the tokenizer where it is another than the anchor's."""
+        for path in self.paths:
+            model = load(path)
+            own = tokenizer_of(model.history)
+            if differ(own, self.tokenizer):
+                yield classes_ordered(model, self.like), own
+            else:
+                yield adapted(model, self.like), None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -152,6 +167,16 @@ class Finish:
     def _splits(self) -> dict[str, Split]:
         return {self._task.metric: self.data.validation, "test": self.data.test}
 
+    def _written(self, architecture: Architecture, tokenizer: str | None) -> dict[str, Split]:
+        """The splits as a parent with that tokenizer of its own reads them."""
+        if tokenizer is None:
+            return self._splits
+        from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
+
+        longest = int(architecture.layout.shape[0])
+        own = Vocabulary(tokenizer, longest, architecture.input.usual_tokens or longest)
+        return {name: split.written_by(own) for name, split in self._splits.items()}
+
     @property
     def _task(self) -> Task:
         return task_of(self.parents.like)
@@ -168,12 +193,12 @@ class Finish:
             return self._foreseeing()
         rows: list[Scored] = []
         total: Votes = {}
-        for i, model in enumerate(self.parents):
+        for i, (model, tokenizer) in enumerate(self.parents.as_they_are()):
             self.progress("final readings, parents", i, len(self.parents))
             with scratch() as folder:
                 path = folder / "parent.onnx"
                 export(model, path)
-                scored, votes = self._of_graph(model, path)
+                scored, votes = self._of_graph(model, path, self._written(model.architecture, tokenizer))
             rows.append(scored)
             total = {name: total.get(name, 0) + part for name, part in votes.items()}
         if len(rows) < 2:
@@ -202,12 +227,16 @@ class Finish:
             each.append(self._task.grade(np.log(np.mean(votes, axis=0)), split.labels[index]).each)
         return self._task.reading(Grades(np.concatenate(each), split.labels), self.device.here.text)
 
-    def _of_graph(self, model: Model, path: Path) -> tuple[Scored, Votes]:
-        """The readings of the graph of `model` at `path`, and its votes in the ensemble, but for those on passages."""
+    def _of_graph(self, model: Model, path: Path, splits: Mapping[str, Split] | None = None) -> tuple[Scored, Votes]:
+        """The readings of the graph of `model` at `path`, and its votes in the ensemble, but for those on passages.
+
+        `splits` are as the model reads them, None: as the fused one does.
+        """
         if model.architecture.head.foresees:
             readings = {name: score(path, split, self._task, self.device) for name, split in self._splits.items()}
             return Scored({**count_model(model.architecture, path), **readings}, {}), {}
-        found = {name: checked(path, split, self._task, self.device) for name, split in self._splits.items()}
+        read = splits or self._splits
+        found = {name: checked(path, split, self._task, self.device) for name, split in read.items()}
         scored = self._scored(found, count_model(model.architecture, path))
         return scored, {name: self._task.votes(given) for name, given in found.items()}
 

@@ -20,7 +20,7 @@ from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, reason
 from wb.data import Dataset, Split
 from wb.export.graph import export
-from wb.foreign.reading import load
+from wb.foreign.reading import load, read_header
 from wb.fusion.curve import interpolate, point
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.job.config import CALIBRATION, FuseConfig
@@ -32,6 +32,7 @@ from wb.fusion.settings import Settings
 from wb.hardware.device import Device, parse_device
 from wb.jobs.frame.job import Job
 from wb.jobs.frame.tune import signed
+from wb.models.files.history import tokenizer_of
 from wb.models.model import Model, save
 from wb.tasks.known import task_of
 from wb.training.fit import pick_device
@@ -85,10 +86,11 @@ class FuseJob(Job[Fusion]):
         """The runtime that accuracies are read with."""
         return parse_device(self.config.device, threads=self.config.threads)
 
-    @property
+    @cached_property
     def _models(self) -> Parents:
-        """The parents, adapted to the anchor's classes and images."""
-        return Parents(self.parents, self.record.parents[self.record.anchor].architecture)
+        """The parents, adapted to the anchor's classes, images and tokens."""
+        _, history = read_header(self.parents[self.record.anchor])
+        return Parents(self.parents, self.record.parents[self.record.anchor].architecture, tokenizer_of(history))
 
     @property
     def staged(self) -> Path:

@@ -115,11 +115,11 @@ def preview(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
     """
     found = checked(config, files, data, progress)
     architectures = [parent.architecture for parent in found.parents]
-    notes = check_together(architectures, [parent.name for parent in found.parents], found.anchor)
+    notes = check_together(architectures, [parent.name for parent in found.parents], found.anchor, found.tokenizers)
     images = calibration(config, found.data, architectures)
     if images is not None:
         notes += check_images(images, found.architecture)
-    look = _Look(config, found.architecture, images)
+    look = _Look(config, found.architecture, images, found.tokenizers[found.anchor])
     fits = []
     with overflow_named():
         reference = look.reference(load(files[found.anchor][1]))
@@ -134,6 +134,7 @@ class _Look:
     config: FuseConfig
     like: Architecture
     images: Tensor | None
+    tokenizer: str | None
 
     @property
     def plain(self) -> bool:
@@ -167,7 +168,7 @@ class _Look:
         return self.config.settings.method != "perm"
 
     def _formed(self, model: Model) -> Model:
-        model = adapted(model, self.like)
+        model = adapted(model, self.like, self.tokenizer)
         model = replace(model, architecture=in_floating_point(model.architecture))
         return model if self.plain else canonical(model, balance=self._balances)
 

@@ -38,10 +38,12 @@ def compared_tokens(architecture: Architecture, tokens: Tokens, *, last: bool = 
         BadOption: the filter needs a class token and there is none, or the window is larger than the grid.
     """
     layout = architecture.layout
-    (rows, columns), prefix = layout.shape, layout.prefix
-    every = torch.arange(layout.tokens)
+    prefix, every = layout.prefix, torch.arange(layout.tokens)
     if tokens == "all":
         return every
+    if len(layout.shape) < 2:
+        raise BadOption(f"tokens {tokens!r} is of images; of texts all tokens are compared: take 'all'")
+    rows, columns = layout.shape
     if tokens == "cls" and not prefix:
         raise BadOption("tokens 'cls': these networks pool by the mean and have no class token; take 'all' or a window")
     if tokens == "cls" or (last and architecture.head.pool == "first"):
@@ -58,17 +60,22 @@ def trace(model: Model, images: Tensor, tokens: Tokens) -> Iterator[dict[str, Te
     """Yields activations of `model` on `images`, for each batch and each sub-layer: name of the plan -> (tokens, units).
 
     Two further entries are `s0.b0.in`, the stream before a block, and `s0.b0.attention`, the addition of its mixer on the
-    tokens compared in earlier blocks. Patches come before the class token exists, so all of them are compared.
+    tokens compared in earlier blocks. Patches come before the class token exists, so all of them are compared; what texts look
+    up stands in their place. Texts are run one by one, without padding.
     """
     network = network_of(model)
     dtype = next(network.parameters()).dtype
     parts = list(network.walk())
     every = compared_tokens(model.architecture, tokens)
     last = compared_tokens(model.architecture, tokens, last=True)
-    for batch in cut(images.to(dtype)):
+    texts, prefix = model.architecture.input.usual_tokens is not None, model.architecture.prefix
+    for batch in (text[None, text >= 0] for text in images) if texts else cut(images.to(dtype)):
         with torch.inference_mode():
-            patches = network.stem(network.normalised(batch)).flatten(2).transpose(1, 2)
+            patches = network.stem(network.normalised(batch))
+            patches = patches if texts else patches.flatten(2).transpose(1, 2)
             state = network.begin(batch)
+        if texts:
+            every = last = torch.arange(prefix + batch.shape[1])
         yield {"patch": patches.flatten(0, 1)}
         block = ""
         for sublayer in parts:

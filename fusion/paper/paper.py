@@ -9,7 +9,8 @@ in the code of the authors, https://github.com/graldij/transformer-fusion.
 Differs: writing weights are scaled by the reference's number of units and reading weights by the source's, so that unequal
 sizes preserve the function if the plans are right. Queries and keys are rescaled if the softmax scale or the number of
 channels per head differs. `identity` between unequal sizes keeps the order. `joint` compares queries with queries (the
-authors' code exchanges queries and keys on one side, with activations). Constant activations count as zero. Windows work for
+authors' code exchanges queries and keys on one side, with activations). Of texts the table of tokens has the part of patches,
+which the paper has for BERT and the code has not. Constant activations count as zero. Windows work for
 any grid, and the rule that the last block's output is compared on the class token only holds for any depth. With weights, the
 channels of a class token are compared by sign; here their values break ties.
 Limits: queries and keys have separate maps, and so have the writers of one stream. A source therefore changes its function
@@ -19,6 +20,7 @@ reading weights do not sum exactly to one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,12 +28,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, Unsupported
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.align.solvers import Matrix, couplings
-from wb.fusion.forms.compatible import check_images, check_together, joins_of
-from wb.fusion.match.depth import alike
+from wb.fusion.forms.compatible import check_images, check_together
+from wb.fusion.paper.covered import check
 from wb.fusion.paper.maps import (
     EMBEDDING,
     Residual,
@@ -83,7 +84,7 @@ class Paper:
             Unsupported: the models have different blocks, or a part that the method does not cover; the first is named.
         """
         check_together([source.architecture, reference.architecture], ["the source", "the reference"], 1)
-        _check(source.architecture, reference.architecture)
+        check(source.architecture, reference.architecture)
         activations, weighed = self.stat == "activations", self.residual in ("scalar", "matrix")
         found, magnitudes = None, {}
         if activations or weighed:
@@ -141,11 +142,13 @@ class _Transport:
         return Model(self.reference.architecture, weights, self.source.history), self.plans
 
     def _embeddings(self) -> Couple:
-        """Transports class token, positions and patches; returns the map of the stream into the first block."""
+        """Transports class token, positions, and patches or tables; returns the map of the stream into the first block."""
         position = self._token("position")
         if "cls" in self.reference.weights:
             self._token("cls")  # its map is not used further
-        patch = self._layer("patch", "stem.patches", "stem.patches_bias", None)
+        tables = [f"stem.{name}" for name in skeleton(self.reference.architecture).stem.looked_up]
+        tables = [name for name in tables if name in self.reference.weights]
+        patch = self._table(tables) if tables else self._layer("patch", "stem.patches", "stem.patches_bias", None)
         return mixed(self.settings.residual, position, patch, self.sizes.get(EMBEDDING))
 
     def _attention(self, sublayer: Sublayer, own: Sublayer, stream: Couple) -> Couple:
@@ -209,6 +212,15 @@ class _Transport:
         self._put(name, map_(own, 1, "write"))
         return map_
 
+    def _table(self, names: Sequence[str]) -> Couple:
+        """Transports the channels of a table, compared as units of a layer are; further tables go with it."""
+        own, other = (model.weights[names[0]].double() for model in (self.source, self.reference))
+        cost = distances(own.T, other.T, unit=True) if self.seen is None else correlated(self.seen, "patch")
+        map_ = self._map("patch", cost)
+        for name in names:
+            self._put(name, map_(self._own(name), 1, "write"))
+        return map_
+
     def _norm(self, prefix: str, norm: NormModule, stream: Couple) -> None:
         for name in norm.axes:
             self._put(f"{prefix}.{name}", stream(self._own(f"{prefix}.{name}"), 0, "write"))
@@ -246,44 +258,3 @@ def _score_factor(own: Sublayer, other: Sublayer) -> float:
             "ot multiplies queries and keys by one number: train both with scales of one sign"
         )
     return float((scales[0] / scales[1]) ** 0.5)
-
-
-def _check(source: Architecture, reference: Architecture) -> None:
-    """Raises `Unsupported` for networks that the method does not cover."""
-    if len(reference.stages) > 1:
-        raise Unsupported(
-            f"given {len(reference.stages)} stages; ot transports networks of one stage: take orth or regress"
-        )
-    if reference.stem.kind != "patch":
-        raise Unsupported(f"given a {reference.stem.kind} stem; ot transports patch stems: take orth or regress")
-    if reference.position.kind != "learned":
-        raise Unsupported(f"given {reference.position.title}; ot transports learned positions: take orth or regress")
-    one, two = source.stages[0].blocks, reference.stages[0].blocks
-    if len(one) != len(two):
-        raise Unsupported(
-            f"the source has {len(one)} blocks and the reference {len(two)}; ot transports equal depths: take orth or "
-            "regress, which match blocks"
-        )
-    _check_biases(reference)
-    if any(at.join is not None for at in skeleton(reference).walk()):
-        raise Unsupported(f"given {joins_of(reference)}; ot transports networks without joins: take orth or regress")
-    for i, (own, other) in enumerate(zip(one, two, strict=True)):
-        for kind, expected, a, b in (("mixer", "softmax", own.mixer, other.mixer), ("ffn", "mlp", own.ffn, other.ffn)):
-            given = ["none" if record is None else record.kind for record in (a, b)]
-            if any(name not in ("none", expected) for name in given) or (a is None) != (b is None):
-                raise Unsupported(
-                    f"the {kind} of block s0.b{i} is {given[0]} in the source and {given[1]} in the reference; ot "
-                    f"transports {expected} into {expected}: take orth or regress"
-                )
-            if a is not None and b is not None and not alike(a.structure(), b.structure()):
-                raise Unsupported(
-                    f"the {kind} of block s0.b{i} is {a!r} in the source and {b!r} in the reference; ot transports what "
-                    "differs in widths only: take orth or regress"
-                )
-
-
-def _check_biases(architecture: Architecture) -> None:
-    """Raises `Unsupported` where weights have no biases: they are transported together."""
-    for at in skeleton(architecture).walk():
-        if None in (*at.readers.values(), *at.writers.values()):
-            raise Unsupported(f"{at.name} has no biases, which ot transports with the weights: take orth or regress")

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from tests.catalogue import DECODERS
 from tests.commands import succeeded, wb
@@ -136,6 +138,18 @@ def test_a_model_is_tuned_further_and_shown(model: Path, text: Path, tmp_path: P
     assert "classes" not in shown
 
 
+def test_a_decoder_is_written_as_plain_pytorch(model: Path, tmp_path: Path) -> None:
+    """Whole, without a cache; its tokenizer lies beside it."""
+    succeeded("export", model, "--to", "torch", tmp_path / "plain")
+    space: dict[str, Any] = {"__name__": "model", "__file__": str(tmp_path / "plain" / "model.py")}
+    exec((tmp_path / "plain" / "model.py").read_text(encoding="utf-8"), space)
+    plain = space["load"]()
+    vocabulary = Tokenizer.from_file(str(tmp_path / "plain" / "tokenizer.json")).get_vocab_size()
+    network, ids = load(model).network(), torch.randint(0, vocabulary, (2, 9))
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(ids), network(ids), rtol=1e-4, atol=1e-4)
+
+
 def test_what_cannot_be_done_to_decoders_says_why(model: Path, graph: Path, tmp_path: Path) -> None:
     whys = {
         "continues texts token by token, and this names classes": ("predict", graph, "hello"),
@@ -144,7 +158,6 @@ def test_what_cannot_be_done_to_decoders_says_why(model: Path, graph: Path, tmp_
         "give one on size or ppl": ("quantize", model, "--budget", "latency=0.5x", "-o", tmp_path / "q.onnx"),
         "is a loss in points, which perplexity has not": ("quantize", model, "--budget", "ppl=-0.5", "-o", "q.onnx"),
         "has no softmax attention to hash": ("binarize", model, "--attention", "hash", "-o", tmp_path / "b.pt"),
-        "takes text": ("export", model, "--to", "torch", tmp_path / "plain"),
         "leave --supernet out": ("search", "--from", model, "--supernet", "--out", tmp_path / "run"),
         "there are budgets on both": (
             *("prune", "nvit", model, "--budget", "latency=0.5x,latency@token=0.5x", "-o", tmp_path / "p.pt"),

@@ -106,6 +106,11 @@ CASES = {
         ("data", "network", "heads", "tuning", "timing", "gates", "final readings"),
         ("e.html", "e.json", "e.onnx", "e.safetensors"),
     ),
+    "aspect": (
+        ("sweep", "aspect", "-o", "a.html", *DATA, "--heads", 2, "--depths", "2,1", "--embed", 8, "--hidden", 6),
+        ("data", "network", "timing", "2 x 1", "1 x 2", "1 x 2, 15 hidden", "scoring"),
+        ("a.json", "a.html"),
+    ),
     "quantize": (
         ("quantize", "m.safetensors", "-o", "q.onnx", "--budget", "size=0.5x"),
         ("data", "network", "sensitivity", "policies", "readings"),

@@ -20,6 +20,7 @@ from wb.cli.looking import measure
 from wb.cli.making import binarize, fuse, quantize, train
 from wb.cli.pruning import depgraph, depth, nvit
 from wb.cli.searching import search
+from wb.cli.sweeping import aspect
 from wb.compress.prune.config import PruneConfig, configured
 from wb.core.commands.option import Cli, flat, option_of, structured
 from wb.core.records import Classify
@@ -45,6 +46,7 @@ OFFERS = {
     "fuse": fuse._offer(),
     "analyze depth": analyze_depth._offer(),
     "analyze attention": analyze_attention._offer(),
+    "sweep aspect": aspect._offer(),
 }
 # What is typed and what comes of it, where that is not any text or number.
 TYPED: Mapping[str, tuple[str, Any]] = {
@@ -53,6 +55,8 @@ TYPED: Mapping[str, tuple[str, Any]] = {
     "snapshots": ("0.75x,0.5x", (0.75, 0.5)),
     "anchor": ("2", 2),
     "weights": ("0.3,0.7", (0.3, 0.7)),
+    "depths": ("4,2", ("4", "2")),
+    "lengths": ("8,16", ("8", "16")),
 }
 
 

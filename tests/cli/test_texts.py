@@ -152,6 +152,23 @@ def test_models_of_one_tokenizer_are_fused(model: Path, table: Path, tmp_path: P
     assert "write texts with other tokenizers" in refused("fuse", model, tmp_path / "words.pt", "-o", tmp_path / "x.pt")
 
 
+def test_models_of_tokenizers_with_other_ids_are_fused_and_each_is_read_with_its_own(
+    model: Path, table: Path, tmp_path: Path
+) -> None:
+    tokenizer = json.loads(str(tokenizer_of(load(model).history)))
+    ids, special = tokenizer["model"]["vocab"], {one["id"] for one in tokenizer["added_tokens"]}
+    plain = [text for text, id_ in ids.items() if id_ not in special]
+    ids |= {text: ids[other] for text, other in zip(plain, [*plain[1:], plain[0]], strict=True)}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    how = ("--tokenizer", tmp_path / "tokenizer.json", "--epochs", 4, "-o", tmp_path / "other.pt", "--json")
+    trained = json.loads(succeeded("train", "--data", f"csv:{table}", *COLUMNS, *how).stdout)
+    data = ("--data", f"csv:{table}", *COLUMNS)
+    found = json.loads(succeeded("fuse", model, tmp_path / "other.pt", *data, "-o", tmp_path / "f.pt", "--json").stdout)
+    assert any(f"{len(ids):,} of {len(ids):,} tokens are matched by text" in note for note in found["notes"])
+    assert found["parents"][1]["readings"]["test"]["value"] == pytest.approx(trained["test"]["value"])
+    assert tokenizer_of(load(tmp_path / "f.pt").history) == tokenizer_of(load(model).history)
+
+
 def test_depth_is_analyzed_without_padding(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.html"
     said = " ".join(succeeded("analyze", "depth", model, "-o", out, "--limit", 20).stdout.split())
@@ -164,7 +181,8 @@ def test_a_bundle_reads_texts_without_wb(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "texts"
     succeeded("bundle", model, "-o", out, "--cap", 0.1)
     assert 'python infer.py "a text"' in (out / "README.md").read_text()
-    assert "for ONNX Runtime. Made by" in (out / "README.md").read_text()
+    assert "for ONNX Runtime or PyTorch. Made by" in (out / "README.md").read_text()
+    assert "load()(ids, mask)" in (out / "README.md").read_text()
 
     def run(*arguments: str) -> tuple[int, str]:
         done = subprocess.run(
@@ -199,7 +217,6 @@ def test_a_model_is_tuned_further_with_its_own_vocabulary(model: Path, table: Pa
 def test_what_is_not_made_for_texts_says_so(model: Path, graph: Path, tmp_path: Path) -> None:
     commands = (
         ("convert", model, "--norm", "repbn", "-o", tmp_path / "b.pt"),
-        ("export", model, "--to", "torch", tmp_path / "plain"),
         ("export", model, "--mirror", "-o", tmp_path / "m.onnx"),
         ("search", "--from", model, "--supernet", "--out", tmp_path / "run"),
     )

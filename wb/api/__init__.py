@@ -19,7 +19,7 @@ from wb.api._fusing import fuse
 from wb.api._looking import diff, generate, measure, predict
 from wb.api._resizing import fold_norms, grow
 from wb.api._searching import search, search_from
-from wb.api._training import train
+from wb.api._training import sweep_aspect, train
 from wb.jobs.calls.results import Data, Model, Result
 from wb.search.shown import Front
 
@@ -48,5 +48,6 @@ __all__ = [
     "quantize",
     "search",
     "search_from",
+    "sweep_aspect",
     "train",
 ]

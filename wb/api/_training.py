@@ -1,17 +1,19 @@
-"""Training one architecture from scratch, or a trained model further."""
+"""Training one architecture from scratch, a trained model further, or several shapes to compare them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wb.jobs.calls.given import chosen, continues, path_of, saying, shown, sized
-from wb.jobs.calls.results import Data, Model
+from wb.jobs.calls.given import chosen, continues, done, path_of, path_or_none, saying, shown, sized
+from wb.jobs.calls.results import Data, Model, Result
 from wb.jobs.frame.work import resumable
 
 if TYPE_CHECKING:
     from wb.jobs.calls.given import Given
+    from wb.jobs.sweep.record import AspectSweep
 
 
 def train(
@@ -61,3 +63,29 @@ def train(
     with shown(quiet=quiet) as progress, resumable(training.checkpoint, continues(training.checkpoint, path)):
         trained, _ = trained_by(training, processes, progress, say)
     return Model(path, trained)
+
+
+def sweep_aspect(
+    data: str | Data | None = None,
+    *,
+    heads: int = 12,
+    depths: str | Sequence[int] = (6, 3, 1),
+    background: str | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Result[AspectSweep]:
+    """As `wb sweep aspect`. Raises `WbError` for whatever is wrong with the data or the options."""
+    from wb.core.commands.option import by_field
+    from wb.data import load
+    from wb.jobs.sweep.config import AspectConfig, configured
+    from wb.jobs.sweep.job import OUTPUT, begin, files_of
+    from wb.jobs.sweep.report import table
+
+    given = {**by_field(AspectConfig, options), "heads": heads, "depths": depths}
+    config = configured(chosen(None, data, background, given, saying(quiet=quiet)))
+    place = OUTPUT.place(path_or_none(out), [], files_of, force=force)
+    with shown(quiet=quiet) as progress:
+        read = load(config.data or "", image_size=config.image_size, limit=config.limit)
+        return done(begin(config, read, place, progress, force=force), table)

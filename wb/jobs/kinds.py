@@ -29,6 +29,7 @@ JOBS: Mapping[str, str] = {  # by the `kind` of their records
     "conversion": "wb.compress.convert.job:ConvertJob",
     "early exits": "wb.compress.exits.job:ExitsJob",
     "search from a model": "wb.search.trained.job:TrainedJob",
+    "aspect sweep": "wb.jobs.sweep.job:AspectJob",
 }
 LARGEST = 64 << 20  # bytes of JSON that are read at most
 

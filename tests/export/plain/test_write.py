@@ -20,9 +20,10 @@ from wb.export.plain.recording import record_part
 from wb.export.plain.wording import Writer, merged
 from wb.export.plain.write import export_plain, written
 from wb.models.axes import Select
+from wb.models.feeds import made_up
 from wb.models.groups import settle
 from wb.models.layers.operator import OperatorModule
-from wb.models.model import Model, remap_model
+from wb.models.model import Model, Step, remap_model
 
 
 def plain(model: Model) -> Any:
@@ -129,6 +130,64 @@ def said(does: Any) -> str:
     """The code of what is done."""
     two, three = (record_part(Doing(does), torch.arange(2.0 * n).reshape(n, 2)) for n in (2, 3))
     return "; ".join(Writer(merged(two, three), lambda name: name)())
+
+
+def said_of_texts(does: Any) -> str:
+    """The code of what is done with texts of other numbers and lengths."""
+    sizes = ((2, 5), (3, 5), (3, 7))
+    runs = [record_part(Doing(does), torch.arange(float(n * m)).reshape(n, m)) for n, m in sizes]
+    return "; ".join(Writer(merged(*runs), lambda name: name)())
+
+
+@pytest.mark.parametrize(
+    ("does", "code"),
+    [
+        (lambda x: x.reshape(x.numel()), "return x.reshape(len(x) * x.shape[1])"),
+        (lambda x: x[:, : x.shape[1] - 2], "return x[:, :x.shape[1] - 2]"),
+        (lambda x: torch.zeros(x.shape[1] + 1) + 5, "return torch.zeros(x.shape[1] + 1) + 5"),
+        (lambda x: torch.arange(2 * x.shape[1])[len(x) :], "return torch.arange(2 * x.shape[1])[len(x):]"),
+    ],
+)
+def test_sizes_follow_texts_and_their_tokens(does: Any, code: str) -> None:
+    assert said_of_texts(does) == code
+    x = torch.rand(4, 9)
+    torch.testing.assert_close(eval(code.removeprefix("return "), {"x": x, "torch": torch}), does(x))
+
+
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        (lambda x: x / x.shape[1] ** 0.5, "for another number of texts or tokens"),
+        (lambda x: x @ torch.from_numpy(np.ones(x.shape[1], np.float32)), "other constants for other numbers of texts"),
+        (lambda x: x if x.shape[1] == 5 else x + 1, "other things for other numbers of texts or tokens"),
+    ],
+)
+def test_what_follows_the_length_otherwise_is_said(does: Any, words: str) -> None:
+    with pytest.raises(Unsupported, match=words):
+        said_of_texts(does)
+
+
+TEXTS = [name for name, a in COMBINED.items() if a.input.usual_tokens is not None]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_code_computes_what_a_network_for_texts_does_at_any_length_and_with_padding(name: str) -> None:
+    code, network = plain(random_model(COMBINED[name]))
+    longest = int(network.architecture.layout.shape[0])
+    for tokens in {1, 2, 3, longest}:
+        feed = made_up(network.architecture.input.specs(), 4, tokens, tokens)
+        ids, mask = feed.values()
+        with torch.inference_mode():
+            torch.testing.assert_close(code(ids, mask), network(ids, mask), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(code(ids), network(ids), atol=1e-4, rtol=1e-4)
+
+
+def test_a_tokenizer_goes_with_the_network(tmp_path: Path) -> None:
+    model = random_model(COMBINED[TEXTS[0]])
+    model = model.then(Step(name="train", arguments={"tokenizer": "{}"}))
+    assert [path.name for path in export_plain(model, tmp_path)] == ["model.safetensors", "model.py", "tokenizer.json"]
+    assert (tmp_path / "tokenizer.json").read_text(encoding="utf-8") == "{}"
+    assert "texts as ids (B, N)" in (tmp_path / "model.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -439,7 +439,7 @@ REFUSED = {
 STAGES = MEAN.model_copy(update={"stages": (*MEAN.stages, Stage(embed=6, blocks=(), merge=Conv2x2()))})
 CONV = MEAN.model_copy(update={"stem": ConvStem(patch=2, width=4)})
 REFUSED["stages"] = (STAGES, STAGES, "given 2 stages; ot transports networks of one stage: take orth or regress")
-REFUSED["stem"] = (CONV, CONV, "given a conv stem; ot transports patch stems: take orth or regress")
+REFUSED["stem"] = (CONV, CONV, "given a conv stem; ot transports patches and tables of tokens: take orth or regress")
 
 UNTRAINED = [MEAN.model_copy(update={"position": position}) for position in (Sinusoid(), Nowhere())]
 REFUSED |= {a.position.kind: (a, a, f"given {a.position.title}; ot transports learned positions") for a in UNTRAINED}

@@ -18,6 +18,7 @@ from wb.jobs.frame.work import RECORD, work_of
 C = TypeVar("C", bound=BaseModel)
 MODELS = (".safetensors", ".pt")
 GRAPHS = (".onnx",)
+PAGES = (".html",)
 
 
 class Output(NamedTuple):
@@ -53,7 +54,7 @@ class Output(NamedTuple):
 def check_ending(out: Path, endings: Sequence[str]) -> None:
     """Raises `BadOption` for an ending that readers do not know."""
     if out.suffix not in endings:
-        kind = "a model file" if endings == MODELS else "an ONNX graph"
+        kind = {MODELS: "a model file", PAGES: "a page"}.get(tuple(endings), "an ONNX graph")
         raise BadOption(f"{out.name} is no name for {kind}; end it in {' or '.join(endings)}")
 
 

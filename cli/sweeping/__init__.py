@@ -1,0 +1,1 @@
+"""`wb sweep` trains and measures networks of several shapes: a file for every question."""

@@ -1,0 +1,1 @@
+"""Sweeps: networks of several shapes, trained alike and timed together."""
