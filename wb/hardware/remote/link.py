@@ -136,6 +136,7 @@ class Link:
         self.close()
         code = RUNNER.read_bytes()
         self._lines, self._said, self.loaded = queue.SimpleQueue(), deque(maxlen=20), None
+        self.learned.clear()
         try:
             self._process = subprocess.Popen(
                 [*self._argv],
