@@ -173,7 +173,7 @@ def opened(graph: Path | bytes, device: Device) -> Loaded:
         return Remote(graph, "the graph" if isinstance(graph, bytes) else str(graph), device)
     if device.runtime != OURS:
         return runtime(device.runtime).load(graph, device.name, device.threads)
-    return session(graph, device)
+    return cast(Loaded, session(graph, device))
 
 
 def unpadded(part: Mapping[str, NDArray[Any]], stretching: Collection[str]) -> dict[str, NDArray[Any]]:

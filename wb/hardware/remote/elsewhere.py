@@ -61,3 +61,15 @@ def ours_there(device: Device) -> Device:
         return device
     version = greeting(str(device.address)).onnxruntime
     return device.model_copy(update={"name": "cpu", "runtime": OURS, "version": version})
+
+
+def runtime_of(spec: str) -> str:
+    """The runtime that a device's name or address says, which is not asked; `spec` itself for devices of this machine.
+
+    Raises:
+        BadArtefact: the profiles are damaged.
+    """
+    try:
+        return Address.parse(read_profiles().get(spec, spec)).runtime or OURS
+    except BadOption:
+        return spec

@@ -66,7 +66,7 @@ def on_outputs(_: Any, request: Mapping[str, Any], raw: bytes) -> dict[str, Any]
         for key in stored.files:
             number, _, name = key.partition("/")
             runs.setdefault(number, {})[name] = stored[key]
-    names, found = request["outputs"], {}
+    names, found = request["outputs"], dict[str, Any]()
     for number, feed in runs.items():
         given = scored.session.run(names, feed)
         found |= {f"{number}/{name}": given[i] for i, name in enumerate(names)}

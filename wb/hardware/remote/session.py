@@ -67,7 +67,8 @@ class Remote(Tenant):
         left = iter(feeds)
         while block := list(islice(left, together)):
             buffer = io.BytesIO()
-            np.savez(buffer, **{f"{n}/{name}": values for n, feed in enumerate(block) for name, values in feed.items()})
+            named = {f"{n}/{name}": values for n, feed in enumerate(block) for name, values in feed.items()}
+            np.savez(buffer, **named)  # type: ignore[arg-type]  # names, not options
             content = buffer.getvalue()
             try:
                 yield from self.persistently(lambda c=content, b=block: self._ask(c, len(b), outputs))  # type: ignore[misc]
@@ -85,10 +86,10 @@ class Remote(Tenant):
 
     def _ask(self, block: bytes, count: int, outputs: Sequence[str]) -> list[list[Any]]:
         """The outputs of a block's runs. Raises `DeviceLost` for what cannot be those."""
-        asked = {"sha": hash_of(block), "outputs": list(outputs), "seconds": BLOCK_S}
-        answer = checked(_Given, self.link.ask("outputs", **asked), self.link)
+        asked: dict[str, Any] = {"sha": hash_of(block), "outputs": list(outputs)}
+        answer = checked(_Given, self.link.ask("outputs", seconds=BLOCK_S, **asked), self.link)
         if answer.missing:
-            answer = checked(_Given, self.link.ask("outputs", block, **asked), self.link)
+            answer = checked(_Given, self.link.ask("outputs", block, BLOCK_S, **asked), self.link)
         content = _bytes(answer)
         while 0 < len(content) < answer.bytes:
             part = _bytes(checked(_Given, self.link.ask("rest", start=len(content)), self.link))
