@@ -49,11 +49,12 @@ class Checkup:
         largest = max((core.max_khz for core in about.cores.values()), default=0)
         clock_text = f" of up to {largest / 1e6:.2f} GHz" if largest else ""
         spread = "unknown" if noise.cv_clean is None else f"{100 * noise.cv_clean:.1f} %"
+        other = "" if about.openvino is None else f", openvino {about.openvino}"
         heat = ", ".join(f"{one:.0f}" for one in state.celsius) or "not told"
         return [
             ("processor", about.processor),
             ("system", f"{about.system}, {about.machine}"),
-            ("runtime", f"onnxruntime {about.onnxruntime}, numpy {about.numpy}, Python {about.python}"),
+            ("runtime", f"onnxruntime {about.onnxruntime}{other}, numpy {about.numpy}, Python {about.python}"),
             ("providers", ", ".join(about.providers)),
             ("cores", f"{len(about.cores)}{clock_text}{self._classes()}"),
             ("memory", f"{about.memory / 2**30:.1f} GiB" if about.memory else "not told"),
