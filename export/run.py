@@ -9,9 +9,10 @@ in such a range.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,26 +22,32 @@ from wb.core.specs import IDS, MASK
 from wb.data import Feed
 from wb.export.pasts import empty_pasts
 from wb.hardware.device import DTYPES, Device, session
+from wb.hardware.remote.session import Remote
+from wb.hardware.runtimes.base import Loaded
 from wb.hardware.runtimes.failures import said
+from wb.hardware.runtimes.known import OURS, runtime
 from wb.hardware.watch import RUN_S, TOGETHER, Watch
 
 if TYPE_CHECKING:
     import onnx
+    import onnxruntime as ort
 
 BATCH = 64
 
 
 class Runner:
-    """A graph, loaded on a device.
+    """A graph, loaded on the device that scores (`Device.scorer`).
 
     Raises:
         BadArtefact, Unsupported: as `wb.hardware.device.session`.
+        DeviceLost: the device is elsewhere, and does not answer any more; also when it is called.
     """
 
     def __init__(self, graph: onnx.ModelProto | Path, device: Device) -> None:
         self._graph = graph
         self.what = str(graph) if isinstance(graph, Path) else "the graph"
-        self._loaded = session(graph if isinstance(graph, Path) else graph.SerializeToString(), device)
+        self._loaded = opened(graph if isinstance(graph, Path) else graph.SerializeToString(), device.scorer)
+        self._ours = device.scorer.runtime == OURS
         # Inputs whose second axis may have any size, which is that of tokens where there is a mask.
         self._stretching = {
             one.name for one in self._loaded.get_inputs() if len(one.shape) > 1 and not isinstance(one.shape[1], int)
@@ -64,13 +71,37 @@ class Runner:
         feed, fixed = self._fitted(feed)
         size = fixed or batch or (1 if self._dynamic() else BATCH)
         count = len(next(iter(feed.values())))
-        parts = []
-        with Watch(self._loaded, self.what, RUN_S * max(1, size / TOGETHER)) as watch:
-            for start in range(0, count, size):
-                part = {name: _filled(values[start : start + size], size) for name, values in feed.items()}
-                part = unpadded(part, self._stretching)
+        runs = (
+            unpadded(
+                {name: _filled(values[start : start + size], size) for name, values in feed.items()}, self._stretching
+            )
+            for start in range(0, count, size)
+        )
+        starts = range(0, count, size)
+        parts = [
+            self._checked(given, size)[: count - start]
+            for start, given in zip(starts, self._given(runs, size), strict=True)
+        ]
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise BadArtefact(
+                f"{self.what} gives other sizes of {self.output!r} for longer texts; give a graph with scores for each text, not "
+                "for each token"
+            )
+        return np.concatenate(parts)
+
+    def _given(self, runs: Iterator[dict[str, NDArray[Any]]], size: int) -> Iterator[Any]:
+        """The output of each run of `size` examples."""
+        if isinstance(self._loaded, Remote):
+            yield from (given for (given,) in self._loaded.each([self.output], runs, max(1, BATCH // size)))
+            return
+        with ExitStack() as stack:
+            run: Callable[[list[str], Feed], list[Any]] = self._loaded.run
+            if self._ours:
+                loaded = cast("ort.InferenceSession", self._loaded)
+                run = stack.enter_context(Watch(loaded, self.what, RUN_S * max(1, size / TOGETHER))).run
+            for part in runs:
                 try:
-                    (given,) = watch.run([self.output], part)
+                    (given,) = run([self.output], part)
                 except BadArtefact:
                     raise
                 except Exception as error:  # the runtime's exceptions have no common base class
@@ -78,13 +109,7 @@ class Runner:
                     raise BadArtefact(
                         f"{self.what} fails on its inputs {shapes}; export it again ({said(error)})"
                     ) from error
-                parts.append(self._checked(given, size)[: count - start])
-        if len({part.shape[1:] for part in parts}) > 1:
-            raise BadArtefact(
-                f"{self.what} gives other sizes of {self.output!r} for longer texts; give a graph with scores for each text, not "
-                "for each token"
-            )
-        return np.concatenate(parts)
+                yield given
 
     def _fitted(self, feed: Feed) -> tuple[Feed, int | None]:
         """The examples with the names and types of the graph's inputs, and the graph's batch size if that is fixed."""
@@ -137,6 +162,18 @@ class Runner:
         graph = open_graph(self._graph) if isinstance(self._graph, Path) else self._graph
         nodes = (node for scope in scopes(graph) for node in scope.nodes)
         return any(node.op_type.startswith("DynamicQuantize") for node in nodes)
+
+
+def opened(graph: Path | bytes, device: Device) -> Loaded:
+    """The graph on that device itself, by its own runtime; for examples of any number where the graph is.
+
+    Raises as `Runner`.
+    """
+    if device.address is not None:
+        return Remote(graph, "the graph" if isinstance(graph, bytes) else str(graph), device)
+    if device.runtime != OURS:
+        return runtime(device.runtime).load(graph, device.name, device.threads)
+    return cast(Loaded, session(graph, device))
 
 
 def unpadded(part: Mapping[str, NDArray[Any]], stretching: Collection[str]) -> dict[str, NDArray[Any]]:

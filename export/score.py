@@ -75,8 +75,8 @@ def examined(
     """The reading, and a warning if it is hardly better than guessing (`Task.doubt`). Raises as `checked` does."""
     if split.task == "next":  # scores for every token are too many to hold
         grades = graded(path, split, task, device)
-        reading = task.reading(grades, device.here.text)
+        reading = task.reading(grades, device.scorer.text)
         return reading, task.doubt(reading, grades.each, split.labels, own=own)
     found = checked(path, split, task, device, batch)
-    reading = task.reading(task.grade(found, split.labels), device.here.text)
+    reading = task.reading(task.grade(found, split.labels), device.scorer.text)
     return reading, task.doubt(reading, found, split.labels, own=own)

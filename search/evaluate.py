@@ -59,8 +59,9 @@ class Evaluator:
 
     `pace` is the latency of the reference graph when the run began; it makes latencies comparable although the machine drifts.
     With `table`, latency is the sum over the blocks' timings, marked as predicted, and whole graphs are not timed. The lock
-    `alone` is held during timing, so that only one worker times at a time; waiting for it is a phase of its own. Metrics of
-    `apart` are measured in a process of its own. Metrics that name devices are measured at `places`.
+    `alone` is held during timing, and during scoring where that is done on the device, so that only one worker
+    is at it; waiting for it is a phase of its own. Metrics of `apart` are measured in a process of its own. Metrics that name
+    devices are measured at `places`.
     """
 
     supernet: Supernet
@@ -99,7 +100,7 @@ class Evaluator:
             if self.apart:
                 with self._waited(watch), watch.phase("load"):
                     readings |= costs_of(path, self.device, self.apart, processes=1)
-            with watch.phase("score"):
+            with self._waited(watch) if self.device.scores else nullcontext(), watch.phase("score"):
                 task = task_of(architecture)
                 readings[task.metric] = score(path, self.data.validation, task, self.device)
         return Evaluation(readings, watch.seconds)

@@ -155,7 +155,7 @@ class Search:
         """Reads the data, and checks everything that can be checked before anything is written."""
         config = self.config
         torch.set_num_threads(config.threads)
-        device = parse_device(config.device, threads=config.threads)
+        device = parse_device(config.device, threads=config.threads).scoring(config.score_on)
         with self._tell.task("reading the data") as task:
             data = load_data(
                 config.data, image_size=config.image_size, limit=config.limit, progress=self._tell.counter(task)

@@ -1,7 +1,7 @@
 """The devices that metrics name, `latency@pi` and `latency@phone`: candidates and finalists have a latency on each.
 
-Limits: quality is that of the graph for the run's own device (`--device`), also where another one wants activations quantized in
-another way. Twins have one graph for all devices.
+Limits: quality is that of the graph for the run's own device (`--device`; `--score-on` says where it is scored), also where
+another one wants activations quantized in another way. Twins have one graph for all devices.
 """
 
 from __future__ import annotations

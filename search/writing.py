@@ -44,6 +44,7 @@ def write_graph(model: Model, path: Path, way: Way, data: Dataset, seed: int) ->
     }
     graph = replace(subject, ranges=inputs, every=True).lowered(choice)
     sign(graph, model, None)
+    path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(graph, path)
 
 

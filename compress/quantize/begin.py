@@ -26,6 +26,7 @@ from wb.export.assess import Assessor
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.foreign.reading import read_header
 from wb.hardware.device import parse_device
+from wb.hardware.remote.elsewhere import runtime_of
 from wb.hardware.runtimes.known import way_of
 from wb.jobs.frame.begin import left, refusal
 from wb.jobs.frame.output import GRAPHS, Output
@@ -73,7 +74,7 @@ def of_maps(file: Path | None) -> bool:
 def files_of(config: QuantizeConfig, file: Path | None, out: Path) -> list[Path]:
     """The files that a quantization writes; a foreign graph and static quantization have no model file."""
     foreign = file is not None and file.suffix == ".onnx"
-    ranged = of_maps(file) or way_of(config.device, "int8") == "static"
+    ranged = of_maps(file) or way_of(runtime_of(config.device), "int8") == "static"
     fixed = config.policy == "int8" or (config.policy == "mixed" and ranged)  # ranges, which no model file has
     model = () if foreign or fixed else (".safetensors",)
     return [out.with_suffix(ending) for ending in (".html", ".json", *model, ".onnx")]
@@ -105,7 +106,7 @@ def begin(
     if len(kept) == len(subject.groups):
         raise BadOption("--keep names every group; there is nothing left to quantize")
     inputs, fresh = _inputs(config, subject, data)
-    if way_of(config.device, "int8") == "static":
+    if way_of(runtime_of(config.device), "int8") == "static":
         subject = replace(subject, every=True)
     if config.policy == "mixed" and (subject.maps or subject.every):
         subject = replace(subject, ranges=inputs)

@@ -18,6 +18,7 @@ from wb.data.spec import WHITE, colour
 from wb.export.exits.ways import refuse_exits
 from wb.export.foreign.trial import LIMIT_S
 from wb.export.graph import read_architecture
+from wb.hardware.remote.elsewhere import runtime_of
 from wb.hardware.runtimes.known import way_of
 from wb.jobs.frame.output import config_of
 from wb.jobs.inputs import Choice
@@ -33,7 +34,7 @@ def configured(file: Path | None, given: Mapping[str, Any]) -> QuantizeConfig:
         BadOption: a value that does not fit, or an option that would do nothing.
     """
     given = {name: value for name, value in given.items() if value is not None or name == "data"}
-    static = of_maps(file) or way_of(given.get("device", "cpu"), "int8") == "static"
+    static = of_maps(file) or way_of(runtime_of(given.get("device", "cpu")), "int8") == "static"
     given.setdefault("policy", "mixed" if given.get("budget") else "int8" if static else "int8-dynamic")
     for name in ("image_size", "by_index"):
         if given["data"] is None and given.get(name):

@@ -33,7 +33,7 @@ def device_names(text: str) -> list[str]:
     """
     names: list[str] = []
     for part in text.split(","):
-        if names and (names[-1].startswith("run:") or part.partition("=")[0] in ("cores", "python")):
+        if names and (names[-1].startswith("run:") or part.partition("=")[0] in ("cores", "python", "runtime")):
             names[-1] += f",{part}"
         else:
             names.append(part.strip())

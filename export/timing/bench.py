@@ -6,13 +6,12 @@ waits is in the samples.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +21,17 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.export.timing import clock
 from wb.export.timing.clock import CLEAN, Probe, Sample
 from wb.export.timing.reference import reference_graph
-from wb.hardware.device import Device, example_inputs, run_note
-from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
-from wb.hardware.remote.link import DeviceLost, Refused
+from wb.hardware.device import Device, example_inputs, run_note, session
+from wb.hardware.remote.address import checked, greeting
+from wb.hardware.remote.link import Refused
 from wb.hardware.remote.runner import REFERENCE, alternate, apart
-from wb.hardware.runtimes.failures import said, why_not_loaded
-from wb.hardware.runtimes.known import runtime
-from wb.hardware.runtimes.ort import providers
+from wb.hardware.remote.tenant import LOAD_S, Tenant, content_of, hash_of
+from wb.hardware.runtimes.conversion import Conversion, converted
+from wb.hardware.runtimes.failures import said
+from wb.hardware.runtimes.known import OURS, runtime
 from wb.hardware.tables import TABLE
 
 LARGEST = 1 << 28  # numbers of an input
-ATTEMPTS = 3  # at a batch, where the channel is lost each time
-LOAD_S = 120.0  # at most, for a graph or for a batch of samples
-
-
-T = TypeVar("T")
 
 
 class Bench(Protocol):
@@ -119,11 +114,13 @@ class Here:
             raise BadArtefact(f"a graph fails in a process of its own ({said(error)})") from error
 
 
-class There:
+class There(Tenant):
     """Graphs on a device elsewhere. When its channel is lost, it is opened again, and the batch is taken anew.
 
+    Another runtime there is compared with ours here before anything is timed; the reference is always ours.
+
     Raises:
-        BadArtefact: a graph does not load there, or fails when it runs.
+        BadArtefact: a graph does not load there, fails when it runs, or gives something else.
         DeviceLost: it does not answer, and has not come back.
         Unsupported: no inputs can be made for a graph.
     """
@@ -137,110 +134,86 @@ class There:
         tokens: int | None = None,
         behind: Collection[str] = (),
     ) -> None:
-        self._device, self._batch, self._seed, self._tokens = device, batch, seed, tokens
+        super().__init__(device)
+        self._batch, self._seed, self._tokens = batch, seed, tokens
         self._behind = frozenset(behind)
-        self._link = link_to(str(device.address))
-        contents = {name: graph if isinstance(graph, bytes) else _read(graph) for name, graph in graphs.items()}
-        self._contents = {REFERENCE: reference_graph(), **contents}
+        contents = {name: content_of(graph) for name, graph in graphs.items()}
         self._what = {
             name: "the graph in memory" if isinstance(graph, bytes) else str(graph) for name, graph in graphs.items()
         }
         self.notes: dict[str, str | None] = {}
+        self._made: dict[str, Conversion] = {}  # for another runtime than ours
+        if device.runtime != OURS:
+            self._made = {name: self._converted(name, graphs[name]) for name in graphs}
+            contents = {name: content_of(made.graph) for name, made in self._made.items()}
+        self._contents = {REFERENCE: reference_graph(), **contents}
         self.cost_s: Mapping[str, float] = {}
-        self._identity = greeting(str(device.address)).identity
         resolution = greeting(str(device.address)).clocks.get("thread_time", 1.0)
-        self._judged = device.name == "cpu" and resolution < clock.SAMPLE_S / 50
-        self._persistently(self._load)
+        self._judged = device.on_cpu and resolution < clock.SAMPLE_S / 50
+        self.persistently(lambda: None)
 
     def run(self, order: Sequence[str]) -> list[Sample]:
         """As `Bench.run`."""
 
         def batch() -> list[Sample]:
-            if self._link.loaded is not self:  # another runner, or other graphs in it
-                self._load()
             seconds = LOAD_S + 20 * sum(self.cost_s[name] for name in order)  # new sessions are made within it too
-            found = checked(_Batch, self._link.ask("batch", seconds=seconds, order=list(order)), self._link).samples
+            found = checked(_Batch, self.link.ask("batch", seconds=seconds, order=list(order)), self.link).samples
             if len(found) != 2 * len(order) + 1:
-                raise self._link.nonsense(f"{len(found)} samples where {2 * len(order) + 1} were asked for")
+                raise self.link.nonsense(f"{len(found)} samples where {2 * len(order) + 1} were asked for")
             return [Sample(wall, cpu, not self._judged or cpu > CLEAN * wall) for wall, cpu in found]
 
         try:
-            return self._persistently(batch)
+            return self.persistently(batch)
         except Refused as error:
-            raise BadArtefact(f"{self._device.address} fails while it runs the graphs ({said(error)})") from error
+            raise BadArtefact(f"{self.device.address} fails while it runs the graphs ({said(error)})") from error
 
     def apart(self, name: str, script: str) -> str:
         """As `Bench.apart`."""
-        sha = hashlib.sha256(self._contents[name]).hexdigest()
+        sha = hash_of(self._contents[name])
 
         def ask() -> str:
-            if self._link.loaded is not self:
-                self._load()
-            found = self._link.ask("apart", script.encode(), seconds=LOAD_S + 10, sha=sha, name=name, limit_s=LOAD_S)
-            return checked(_Said, found, self._link).said
+            found = self.link.ask("apart", script.encode(), seconds=LOAD_S + 10, sha=sha, name=name, limit_s=LOAD_S)
+            return checked(_Said, found, self.link).said
 
         try:
-            return self._persistently(ask)
+            return self.persistently(ask)
         except Refused as error:
             raise BadArtefact(
-                f"{self._device.address} fails on a graph in a process of its own ({said(error)})"
+                f"{self.device.address} fails on a graph in a process of its own ({said(error)})"
             ) from error
 
-    def _persistently(self, work: Callable[[], T]) -> T:
-        """Does `work`; where the channel is lost, once more, on everything loaded anew."""
-        for left in reversed(range(ATTEMPTS)):
-            try:
-                return work()
-            except DeviceLost:
-                if not left:
-                    raise
-                self._link.again()
-        raise AssertionError("unreachable")  # the last attempt returns or raises
-
-    def _load(self) -> None:
-        """Sends what is missing there, and makes everything ready."""
-        self._link.loaded = None
-        if ask_hello(self._link).identity != self._identity:
-            raise BadOption(
-                f"another device, or another runtime, answers at {self._device.address} now; what was measured before is of "
-                f"{self._device.text}. Begin again"
-            )
-        shas = {name: hashlib.sha256(content).hexdigest() for name, content in self._contents.items()}
-        have = self._link.ask("have", shas=sorted(set(shas.values())))
-        missing = set(checked(_Have, have, self._link).missing)
-        for name, content in self._contents.items():
-            if shas[name] in missing:
-                self._link.ask("put", content, sha=shas[name])
-                missing.discard(shas[name])
+    def load(self) -> None:
+        """As `Tenant.load`."""
+        self.send(self._contents.values())
         for name in self._contents:
-            self._feed(name, shas[name])
+            self._feed(name)
+        shas = {name: hash_of(content) for name, content in self._contents.items()}
         try:
-            ready = self._link.ask("ready", seconds=LOAD_S * len(shas), graphs=shas, sample_s=clock.SAMPLE_S)
+            ready = self.link.ask("ready", seconds=LOAD_S * len(shas), graphs=shas, sample_s=clock.SAMPLE_S)
         except Refused as error:
             raise BadArtefact(
-                f"a graph loads on {self._device.address} but fails when it runs; export it again ({said(error)})"
+                f"a graph loads on {self.device.address} but fails when it runs; export it again ({said(error)})"
             ) from error
-        self.cost_s = checked(_Ready, ready, self._link).cost_s
+        self.cost_s = checked(_Ready, ready, self.link).cost_s
         if self.cost_s.keys() != shas.keys():
-            raise self._link.nonsense("other graphs are ready than were sent")
-        self._link.loaded = self
+            raise self.link.nonsense("other graphs are ready than were sent")
 
-    def _feed(self, name: str, sha: str) -> None:
-        """Loads a graph and makes inputs for it."""
-        device, what = self._device, self._what.get(name, "the reference graph")
-        provider = f"{device.name.upper()}ExecutionProvider"
-        provider = providers().get(device.name, provider)
-        try:
-            answer = self._link.ask(
-                "load", seconds=LOAD_S, sha=sha, threads=device.threads, provider=provider, cores=device.cores
-            )
-        except Refused as error:
-            if error.kind in ("MemoryError", "OSError", "KeyError"):  # not the graph's fault
-                raise self._link.nonsense(f"{what} could not be loaded: {error}") from error
-            known = f"{device.runtime} {device.version}"
-            text = why_not_loaded(what, str(error), known, device.name, self._contents[name])
-            raise BadArtefact(text) from error
-        found = checked(_Loaded, answer, self._link)
+    def _feed(self, name: str) -> None:
+        """Loads a graph and sends inputs for it."""
+        what = self._what.get(name, "the reference graph")
+        answer = self.asked("load", name, self._contents[name], what, ours=name == REFERENCE)
+        inputs = self._inputs(name, checked(_Loaded, answer, self.link), what)
+        self.notes[name] = run_note(inputs)
+        if name in self._made:
+            self.notes[name] = "; ".join(filter(None, (run_note(inputs), self._made[name].note)))
+        buffer = io.BytesIO()
+        np.savez(buffer, **dict(inputs))  # type: ignore[arg-type]  # names, not options
+        self.link.ask("feed", buffer.getvalue(), name=name)
+
+    def _inputs(self, name: str, found: _Loaded, what: str) -> Mapping[str, NDArray[Any]]:
+        """What a graph is run on."""
+        if name in self._made:
+            return self._made[name].inputs
         if any(
             math.prod(size for size in one.shape if isinstance(size, int) and size > 0) > LARGEST
             for one in found.inputs
@@ -251,17 +224,13 @@ class There:
             get_modelmeta=lambda: SimpleNamespace(custom_metadata_map=found.metadata),
         )
         batch = 1 if name == REFERENCE else self._batch
-        inputs: Mapping[str, NDArray[Any]] = example_inputs(
-            takes, batch, self._seed, self._tokens, behind=name in self._behind
-        )
-        self.notes[name] = run_note(inputs)
-        buffer = io.BytesIO()
-        np.savez(buffer, **dict(inputs))  # type: ignore[arg-type]  # names, not options
-        self._link.ask("feed", buffer.getvalue(), name=name)
+        return example_inputs(takes, batch, self._seed, self._tokens, behind=name in self._behind)
 
-
-class _Have(BaseModel):
-    missing: list[str]
+    def _converted(self, name: str, graph: Path | bytes) -> Conversion:
+        """A graph for the runtime there, whose outputs were compared."""
+        ours = session(graph, Device())
+        inputs = example_inputs(ours, self._batch, self._seed, self._tokens, behind=name in self._behind)
+        return converted(graph, self.device, ours, inputs)
 
 
 class _Takes(BaseModel):
@@ -290,10 +259,3 @@ class _Batch(BaseModel):
             Annotated[float, Field(ge=0, allow_inf_nan=False)],
         ]
     ]
-
-
-def _read(graph: Path) -> bytes:
-    """The content of a graph's file. Raises `BadArtefact` if it is none."""
-    if not graph.is_file():
-        raise BadArtefact(f"{graph} is not a file; give an ONNX file, such as `wb export` writes")
-    return graph.read_bytes()

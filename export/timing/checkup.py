@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadOption, Unsupported
+from wb.core.errors import BadOption
 from wb.export.graph import OPSET
 from wb.export.run import Runner
 from wb.export.timing import clock
@@ -23,6 +21,7 @@ from wb.export.timing.reference import REFERENCE, overhead_graph, reference_grap
 from wb.hardware.device import Device, parse_device
 from wb.hardware.remote.address import Greeting, ask_hello, greeting, link_to
 from wb.hardware.remote.link import Refused
+from wb.hardware.remote.session import Remote
 from wb.hardware.runtimes.known import offered
 
 OPSETS = range(17, 25)
@@ -50,11 +49,12 @@ class Checkup:
         largest = max((core.max_khz for core in about.cores.values()), default=0)
         clock_text = f" of up to {largest / 1e6:.2f} GHz" if largest else ""
         spread = "unknown" if noise.cv_clean is None else f"{100 * noise.cv_clean:.1f} %"
+        other = "" if about.openvino is None else f", openvino {about.openvino}"
         heat = ", ".join(f"{one:.0f}" for one in state.celsius) or "not told"
         return [
             ("processor", about.processor),
             ("system", f"{about.system}, {about.machine}"),
-            ("runtime", f"onnxruntime {about.onnxruntime}, numpy {about.numpy}, Python {about.python}"),
+            ("runtime", f"onnxruntime {about.onnxruntime}{other}, numpy {about.numpy}, Python {about.python}"),
             ("providers", ", ".join(about.providers)),
             ("cores", f"{len(about.cores)}{clock_text}{self._classes()}"),
             ("memory", f"{about.memory / 2**30:.1f} GiB" if about.memory else "not told"),
@@ -157,7 +157,7 @@ def _read(device: Device) -> Iterator[int]:
         sha = hashlib.sha256(content).hexdigest()
         link.ask("put", content, sha=sha)
         try:
-            link.ask("load", sha=sha, threads=1, provider="CPUExecutionProvider", cores=None)
+            link.ask("load", name="tried", sha=sha, threads=1, provider="CPUExecutionProvider", cores=None)
         except Refused:
             continue
         yield opset
@@ -167,16 +167,7 @@ def _difference(device: Device) -> float:
     """The largest difference between its outputs and this machine's for the reference graph, relative to the largest."""
     tokens, embed, _ = REFERENCE
     inputs = {"x": np.random.default_rng(0).random((1, tokens, embed), dtype=np.float32)}
-    buffer = io.BytesIO()
-    np.savez(buffer, **inputs)  # type: ignore[arg-type]  # names, not options
-    link, sha = link_to(str(device.address)), hashlib.sha256(reference_graph()).hexdigest()
-    link.ask("feed", buffer.getvalue(), name="compared")
-    try:
-        answer = link.ask("run", sha=sha, name="compared")
-    except Refused as error:
-        raise Unsupported(f"{device.address} cannot run the reference graph: {error}") from error
-    with np.load(io.BytesIO(base64.b64decode(answer["outputs"])), allow_pickle=False) as stored:
-        there = next(iter(stored.values()))
+    there = Remote(reference_graph(), "the reference graph", device).run(None, inputs)[0]
     import onnx
 
     here = Runner(onnx.load_from_string(reference_graph()), Device())(inputs)

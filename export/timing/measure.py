@@ -50,6 +50,7 @@ from wb.export.timing.bench import Bench, bench_of
 from wb.export.timing.clock import Sample, quiet
 from wb.export.timing.reference import reference_graph
 from wb.hardware.device import Device
+from wb.hardware.remote.elsewhere import ours_there
 
 BATCH_S = 0.035  # seconds of a graph per batch, within 1 to ROUNDS rounds
 ROUNDS = 9
@@ -275,7 +276,7 @@ def reference_pace(device: Device, *, precision: float = 0.03, cap_s: float = 5.
 
     Raises as that does.
     """
-    where = device if device.address is not None else device.here
+    where = device.here if device.address is None else ours_there(device)
     return measure_latency({"reference": reference_graph()}, where, precision=precision, cap_s=cap_s)[
         "reference"
     ].reading

@@ -25,7 +25,7 @@ from wb.core.measures.metrics import (
 from wb.core.measures.requirements import Asked, Requirement, parse_requirements
 from wb.core.records.base import is_none
 from wb.core.system.durations import parse_duration
-from wb.jobs.frame.config import Data, DataConfig, DeviceName, Seed, Threads
+from wb.jobs.frame.config import Data, DataConfig, DeviceName, ScoreOn, Seed, Threads
 from wb.search.fidelity.rungs import AUTO, NONE, Rung, parse_rungs
 from wb.training.recipes.recipe import RecipeOptions
 
@@ -162,6 +162,7 @@ class SearchConfig(DataConfig):
         Cli(default="as long as it takes"),
     ] = None
     device: DeviceName = "cpu"
+    score_on: ScoreOn = "here"
     threads: Annotated[Threads, Field(le=4096)] = 1
     latency: Annotated[
         Literal["measured", "table"],

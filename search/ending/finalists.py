@@ -307,7 +307,7 @@ class Finish:
         self, architecture: Architecture, path: Path, timed: Mapping[str, Latency], grades: Grades
     ) -> dict[str, Reading]:
         """What was counted and measured of one network."""
-        own = readings_of_runs(timed) | {self._task.metric: self._task.reading(grades, self.device.here.text)}
+        own = readings_of_runs(timed) | {self._task.metric: self._task.reading(grades, self.device.scorer.text)}
         with self.alone():
             taken = costs_of(path, self.device, self.apart)
         return count_model(architecture, path) | own | taken
@@ -348,7 +348,7 @@ class Finish:
 
     def _tested(self, path: Path) -> tuple[Reading, NetworkAnswers | None]:
         """The task's metric on the test split and, where answers are classes, what a network answers there."""
-        task, split, text = self._task, self.data.test, self.device.here.text
+        task, split, text = self._task, self.data.test, self.device.scorer.text
         if not self.data.classes:
             return task.reading(graded(path, split, task, self.device), text), None
         outputs = checked(path, split, task, self.device)

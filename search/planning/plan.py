@@ -61,7 +61,7 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     """
     torch.set_num_threads(config.threads)
     task = progress.add_task("probing", total=None)
-    device = parse_device(config.device, threads=config.threads)
+    device = parse_device(config.device, threads=config.threads).scoring(config.score_on)
     start = time.perf_counter()
     data = load_data(config.data, image_size=config.image_size, limit=config.limit)
     reading = time.perf_counter() - start

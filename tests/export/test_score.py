@@ -15,7 +15,7 @@ from wb.data.split import Images
 from wb.data.texts.passages import Passages
 from wb.data.texts.vocabulary import Vocabulary
 from wb.export.score import examined, graded, nats, outputs, score
-from wb.hardware.device import Device
+from wb.hardware.device import Device, parse_device
 from wb.tasks.classes import CLASSES
 from wb.tasks.next import NEXT
 
@@ -40,6 +40,14 @@ def test_accuracy_is_numpys(linear: Path, batch: int) -> None:
     found = score(linear, SPLIT, CLASSES, Device(), batch)
     assert found.value == (SCORES.argmax(axis=1) == LABELS).mean()
     assert (found.unit, found.how, found.n, found.device) == ("fraction", "measured", 150, Device().text)
+
+
+def test_a_device_elsewhere_scores_where_it_is_to(linear: Path) -> None:
+    device = parse_device("local")
+    assert score(linear, SPLIT, CLASSES, device).device == Device().text
+    found = score(linear, SPLIT, CLASSES, device.scoring("device"))
+    assert (found.value, found.n, found.device) == ((SCORES.argmax(axis=1) == LABELS).mean(), 150, device.text)
+    assert graded(linear, SPLIT, CLASSES, device.scoring("device")).each.mean() == found.value
 
 
 def test_every_way_to_look_at_a_file_tells_the_same(linear: Path) -> None:

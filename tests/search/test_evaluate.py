@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,7 +14,7 @@ from wb.core.records import ImageInput
 from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import score
-from wb.hardware.device import Device
+from wb.hardware.device import Device, parse_device
 from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network, skeleton
 from wb.search.evaluate import Evaluator
@@ -60,3 +62,21 @@ def test_memory_and_loading_are_read_where_they_are_asked_for(supernet: Supernet
     assert found.readings["load"].value > 0
     assert found.seconds["load"] > 0
     assert "memory" not in Evaluator(supernet, stripes, Device(), latency=False)(a).readings
+
+
+def test_the_device_scores_where_it_is_to_while_no_other_process_times(supernet: Supernet, stripes: Dataset) -> None:
+    a, held = supernet.space.smallest(), list[str]()
+
+    @contextmanager
+    def alone() -> Iterator[None]:
+        held.append("taken")
+        yield
+
+    device = parse_device("local")
+    evaluators = [
+        Evaluator(supernet, stripes, one, latency=False, alone=alone) for one in (device, device.scoring("device"))
+    ]
+    here, there = (evaluate(a).readings["acc"] for evaluate in evaluators)
+    assert (here.device, there.device) == (Device().text, device.text)
+    assert here.value == there.value
+    assert held == ["taken"]

@@ -109,9 +109,9 @@ def test_each_way_of_quantizing_has_a_graph_where_that_matters(
     low = supernet.extract(
         with_precisions(a, {g: "int8" for g, able in allowed(a).items() if "int8" in able}), stripes.train
     )
-    found = write_graphs(low, tmp_path / "b.onnx", ["static", "dynamic"], stripes, 0)
+    found = write_graphs(low, tmp_path / "new" / "b.onnx", ["static", "dynamic"], stripes, 0)
     kinds = {way: {node.op_type for node in onnx.load(path).graph.node} for way, path in found.items()}
-    assert found["static"] == tmp_path / "b.onnx"
+    assert found["static"] == tmp_path / "new" / "b.onnx"  # in a folder that was not there
     assert {"QuantizeLinear", "MatMul"} <= kinds["static"]
     assert not any(kind.startswith("Dynamic") for kind in kinds["static"])
     assert "DynamicQuantizeLinear" in kinds["dynamic"]

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import IDS, PAST, TOKENS, TOTAL
 from wb.hardware.remote.runner import fields_of, processor
-from wb.hardware.runtimes.known import OURS, check_installed, offered, runtime
+from wb.hardware.runtimes.known import OURS, RUNTIMES, check_installed, offered, runtime
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -58,7 +58,8 @@ class Device(BaseModel):
     `name` is short for an execution provider of ONNX Runtime ("cpu", "cuda", …), or another runtime's device. `cores` pins the
     process to these cores during timing (None: the operating system chooses, which was no worse on a loaded machine). The
     other fields describe the machine and have defaults. `address` is where it is (`wb.hardware.remote.address`), None for this
-    machine. Use `parse_device`, which checks the name, to make a device.
+    machine. Where it `scores`, graphs are scored
+    on it too, and not only timed. Use `parse_device`, which checks the name, to make a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +71,7 @@ class Device(BaseModel):
     runtime: str = OURS
     version: str = Field(default_factory=lambda data: runtime(data["runtime"]).version())
     address: str | None = None
+    scores: bool = False
 
     @property
     def key(self) -> str:
@@ -93,6 +95,21 @@ class Device(BaseModel):
         return self if self.runtime == OURS else Device(threads=self.threads, cores=self.cores)
 
     @property
+    def scorer(self) -> Device:
+        """The device that scores graphs: itself where it is to, else `here`."""
+        return self if self.scores else self.here
+
+    def scoring(self, on: str) -> Device:
+        """The same device, which also scores if `on` is "device".
+
+        Raises:
+            BadOption: nothing runs there, as it is a table.
+        """
+        if on == "device" and self.runtime not in RUNTIMES:
+            raise BadOption(f"{self.address} is a table, on which nothing runs; leave --score-on out")
+        return self.model_copy(update={"scores": on == "device"})
+
+    @property
     def on_cpu(self) -> bool:
         """Whether it computes on the processor, in the thread that calls it: CPU time tells of disturbances then."""
         return self.name in ("cpu", "openvino")
@@ -114,7 +131,8 @@ def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | Non
     """The device called `spec`, with `threads` threads.
 
     `spec` is a device of a runtime here (`wb.hardware.runtimes.known`), a profile (`wb device list`) or an address
-    (`wb.hardware.remote.address`); of one elsewhere, or of another runtime than ONNX Runtime, only latencies are measured there.
+    (`wb.hardware.remote.address`); of one elsewhere, or of another runtime than ONNX Runtime, only latencies are measured
+    there, unless it is `scoring`.
 
     Raises:
         BadOption: the device is not available, or the process may not use so many threads or these cores.

@@ -76,6 +76,7 @@ def test_what_was_recorded_predicts_what_the_device_itself_would(tmp_path: Path)
     [
         ("cpu", ["cpu"]),
         ("cpu,ssh:pi@a,cores=big,python=/p,openvino", ["cpu", "ssh:pi@a,cores=big,python=/p", "openvino"]),
+        ("cpu,local,runtime=openvino", ["cpu", "local,runtime=openvino"]),
         ("cpu,run:x a,b", ["cpu", "run:x a,b"]),
     ],
 )

@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 
 from wb.core.errors import BadArtefact, BadOption, Unsupported
-from wb.hardware.device import parse_device
+from wb.hardware.device import Device, parse_device
 from wb.hardware.remote import address as module
 from wb.hardware.remote import elsewhere as there
 from wb.hardware.remote import profiles
 from wb.hardware.remote.address import Address, Greeting, checked, cores_of, starts_commands
+from wb.hardware.remote.elsewhere import ours_there, runtime_of
 from wb.hardware.remote.link import DeviceLost, Link
 from wb.hardware.remote.profiles import add_profile, read_profiles, remove_profile
 from wb.hardware.remote.runner import hello
+from wb.hardware.runtimes.known import way_of
 
 PI: dict[str, Any] = {
     **hello(),
     "processor": "Raspberry Pi 5",
     "onnxruntime": "1.20.0",
+    "openvino": None,
     "providers": ["CPUExecutionProvider"],
     "cores": {str(core): {"capacity": 1024 if core > 3 else 400, "max_khz": 0} for core in range(6)},
 }
@@ -65,7 +68,7 @@ def test_ssh_asks_for_no_password_and_starts_the_python_there() -> None:
             "run: ",
             'run:python "',
         ),
-        *("local,cores", "local,colour=red", "local:x", "local,cores=huge", "ssh:pi,cores=1+"),
+        *("local,cores", "local,colour=red", "local:x", "local,cores=huge", "local,runtime=tvm", "ssh:pi,cores=1+"),
     ],
 )
 def test_what_is_no_address(text: str) -> None:
@@ -157,3 +160,24 @@ def test_a_greeting_that_is_none_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(DeviceLost, match="it answers nonsense"):
         checked(Greeting, {**PI, **change}, link)
     assert "\x1b" not in checked(Greeting, {**PI, "processor": "a\x1b[31mb\nc"}, link).processor
+
+
+def test_a_runtime_elsewhere_is_named_in_the_address(greeted: dict[str, Any]) -> None:
+    address = "ssh:pi@five,runtime=openvino"
+    with pytest.raises(Unsupported, match="has no openvino; install it there"):
+        parse_device(address)
+    ours, greeted["openvino"] = parse_device("ssh:pi@five"), "2026.4"
+    device = parse_device(address)
+    assert (device.name, device.runtime, device.version, device.address) == ("openvino", "openvino", "2026.4", address)
+    assert (device.here, ours_there(device)) == (Device(), ours.model_copy(update={"address": address}))
+    assert device.key != ours.key
+    add_profile("pi5", address)
+    assert [runtime_of(spec) for spec in ("pi5", address, "ssh:pi@five", "openvino", "cpu")] == [
+        *(2 * ["openvino"]),
+        *("onnxruntime", "openvino", "cpu"),
+    ]
+    assert [way_of(runtime_of(spec), "int8") for spec in ("pi5", "ssh:pi@five", "cpu")] == [
+        "static",
+        "dynamic",
+        "dynamic",
+    ]

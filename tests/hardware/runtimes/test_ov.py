@@ -13,11 +13,16 @@ from tests.networks import assembled
 from wb.core.architecture import Block, Stage
 from wb.core.errors import BadArtefact
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
+from wb.core.system.files import scratch
+from wb.export.run import Runner
 from wb.export.timing.blocks import estimate, parts
-from wb.export.timing.measure import measure_latency
-from wb.export.timing.reference import transformer_graph
+from wb.export.timing.footprint import Footprint, footprint
+from wb.export.timing.measure import measure_latency, reference_pace
+from wb.export.timing.reference import overhead_graph, transformer_graph
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device, example_inputs, parse_device, session
+from wb.hardware.remote.elsewhere import ours_there
+from wb.hardware.remote.session import Remote
 from wb.hardware.runtimes.base import Loaded
 from wb.hardware.runtimes.conversion import converted
 from wb.hardware.runtimes.known import runtime, way_of
@@ -30,6 +35,20 @@ def loaded(graph: bytes, batch: int = 1) -> Loaded:
     """A session of OpenVINO."""
     ours = session(graph, Device())
     return converted(graph, parse_device("openvino"), ours, example_inputs(ours, batch)).load()
+
+
+def strange() -> bytes:
+    """A graph with an operator that nobody has."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Frobnicate", ["x"], ["y"], name="strange")], "g", [x], [y])
+    return bytes(helper.make_model(graph).SerializeToString())
+
+
+def footprint_of(device: Device) -> Footprint:
+    """What the smallest graph takes there."""
+    with scratch() as folder:
+        (folder / "a.onnx").write_bytes(overhead_graph())
+        return footprint(folder / "a.onnx", device, processes=1)
 
 
 def test_it_computes_what_onnxruntime_does_and_keeps_its_outputs() -> None:
@@ -63,11 +82,35 @@ def test_blocks_have_timings_of_its_own(tmp_path: Path) -> None:
     assert not any(LatencyTable(Device(), tmp_path).lookup([part.key for part in parts(network)]).values())
 
 
+def test_elsewhere_it_is_timed_beside_onnxruntime_and_scores() -> None:
+    device = parse_device("local,runtime=openvino")
+    found = measure_latency({"a": GRAPH, "b": overhead_graph()}, device, batch=3, cap_s=0.5)
+    assert found["a"].reading.device == device.text
+    assert "of one run, which takes 3" in str(found["a"].reading.note)
+    assert "outputs differ from onnxruntime's by" in str(found["a"].reading.note)
+    assert found["b"].ratio.value < found["a"].ratio.value
+    assert reference_pace(device, cap_s=0.5).device == ours_there(device).text
+    assert footprint_of(device).readings["load warm"].value > 0
+
+
+@pytest.mark.parametrize("name", ["openvino", "local,runtime=openvino"])
+def test_it_scores_examples_of_any_number(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(GRAPH)
+    device = parse_device(name).scoring("device")
+    images = {"x": np.random.default_rng(0).random((150, 4, 8), dtype=np.float32)}
+    given, ours = (Runner(tmp_path / "a.onnx", one)(images) for one in (device, Device()))
+    assert device.scorer.runtime == "openvino"
+    np.testing.assert_allclose(given, ours, atol=1e-5)
+
+
+def test_a_graph_that_it_lacks_an_operator_for_is_named_elsewhere_too() -> None:
+    with pytest.raises(BadArtefact, match="Frobnicate, at the node 'strange'"):
+        Remote(strange(), "it", parse_device("local,runtime=openvino"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [(b"nonsense", "is not an ONNX graph"), (b"", "Frobnicate, at the node 'strange'")]
 )
 def test_what_it_cannot_load_is_said(content: bytes, message: str) -> None:
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
-    strange = helper.make_graph([helper.make_node("Frobnicate", ["x"], ["y"], name="strange")], "g", [x], [y])
     with pytest.raises(BadArtefact, match=message):
-        runtime("openvino").load(content or helper.make_model(strange).SerializeToString(), "openvino", 1)
+        runtime("openvino").load(content or strange(), "openvino", 1)

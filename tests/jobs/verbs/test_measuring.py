@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.hardware.test_tables import written
 from tests.networks import random_model
 from wb.core.errors import BadOption
+from wb.data import Dataset
 from wb.export.devices.nnmeter import wanted
 from wb.jobs.verbs.measuring import Measured, Measuring
 from wb.models.model import Model, save
@@ -46,3 +48,21 @@ def test_the_first_device_is_read_whole_and_others_are_set_against_it(model: Mod
     assert (alone[phone].how, "memory" in alone) == ("predicted", False)
     with pytest.raises(BadOption, match="says nothing of --sustained"):
         measured(model, tmp_path, device=f"table:{table}", sustained="1s")
+
+
+def test_each_device_scores_where_it_is_to(stripes: Dataset, striped: Model, tmp_path: Path) -> None:
+    split = stripes.test
+    parts = {"x_train": split.images, "y_train": split.labels, "x_test": split.images, "y_test": split.labels}
+    np.savez(tmp_path / "d.npz", **parts)
+    options = {"data": f"npz:{tmp_path / 'd.npz'}", "score_on": "device", "by_index": True}
+    found = measured(striped, tmp_path, device="cpu,local", **options).readings
+    scores = {name: one for name, one in found.items() if name.startswith("accuracy")}
+    assert [name.rpartition("@")[2] for name in scores] == ["cpu", "local"]
+    here, there = scores.values()
+    assert here.value == there.value
+    assert (str(here.device).startswith("cpu"), str(there.device).endswith("at local")) == (True, True)
+    table = written(tmp_path / "p.json", {"transffn_4_16_9_hard_swish_ln": 1.0})
+    with pytest.raises(BadOption, match="on which nothing runs; leave --score-on out"):
+        measured(striped, tmp_path, device=f"cpu,table:{table}", **options)
+    with pytest.raises(BadOption, match="--score-on device is of no use without data"):
+        measured(striped, tmp_path, score_on="device")

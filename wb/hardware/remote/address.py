@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from wb.core.errors import BadOption, Unsupported, printable
 from wb.hardware.remote.link import RUNNER, Link, Refused
 
-FORMS = "local or ssh:USER@HOST[:PORT], with ,cores=big|little|0+1 and ,python=PATH, or run:COMMAND"
+FORMS = "local or ssh:USER@HOST[:PORT], with ,runtime=openvino, ,cores=big|little|0+1 and ,python=PATH, or run:COMMAND"
+OTHERS = ("openvino",)  # the runtimes besides ONNX Runtime that a device elsewhere may have
 _HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")
 _CORES = re.compile(r"big|little|\d{1,4}(?:\+\d{1,4})*")
 Text = Annotated[str, AfterValidator(printable)]  # it ends up in records, on pages and in terminals
@@ -37,6 +38,7 @@ class Address(NamedTuple):
     place: str = ""
     python: str | None = None
     cores: str | None = None
+    runtime: str | None = None
 
     @property
     def commands(self) -> bool:
@@ -62,9 +64,14 @@ class Address(NamedTuple):
         found: dict[str, str] = {}
         for option in options:
             name, equals, value = option.partition("=")
-            if name not in ("python", "cores") or not equals or not value:
+            if name not in ("python", "cores", "runtime") or not equals or not value:
                 raise BadOption(
-                    f"device {text!r} has the option {option!r}; there are cores=big|little|0+1 and python=PATH"
+                    f"device {text!r} has the option {option!r}; there are cores=big|little|0+1, python=PATH and "
+                    f"runtime={'|'.join(OTHERS)}"
+                )
+            if name == "runtime" and value not in OTHERS:
+                raise BadOption(
+                    f"device {text!r}: runtime={value} is none; there is {', '.join(OTHERS)}, and onnxruntime without it"
                 )
             if name == "cores" and not _CORES.fullmatch(value):
                 raise BadOption(f"device {text!r}: cores={value} are none; say big, little, or numbers such as 0+1")
@@ -139,6 +146,7 @@ class Greeting(BaseModel):
     python: Text
     numpy: Text
     onnxruntime: Text
+    openvino: Text | None
     providers: list[Text]
     cores: Annotated[dict[Annotated[str, Field(pattern=r"^\d{1,5}$")], Core], Field(min_length=1)]
     memory: Annotated[int, Field(ge=0)]
@@ -146,9 +154,9 @@ class Greeting(BaseModel):
     state: State
 
     @property
-    def identity(self) -> tuple[str, str, tuple[str, ...]]:
-        """What makes timings of one device those of another: processor, runtime, cores."""
-        return self.processor, self.onnxruntime, tuple(self.cores)
+    def identity(self) -> tuple[str, str, str | None, tuple[str, ...]]:
+        """What makes timings of one device those of another: processor, runtimes, cores."""
+        return self.processor, self.onnxruntime, self.openvino, tuple(self.cores)
 
 
 def ask_hello(link: Link) -> Greeting:

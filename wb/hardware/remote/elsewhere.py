@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, Unsupported
 from wb.hardware.device import Device
 from wb.hardware.remote.address import FORMS, Address, cores_of, greeting
 from wb.hardware.remote.profiles import read_profiles
+from wb.hardware.runtimes.known import OURS
 from wb.hardware.runtimes.ort import REMOTE
 from wb.hardware.tables import FORM, is_table, table_device
 
@@ -19,7 +20,7 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
         BadArtefact: a table that is none.
         BadOption: there is no such profile and it is no address, or the device has not so many cores.
         DeviceLost: it does not answer.
-        Unsupported: it has no runtime.
+        Unsupported: it has no runtime, or not the one that its address names.
     """
     profiles = read_profiles()
     address = profiles.get(spec, spec)
@@ -33,7 +34,7 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
         if threads != 1:
             raise BadOption(f"threads={threads} on {spec}, whose table says what one thread takes; leave --threads out")
         return table_device(address)
-    Address.parse(address)
+    other = Address.parse(address).runtime
     about, cores = greeting(address), cores_of(address)
     offered = [name for name in about.providers if name not in REMOTE]
     most = len(cores) if cores is not None else len(about.cores)
@@ -41,11 +42,34 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
         raise BadOption(f"threads={threads} on {spec}, which may use 1..{most} cores")
     if "CPUExecutionProvider" not in offered:
         raise BadOption(f"{spec} has an onnxruntime without a CPU provider, which offers {', '.join(offered)}")
+    if other is not None and about.openvino is None:
+        raise Unsupported(f"{spec} has no {other}; install it there: python3 -m pip install {other}")
     return Device(
-        name="cpu",
+        name=other or "cpu",
         threads=threads,
         cores=cores,
         processor=about.processor,
-        version=about.onnxruntime,
+        runtime=other or OURS,
+        version=about.openvino if other is not None and about.openvino is not None else about.onnxruntime,
         address=address,
     )
+
+
+def ours_there(device: Device) -> Device:
+    """A device elsewhere with our runtime, beside which others are timed. Raises as `greeting`."""
+    if device.runtime == OURS:
+        return device
+    version = greeting(str(device.address)).onnxruntime
+    return device.model_copy(update={"name": "cpu", "runtime": OURS, "version": version})
+
+
+def runtime_of(spec: str) -> str:
+    """The runtime that a device's name or address says, which is not asked; `spec` itself for devices of this machine.
+
+    Raises:
+        BadArtefact: the profiles are damaged.
+    """
+    try:
+        return Address.parse(read_profiles().get(spec, spec)).runtime or OURS
+    except BadOption:
+        return spec

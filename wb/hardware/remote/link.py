@@ -70,6 +70,7 @@ class Link:
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._said: deque[str] = deque(maxlen=20)
         self.loaded: object = None  # whoever has loaded graphs into the runner that answers now
+        self.learned: set[str] = set()  # the names of modules that it was sent
         self._number = 0
         self._threads: list[threading.Thread] = []
 
@@ -136,6 +137,7 @@ class Link:
         self.close()
         code = RUNNER.read_bytes()
         self._lines, self._said, self.loaded = queue.SimpleQueue(), deque(maxlen=20), None
+        self.learned.clear()
         try:
             self._process = subprocess.Popen(
                 [*self._argv],

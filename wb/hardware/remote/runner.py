@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -120,9 +121,15 @@ def apart(
 
 def hello() -> dict[str, Any]:
     """What there is to know of the machine before anything runs on it."""
+    import importlib.metadata
+
     import numpy
     import onnxruntime
 
+    try:
+        openvino: str | None = importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        openvino = None
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     return {
         "protocol": PROTOCOL,
@@ -132,6 +139,7 @@ def hello() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "onnxruntime": onnxruntime.__version__,
+        "openvino": openvino,
         "providers": onnxruntime.get_available_providers(),
         "cores": {str(core): {"capacity": capacity(core), "max_khz": frequency(core, "cpuinfo_max")} for core in cores},
         "memory": _number("/proc/meminfo", "MemTotal"),
@@ -225,15 +233,27 @@ class Runner:
         self.files: dict[str, bytes] = {}
         self.inputs: dict[str, dict[str, Any]] = {}
         self.probes: dict[str, Timed] = {}
-        self.options: dict[str, Any] = {}
+        self.options: dict[str, dict[str, Any]] = {}  # of each graph, by its name
+        self.learned: dict[str, types.ModuleType] = {}
 
     def answer(self, request: Mapping[str, Any], raw: bytes) -> dict[str, Any]:
-        """The answer to one request, each operation a method `on_…`."""
-        found = getattr(self, f"on_{request['op']}", None)
+        """The answer to one request, each operation a method `on_…`, or such a function of what was learned, given the runner."""
+        name = f"on_{request['op']}"
+        found: Any = getattr(self, name, None)
+        for module in self.learned.values():
+            found = found or getattr(module, "OPERATIONS", {}).get(name)
         if found is None:
             raise ValueError(f"no operation {request['op']!r}")
-        answer: dict[str, Any] = found(request, raw)
+        own = getattr(self, name, None) is not None
+        answer: dict[str, Any] = found(request, raw) if own else found(self, request, raw)
         return answer
+
+    def on_learn(self, request: Mapping[str, Any], raw: bytes) -> dict[str, Any]:
+        """Takes a module that is sent along: more operations, or another runtime's `load`."""
+        module = types.ModuleType(request["name"])
+        exec(compile(raw, request["name"], "exec"), module.__dict__)
+        self.learned[request["name"]] = module
+        return {}
 
     def on_hello(self, _: Mapping[str, Any], __: bytes) -> dict[str, Any]:
         """What there is to know of the machine."""
@@ -268,11 +288,8 @@ class Runner:
 
     def on_load(self, request: Mapping[str, Any], _: bytes) -> dict[str, Any]:
         """Says what inputs a graph takes. Sessions are made anew later, with the same options."""
-        self.options = {name: request[name] for name in ("threads", "provider")}
-        if request.get("cores") and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, set(request["cores"]))
         start = time.perf_counter()
-        loaded = self._session(request["sha"])
+        loaded = self.begun(request)
         specs = [{"name": i.name, "type": i.type, "shape": i.shape} for i in loaded.get_inputs()]
         metadata = dict(loaded.get_modelmeta().custom_metadata_map)
         return {
@@ -285,10 +302,19 @@ class Runner:
     def on_apart(self, request: Mapping[str, Any], raw: bytes) -> dict[str, Any]:
         """What a script, which is sent along, prints of a graph that is loaded and fed."""
         graph, inputs = self.files[request["sha"]], self.inputs[request["name"]]
-        return {"said": apart(raw.decode(), graph, inputs, self.options, request["limit_s"])}
+        return {"said": apart(raw.decode(), graph, inputs, self.options[request["name"]], request["limit_s"])}
 
-    def _session(self, sha: str) -> Any:
-        return load(self.files[sha], self.options["threads"], self.options["provider"])
+    def begun(self, request: Mapping[str, Any]) -> Any:
+        """A first session of a graph, of a name, with its options, on the cores that are asked for."""
+        self.options[request["name"]] = {name: request.get(name) for name in ("threads", "provider", "runtime")}
+        if request.get("cores") and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, set(request["cores"]))
+        return self._session(request["name"], request["sha"])
+
+    def _session(self, name: str, sha: str) -> Any:
+        options = self.options[name]
+        way = load if options["runtime"] is None else self.learned[options["runtime"]].load
+        return way(self.files[sha], options["threads"], options["provider"])
 
     def on_ready(self, request: Mapping[str, Any], _: bytes) -> dict[str, Any]:
         """Makes sessions of these graphs, in the place of earlier ones, and files of no others are kept."""
@@ -299,25 +325,12 @@ class Runner:
         return {"cost_s": {name: probe.cost_s for name, probe in self.probes.items()}}
 
     def _made(self, name: str, sha: str) -> tuple[Any, Mapping[str, Any]]:
-        return self._session(sha), {key: value.copy() for key, value in self.inputs[name].items()}
-
-    def on_run(self, request: Mapping[str, Any], _: bytes) -> dict[str, Any]:
-        """The outputs of one run, in base64 of numpy's format."""
-        import base64
-
-        import numpy
-
-        loaded = self._session(request["sha"])
-        buffer = io.BytesIO()
-        names = [output.name for output in loaded.get_outputs()]
-        outputs = loaded.run(names, self.inputs[request["name"]])
-        numpy.savez(buffer, **{name: outputs[i] for i, name in enumerate(names)})
-        return {"outputs": base64.b64encode(buffer.getvalue()).decode()}
+        return self._session(name, sha), {key: value.copy() for key, value in self.inputs[name].items()}
 
 
 def serve(requests: Any, answers: Any) -> None:
     """Answers requests until there are no more."""
-    runner, busy, lock = Runner(), threading.Event(), threading.Lock()
+    runner, busy, over, lock = Runner(), threading.Event(), threading.Event(), threading.Lock()
 
     def say(content: Mapping[str, Any]) -> None:
         with lock:
@@ -325,13 +338,13 @@ def serve(requests: Any, answers: Any) -> None:
             answers.flush()
 
     def beat() -> None:
-        while True:
-            time.sleep(BEAT_S)
+        while not over.wait(BEAT_S):
             if busy.is_set():
                 say({"beat": True})
 
     say({"ready": PROTOCOL})
-    threading.Thread(target=beat, daemon=True).start()
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
     while line := requests.readline():
         request = json.loads(line)
         raw = requests.read(request["size"]) if request.get("size") else b""
@@ -342,6 +355,8 @@ def serve(requests: Any, answers: Any) -> None:
             answer = {"error": str(error) or type(error).__name__, "kind": type(error).__name__}
         busy.clear()
         say({"id": request["id"], **answer})
+    over.set()
+    beating.join()
 
 
 def main() -> None:

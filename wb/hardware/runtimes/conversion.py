@@ -26,6 +26,7 @@ class Conversion(NamedTuple):
     inputs: Mapping[str, NDArray[Any]]
     device: Device
     error: float
+    what: str
 
     @property
     def note(self) -> str:
@@ -33,7 +34,11 @@ class Conversion(NamedTuple):
         return f"outputs differ from onnxruntime's by {self.error:.2g} of their root mean square"
 
     def load(self) -> Loaded:
-        """A new session of it."""
+        """A new session of it, there if the device is elsewhere."""
+        if self.device.address is not None:
+            from wb.hardware.remote.session import Remote  # which needs this module's neighbours
+
+            return Remote(self.graph, self.what, self.device)
         return runtime(self.device.runtime).load(self.graph, self.device.name, self.device.threads)
 
 
@@ -44,7 +49,7 @@ def converted(graph: Graph, device: Device, reference: Loaded, inputs: Mapping[s
         BadArtefact: the runtime lacks something of it, or computes something else.
     """
     what = "the graph in memory" if isinstance(graph, bytes) else str(graph)
-    made = Conversion(runtime(device.runtime).prepare(graph, inputs), inputs, device, 0.0)
+    made = Conversion(runtime(device.runtime).prepare(graph, inputs), inputs, device, 0.0, what)
     names = [output.name for output in reference.get_outputs()]
     loaded, expected = made.load(), reference.run(names, inputs)
     error = max(map(_difference, loaded.run(names, inputs), expected), default=0.0)

@@ -32,7 +32,7 @@ def offered() -> dict[str, str]:
 
 def way_of(device: str, precision: Precision) -> Way:
     """How the runtime of a device, by its name, wants activations quantized for such weights; elsewhere that is ours."""
-    return runtime(offered().get(device, OURS)).kinds.get(precision, "dynamic")
+    return runtime(device if device in RUNTIMES else offered().get(device, OURS)).kinds.get(precision, "dynamic")
 
 
 def check_installed(device: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -37,6 +37,12 @@ ByIndex = Annotated[
 ]
 DeviceName = Annotated[
     str, Field(description="Where latency is measured: cpu, openvino, or a profile or an address (`wb device`).")
+]
+ScoreOn = Annotated[
+    Literal["here", "device"],
+    Field(
+        description="Where accuracy is scored: here, by ONNX Runtime, or on the device, as it rounds there; each of several."
+    ),
 ]
 Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
 LearningRate = Annotated[
@@ -236,6 +242,7 @@ class MeasureConfig(Columns):
             "with commas between, are set against the first."
         ),
     ] = "cpu"
+    score_on: ScoreOn = "here"
     threads: Threads = 1
     seed: Seed = 0
 

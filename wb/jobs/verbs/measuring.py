@@ -79,6 +79,7 @@ class Measuring(MeasureConfig):
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
         choice = _chosen(file, self, say)
         where = self._places()
+        scorers = self._scorers(where, scored=choice.spec is not None)
         device = where[0].device
         with scratch() as folder:
             graph = file
@@ -112,9 +113,11 @@ class Measuring(MeasureConfig):
                 progress("scoring", 0, 0)
                 title = METRICS[task_of(architecture).metric].title
                 name = f"{title} ({dataset.name}, {self.split})"
-                readings[name] = _quality(
-                    graph, dataset, self.split, device, notes, task_of(architecture), own=architecture is not None
-                )
+                task, own = task_of(architecture), architecture is not None
+                readings |= {
+                    name + at: _quality(graph, dataset, self.split, one, notes, task, own=own)
+                    for at, one in scorers.items()
+                }
         return Measured(file, readings, missing, tuple(remarks), choice.spec is not None)
 
     def _exits(self, graph: Path, where: Sequence[Place]) -> Exits | None:
@@ -137,6 +140,17 @@ class Measuring(MeasureConfig):
         if where[0].device.runtime == TABLE and self.sustained is not None:
             raise BadOption(f"{where[0].name} is known from a table, which says nothing of --sustained; leave it out")
         return where
+
+    def _scorers(self, where: Sequence[Place], *, scored: bool) -> Mapping[str, Device]:
+        """Ending of a reading's name -> the device that scores: this machine for all, or each where that is asked for.
+
+        Raises `BadOption` where a device cannot, or nothing is `scored`.
+        """
+        if self.score_on == "here":
+            return {"": where[0].device}
+        if not scored:
+            raise BadOption("--score-on device is of no use without data; name some with --data")
+        return {f"@{name}" if len(where) > 1 else "": device.scoring(self.score_on) for name, device in where}
 
     def _latency(
         self, graph: Path, device: Device, architecture: Architecture | None, progress: Progress
