@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def ran(found: Sequence[Part], inputs: Tensor) -> Tensor:
     """What they give one after the other; what is handed on has the shape that the next one expects."""
     batch = batch_of(found[0].network.architecture, inputs)
     state = found[0].run(found[0].begun(inputs, batch))
-    for before, part in zip(found, found[1:], strict=False):
+    for before, part in pairwise(found):
         given = before.handed(state)
         assert tuple(given.shape) == part.expected(batch)
         state = part.run(part.taken(given, batch))
