@@ -23,7 +23,7 @@ from wb.core.measures.readings import Reading
 from wb.core.precision import computes_weights
 from wb.core.records import Precision
 from wb.core.specs import BATCH, MASK
-from wb.core.system.files import replacing, write_text
+from wb.core.system.files import place, scratch, write_text
 from wb.export.graph import LOGITS, OPSET, ROUNDED, TOLERANCE, check_difference
 from wb.export.lowering.lower import lower_file
 from wb.export.writing import quieted, write
@@ -40,6 +40,7 @@ from wb.models.walk import State
 ORDER = "stages.json"
 TOKENIZER = "tokenizer.json"
 HOW = "run the files in order; give each the arrays of its inputs' names: the network's own, or what a file before it gave"
+VIEWS = "images"  # and their mirror images
 POSITIONS = "positions"  # tokens of a stream, those in front of a text too
 
 
@@ -94,17 +95,22 @@ def export_stages(model: Model, folder: Path, count: int, *, opset: int = OPSET,
     settle(network)
     owned = [{n: p for n, p in precisions.items() if span.owns(network, n)} for span in found]
     names = [f"{number}.onnx" for number in range(count)]
-    _check_free(folder, [*names, ORDER], force=force)
-    files = [folder / name for name in names]
+    tokenizer = tokenizer_of(model.history)
+    texts = {} if tokenizer is None else {TOKENIZER: tokenizer}
+    _check_free(folder, [*names, ORDER, *texts], force=force)
     feed = made_up(a.input.specs(), 4)
-    _written(network, found, files, feed, opset, a.head.labels)
-    difference = _difference(network, files, feed)
-    check_difference(difference, TOLERANCE)
-    note = ""
-    if set(precisions.values()) != {"fp32"}:
-        difference = _lowered(network, files, owned, feed)
-        note = "" if computes_weights(precisions.values()) else ROUNDED
-    order = [_described(path, span) for path, span in zip(files, found, strict=True)]
+    with scratch() as work:
+        files = [work / name for name in names]
+        _written(network, found, files, feed, opset, a.head.labels)
+        difference = _difference(network, files, feed)
+        check_difference(difference, TOLERANCE)
+        if set(precisions.values()) != {"fp32"}:
+            difference = _lowered(network, files, owned, feed)
+        order = [_described(path, span) for path, span in zip(files, found, strict=True)]
+        for path in files:
+            place(path, folder / path.name, force=force)
+    for name, text in texts.items():
+        write_text(folder / name, text, force=force)
     content = {
         "format": 1,
         "how": HOW,
@@ -112,13 +118,10 @@ def export_stages(model: Model, folder: Path, count: int, *, opset: int = OPSET,
         "largest_difference": difference,
         "stages": order,
     }
-    tokenizer = tokenizer_of(model.history)
-    if tokenizer is not None:
-        write_text(folder / TOKENIZER, tokenizer, force=force)
-        content["tokenizer"] = TOKENIZER
+    content |= {"tokenizer": name for name in texts}
     write_text(folder / ORDER, json.dumps(content, indent=1) + "\n", force=force)
-    reading = Reading(value=difference, unit="logit", how="measured", n=4, device=Device().here.text)
-    return reading.model_copy(update={"note": note}) if note else reading
+    note = None if computes_weights(precisions.values()) else ROUNDED
+    return Reading(value=difference, unit="logit", how="measured", n=4, device=Device().here.text, note=note)
 
 
 def _check_free(folder: Path, names: Sequence[str], *, force: bool) -> None:
@@ -145,19 +148,18 @@ def _written(
             [LOGITS] if span.last else [f"stage{number}.{name}" for name in ("stream", "before")[: 1 + stage.keeps]]
         )
         dynamic = _dynamic(network, {*given, *outputs})
-        with replacing(path) as temporary:
-            with quieted():
-                torch.onnx.export(
-                    stage,
-                    tuple(given.values()),
-                    str(temporary),
-                    dynamo=False,
-                    opset_version=opset,
-                    input_names=list(given),
-                    output_names=outputs,
-                    dynamic_axes=dynamic,
-                )
-            write(onnx.load(temporary), temporary, {"wb.labels": json.dumps(labels)} if span.last else {})
+        with quieted():
+            torch.onnx.export(
+                stage,
+                tuple(given.values()),
+                str(path),
+                dynamo=False,
+                opset_version=opset,
+                input_names=list(given),
+                output_names=outputs,
+                dynamic_axes=dynamic,
+            )
+        write(onnx.load(path), path, {"wb.labels": json.dumps(labels)} if span.last else {})
         with torch.inference_mode():
             made = stage(*given.values())
         together = (made,) if isinstance(made, Tensor) else made
@@ -169,7 +171,8 @@ def _written(
 def _dynamic(network: Network, names: set[str]) -> dict[str, dict[int, str]]:
     """The axes of any size, by the names of arrays."""
     known = {spec.name: dict(spec.dynamic) for spec in network.architecture.input.specs()}
-    stream = {0: BATCH, 1: POSITIONS} if network.architecture.input.usual_tokens is not None else {0: BATCH}
+    a = network.architecture.input
+    stream = {0: BATCH if a.views == 1 else VIEWS} | ({} if a.usual_tokens is None else {1: POSITIONS})
     return {name: {0: BATCH} if name == LOGITS else known.get(name, stream) for name in names}
 
 

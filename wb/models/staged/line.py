@@ -155,6 +155,7 @@ class _Run:
                 self._next.send(self._part.handed(state))
             elif self._answers:
                 self._answer(self._part.outputs(state))
+        progress("running", len(self._batches), len(self._batches))
         for sending in (self._next, self._back):
             if sending is not None:
                 sending.finish()
