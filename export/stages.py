@@ -118,7 +118,8 @@ def export_stages(model: Model, folder: Path, count: int, *, opset: int = OPSET,
         "largest_difference": difference,
         "stages": order,
     }
-    content |= {"tokenizer": name for name in texts}
+    if texts:
+        content["tokenizer"] = TOKENIZER
     write_text(folder / ORDER, json.dumps(content, indent=1) + "\n", force=force)
     note = None if computes_weights(precisions.values()) else ROUNDED
     return Reading(value=difference, unit="logit", how="measured", n=4, device=Device().here.text, note=note)

@@ -36,7 +36,8 @@ class Packing:
     def padded(self, y: Tensor) -> Tensor:
         """(1, T, F) -> (B, N, F), zero at padding."""
         lines = y.new_zeros(self.mask.numel(), y.shape[-1])
-        return lines.index_copy_(0, self.rows, y[0]).unflatten(0, self.mask.shape)
+        found: Tensor = lines.index_copy_(0, self.rows, y[0]).unflatten(0, self.mask.shape)
+        return found
 
     def headed(self, y: Tensor) -> Tensor:
         """Of heads: (1, H, T, F) -> (B, H, N, F)."""
