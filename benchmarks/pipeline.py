@@ -1,9 +1,9 @@
 """A network computed by a line of processes: texts a second, what each process holds and sends; a ladder's overlap.
 
-The network reads texts of 1 to 109 tokens. `padded` computes and hands on padding too, to the longest of a batch; texts of about one
-length are together. Times are those between the third batch and the last of the process that answers, without the first reading of
-weights. `resident`: weights do not fit, and those of some blocks are read from the file for every batch. A link of so many milliseconds
-delivers each sum that much after it began, without a core for it.
+The network reads texts of 1 to 109 tokens. `padded` computes and hands on padding too, to the longest of a batch; texts of about
+one length are together. Times are those between the third batch and the last of the process that answers, without the first
+reading of weights. `resident`: weights do not fit, and those of some blocks are read from the file for every batch. A link of so
+many milliseconds delivers each sum that much after it began, without a core for it.
 
     python benchmarks/pipeline.py --batches 24
 """

@@ -68,7 +68,8 @@ class AttentionModule(OperatorModule):
         packing = context.packing
         if packing is None:
             return join_heads(self.mix(q, k, v, context), self.tokens(x))
-        return packing.packed(join_heads(self.mix(*map(packing.headed, (q, k, v)), context)))
+        q, k, v = (packing.headed(one) for one in (q, k, v))
+        return packing.packed(join_heads(self.mix(q, k, v, context)))
 
     def projected(self, x: Tensor, name: str) -> Tensor:
         """The tokens projected by one reader, head by head: (B, N, D) -> (B, H, N, channels)."""

@@ -113,7 +113,7 @@ class Line:
 
         lengths = np.frombuffer(team.shared(told), np.int32)
         order = np.argsort(lengths, kind="stable")
-        found = []
+        found: list[tuple[NDArray[np.integer], Batch]] = []
         for begin in range(0, len(order), self.batch):
             index = order[begin : begin + self.batch]
             known = tuple(lengths[index].tolist())
