@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import socket
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,7 +172,7 @@ def test_what_cannot_be_run_is_refused(folder: Path, arguments: tuple[object, ..
 
 def test_networks_and_inputs_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> None:
     lines = (
-        (("p", "text"), "there is no file text"),
+        (("p", "text"), "text (does not exist)"),
         (("none", "x"), "there is no file"),
         (("t", "--background", "white", "x"), "reads texts"),
     )
@@ -193,6 +194,17 @@ def test_weights_that_graphs_round_are_said(tmp_path: Path) -> None:
     assert "int8 or int4 in its graph alone" in notes[0]
     with pytest.raises(BadOption, match="picture 1 is in memory, and other processes read files"):
         running.Running(pipeline=2)(tmp_path / "q.safetensors", [image], lambda *_: None, notes.append)
+
+
+def test_no_room_for_temporary_files_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    for given in (
+        (folder / "p.pt", folder / "pictures"),
+        (folder / "p.safetensors", folder / "pictures", "--pipeline", 2),
+    ):
+        result = wb("run", *given)
+        assert result.exit_code == 1, result.output
+        assert "there is no room for temporary files" in result.output
 
 
 def test_torchrun_says_who_ended_first() -> None:

@@ -18,6 +18,7 @@ from wb.models.model import save
 
 CODE = """
 import os, sys
+from pathlib import Path
 rank, port, folder = sys.argv[1:]
 os.environ.update(RANK=rank, WORLD_SIZE="4", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
 from tests.scale.line.four import main

@@ -15,7 +15,7 @@ from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.data.readers.pictures import check
 from wb.data.spec import WHITE, Spec
-from wb.data.split import Split
+from wb.data.split import CHUNK, Split
 from wb.data.texts.split import PADDING
 from wb.jobs.inputs import choose
 from wb.jobs.reading import UNWRITTEN, read_data
@@ -37,7 +37,7 @@ class Pictures:
     pictures: Sequence[Picture]
     shape: tuple[int, int, int]
     background: str = WHITE
-    lengths: None = None
+    lengths = None
     noun = "picture"
     cut = 0
 
@@ -86,7 +86,7 @@ class Lines:
     @property
     def lengths(self) -> Sequence[int]:
         """The tokens of each."""
-        return self._ragged.counts.tolist()
+        return [int(count) for count in self._ragged.counts]
 
     def take(self, index: NDArray[np.integer]) -> NDArray[Any]:
         """Ids (b, tokens)."""
@@ -118,7 +118,8 @@ class Examples:
         """The tokens of each text."""
         if self.split.vocabulary is None:
             return None
-        return [int((self.split.inputs(slice(i, i + 1)) >= 0).sum()) for i in range(len(self))]
+        parts = (self.split.inputs(slice(begin, begin + CHUNK)) for begin in range(0, len(self), CHUNK))
+        return [int(count) for part in parts for count in (part >= 0).sum(axis=1)]
 
     def take(self, index: NDArray[np.integer]) -> NDArray[Any]:
         """As the split batches them."""

@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from wb.scale.team import ALONE, ProcessLost
 from wb.tasks.classes import CLASSES
 
 WORKER = "wb.jobs.running.worker"
+OUTPUTS = "outputs.npy"
+PATIENCE = timedelta(hours=1)  # for a stage that reads its weights; one that has ended is noticed at once
 
 
 class Running(RunConfig):
@@ -72,7 +75,7 @@ class Running(RunConfig):
         self, file: Path, stored: Stored, line: Line, given: Sequence[Picture], progress: Progress
     ) -> Predictions | None:
         """The same as one of the processes that torchrun started."""
-        with joined() as team:
+        with joined(patience=PATIENCE) as team:
             if team.count != self.places.count:
                 raise BadOption(
                     f"torchrun started {team.count} processes, and --pipeline {self.pipeline} --tensor {self.tensor} are "
@@ -102,9 +105,6 @@ class Running(RunConfig):
         labels = stored.architecture.head.labels or tuple(map(str, range(outputs.shape[1])))
         votes = CLASSES.votes(outputs)
         return Predictions(file, labels, inputs.names, votes, self.top, inputs.noun, inputs.cut)
-
-
-OUTPUTS = "outputs.npy"
 
 
 def line_of(config: RunConfig) -> Line:

@@ -12,7 +12,7 @@ import torch
 from wb.core.system.files import read_text, replacing
 from wb.jobs.running.config import RunConfig
 from wb.jobs.running.given import given_inputs
-from wb.jobs.running.running import OUTPUTS, line_of
+from wb.jobs.running.running import OUTPUTS, PATIENCE, line_of
 from wb.models.staged.stored import Stored
 from wb.scale.joining import joined
 from wb.scale.launch import telling
@@ -23,7 +23,7 @@ def main(config: str, model: str, folder: str) -> None:
     """Runs its part of the line; the first process reads what was given and writes the outputs, both in `folder`."""
     torch.set_num_threads(1)
     asked = RunConfig.model_validate_json(config)
-    with telling() as told, joined() as team:
+    with telling() as told, joined(patience=PATIENCE) as team:
         stored = Stored.at(Path(model))
         given = json.loads(read_text(Path(folder) / "given.json", "what was given"))
         inputs = given_inputs(asked, stored, given) if team.leads else None
@@ -32,7 +32,7 @@ def main(config: str, model: str, folder: str) -> None:
         except ProcessLost as error:
             told.failed(error)
             raise
-        if team.leads:
+        if found.outputs is not None:
             with replacing(Path(folder) / OUTPUTS) as path, path.open("wb") as file:
                 np.save(file, found.outputs, allow_pickle=False)
 

@@ -26,10 +26,10 @@ from wb.models.staged.spans import Span, spans
 from wb.models.staged.stored import Stored
 from wb.scale.joining import board
 from wb.scale.line.handing import Receiving, Sending
-from wb.scale.line.loss import naming
+from wb.scale.line.loss import Lost, naming
 from wb.scale.line.places import Places
 from wb.scale.line.sums import Sums
-from wb.scale.team import Team
+from wb.scale.team import ProcessLost, Team
 
 Progress = Callable[[str, int, int], None]
 
@@ -76,8 +76,7 @@ class Line:
     def check(self, stored: Stored) -> list[Span]:
         """The blocks of each stage. Raises `BadOption` or `Unsupported` where the network cannot be divided so."""
         self.places.check()
-        for number in range(self.places.shares):
-            share(stored.architecture, number, self.places.shares)
+        share(stored.architecture, 0, self.places.shares)
         return spans(stored.architecture, self.places.stages)
 
     def __call__(self, team: Team, stored: Stored, inputs: Inputs | None, progress: Progress) -> Ran:
@@ -88,12 +87,12 @@ class Line:
             BadOption, Unsupported: the network cannot be divided so, or there is no room for its weights.
             ProcessLost: another process has ended.
         """
-        part = self._part(team, stored)
-        try:
-            with naming(team.rank, board(), self.places.called):
+        with naming(team.rank, board(), self.places.called):
+            part = self._part(team, stored)
+            try:
                 return _Run(self, team, part, self._batches(team, inputs), inputs).whole(progress)
-        finally:
-            part.pool.close()
+            finally:
+                part.pool.close()
 
     def _part(self, team: Team, stored: Stored) -> Part:
         span = self.check(stored)[self.places.stage(team.rank)]
@@ -111,7 +110,10 @@ class Line:
             lengths = np.full(len(inputs), -1) if inputs.lengths is None else np.asarray(inputs.lengths)
             return lengths.astype(np.int32).tobytes()
 
-        lengths = np.frombuffer(team.shared(told), np.int32)
+        try:
+            lengths = np.frombuffer(team.shared(told), np.int32)
+        except ProcessLost as error:
+            raise Lost([0], error) from error
         order = np.argsort(lengths, kind="stable")
         found: list[tuple[NDArray[np.integer], Batch]] = []
         for begin in range(0, len(order), self.batch):

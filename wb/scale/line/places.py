@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from wb.core.errors import BadOption
+from wb.scale.line.loss import Lost
 from wb.scale.line.sums import Sums
 from wb.scale.team import Team
 
@@ -60,5 +61,8 @@ class Places:
         if self.shares == 1:
             return Sums()
         stages = [list(range(first, first + self.shares)) for first in range(0, self.count, self.shares)]
-        groups = [dist.new_group(ranks) for ranks in stages]
+        try:
+            groups = [dist.new_group(ranks) for ranks in stages]
+        except RuntimeError as error:
+            raise Lost(range(self.count), error) from error
         return Sums(tuple(stages[self.stage(team.rank)]), groups[self.stage(team.rank)])
