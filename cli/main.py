@@ -33,6 +33,7 @@ from wb.cli.looking.measure import measure
 from wb.cli.looking.ops import ops
 from wb.cli.looking.predict import predict
 from wb.cli.looking.report import report
+from wb.cli.looking.run import run
 from wb.cli.looking.runs import runs
 from wb.cli.looking.show import show
 from wb.cli.looking.spaces import spaces
@@ -73,7 +74,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search, prune, fuse, quantize, measure and export transformers that fit a device.",
 )
-LOOKING = (runs, report, show, diff, data, predict, generate, measure, spaces, ops, doctor)
+LOOKING = (runs, report, show, diff, data, predict, run, generate, measure, spaces, ops, doctor)
 for command in (search, train, fuse, quantize, binarize, convert, grow, exits, export, bundle, *LOOKING):
     app.command(cls=Command)(command)
 app.command(name="import", cls=Command)(import_checkpoint)

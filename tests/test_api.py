@@ -297,6 +297,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "exits": {"after": "s0.b0"},
     "measure": {"cap": 0.1},
     "predict": {},
+    "run": {},
     "generate": {"limit": 30, "epochs": 1},
     "import_checkpoint": {"compare": False},
     "diff": {"data": "none", "images": 4},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wb.cli.frame import output
 from wb.cli.frame.common import ForceOption, JsonOption
+
+if TYPE_CHECKING:
+    from wb.core.measures.readings import Reading
 
 OPSET, EXPORTER = 20, "torchscript"
 
@@ -40,18 +44,34 @@ def export(
         bool,
         typer.Option("--mirror", help="Look at the mirror image too: for models trained on flips, in twice the time."),
     ] = False,
+    stages: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Write a folder of so many ONNX files, each with some blocks, to be run in order.",
+            show_default="one",
+        ),
+    ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model as an ONNX graph that takes images in [0, 1], checked against the model; or for another library."""
     from wb.core.errors import BadOption
-    from wb.jobs.verbs.exporting import export_file, export_to
+    from wb.jobs.verbs.exporting import export_file, export_line, export_to
 
     target = out or folder
     if target is None or (out is not None and folder is not None):
         raise BadOption(
             "say once where to write: -o FILE for an ONNX graph, --to torch FOLDER for example for another form"
         )
+    if stages is not None:
+        if to != "onnx" or exporter is not None:
+            other = f"--to {to}" if to != "onnx" else "--exporter"
+            raise BadOption(f"--stages writes ONNX files by torch's older exporter; leave {other} out")
+        parity = export_line(model, target, stages, opset=opset or OPSET, force=force, mirror=mirror)
+        files = [target / "stages.json", *(target / f"{number}.onnx" for number in range(stages))]
+        _told(parity, files, {"files": [str(path) for path in files]}, as_json=as_json)
+        return
     if to != "onnx":
         given = "--opset" if opset is not None else "--exporter"
         if opset is not None or exporter is not None:
@@ -64,11 +84,17 @@ def export(
             output.written(path)
         return
     parity = export_file(model, target, opset=opset or OPSET, exporter=exporter or EXPORTER, force=force, mirror=mirror)
+    _told(parity, [target], {"onnx": str(target), "bytes": target.stat().st_size}, as_json=as_json)
+
+
+def _told(parity: Reading, files: Sequence[Path], content: dict[str, Any], *, as_json: bool) -> None:
+    """How far the graphs are from the model, and where they are."""
     if as_json:
-        output.print_json({"onnx": str(target), "largest_difference": parity.value, "bytes": target.stat().st_size})
+        output.print_json(content | {"largest_difference": parity.value})
         return
     why = f" ({parity.note})" if parity.note else ""
     output.data.print(
         f"largest difference from the model's logits: {parity.value:.2g}{why}", highlight=False, soft_wrap=True
     )
-    output.written(target)
+    for path in files:
+        output.written(path)

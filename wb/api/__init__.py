@@ -16,7 +16,7 @@ from wb.api._exits import exits
 from wb.api._files import bundle, data, export, load
 from wb.api._foreign import export_to, import_checkpoint
 from wb.api._fusing import fuse
-from wb.api._looking import diff, generate, measure, predict
+from wb.api._looking import diff, generate, measure, predict, run
 from wb.api._resizing import fold_norms, grow
 from wb.api._searching import search, search_from
 from wb.api._training import sweep_aspect, train
@@ -46,6 +46,7 @@ __all__ = [
     "predict",
     "prune",
     "quantize",
+    "run",
     "search",
     "search_from",
     "sweep_aspect",

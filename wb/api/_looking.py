@@ -61,6 +61,37 @@ def predict(
         return Predicting(top, background, images, run_limit)(path_of(model) or Path(), apart(pictures), progress)
 
 
+def run(
+    model: Given,
+    pictures: Picture | Sequence[Picture] = (),
+    *,
+    data: str | Data | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Predictions:
+    """As `wb run`: the classes of pictures or texts, or of the test split of data, by a network that processes share.
+
+    Options are the fields of `wb.jobs.running.config.RunConfig`; several processes read pictures from files. Raises as
+    `wb.jobs.running.running.Running`.
+    """
+    from wb.core.errors import BadOption
+    from wb.jobs.frame.output import config_of
+    from wb.jobs.running.running import Running
+    from wb.jobs.verbs.classifier import apart
+    from wb.scale.joining import rank
+
+    if rank() > 0:
+        raise BadOption(
+            "torchrun started this process to follow another one; call api.run in one process, or start wb run by it"
+        )
+    spec = data.dataset.spec if isinstance(data, Data) else data
+    how = config_of(Running, "run", {**options, "data": spec})
+    with shown(quiet=quiet) as progress:
+        found = how(path_of(model) or Path(), apart(pictures), progress, saying(quiet=quiet))
+    assert found is not None
+    return found
+
+
 def generate(model: Given, prompt: str, *, quiet: bool = False, **options: Any) -> Generated:
     """As `wb generate`: options are the fields of `wb.jobs.generate.config.GenerateConfig`. Raises as that does."""
     from wb.jobs.frame.output import config_of

@@ -138,9 +138,9 @@ class Network(nn.Module):
         """The state before the first sub-layer; `mask` is that of graphs."""
         inputs, counts = self.stem.unpadded(inputs) if mask is None else (inputs, mask.bool())
         places = None if self.spread is None else self.spread.places(inputs.shape[1]).to(inputs.device)[None]
-        return self.wiring(0).begin(self.tokens(inputs, places), 0)._replace(context=self._context(counts, places))
+        return self.wiring(0).begin(self.tokens(inputs, places), 0)._replace(context=self.context(counts, places))
 
-    def _context(self, counts: Tensor | None, places: Tensor | None) -> Context:
+    def context(self, counts: Tensor | None, places: Tensor | None = None) -> Context:
         """What is known of a run whose stem has tokens that count (B, N), and others; places where they are spread."""
         dropout = self.dropout.inside if self.training else 0.0
         if counts is None:

@@ -44,6 +44,8 @@ class Wiring(PartModule):
     changed in any way that its norms do not notice."""
     chained: ClassVar[bool] = True
     """Whether every sub-layer reads the stream that the one before it left, not the first one's of its block."""
+    keeps: ClassVar[int] = 0
+    """How many tensors of a state's `memory` the next block reads."""
 
     def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": stage.embed}, device)
@@ -59,6 +61,10 @@ class Wiring(PartModule):
     def read(self, state: State, at: Sublayer) -> Tensor:
         """The input of the operator: (B, N, D)."""
         raise NotImplementedError
+
+    def ahead(self, before: State, at: Sublayer) -> Tensor | None:
+        """The input of the operator, from the state before the sub-layer in front of it; None if it reads what that one adds."""
+        return None
 
     def add(self, state: State, at: Sublayer, given: Tensor) -> State:
         """The state after the sub-layer has contributed `given` (B, N, D)."""

@@ -77,10 +77,10 @@ def board() -> Board:
 
 
 @contextmanager
-def joined(sequence: int = 1) -> Iterator[Team]:
+def joined(sequence: int = 1, patience: timedelta = PATIENCE) -> Iterator[Team]:
     """The processes that torchrun started together; this one alone without it.
 
-    `sequence` of them share the tokens of each example.
+    `sequence` of them share the tokens of each example. One that is connected and says nothing is waited for with `patience`.
 
     Raises:
         BadOption: they cannot be split into groups of `sequence`.
@@ -100,14 +100,14 @@ def joined(sequence: int = 1) -> Iterator[Team]:
             "--sequence-parallel a divisor of their number"
         )
     team = Team(rank(), size, sequence)
-    _begin(team)
+    _begin(team, patience)
     try:
         yield team
     finally:
         dist.destroy_process_group()
 
 
-def _begin(team: Team) -> None:
+def _begin(team: Team, patience: timedelta) -> None:
     prefix = f"wb-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_TIMES)}"
     gpus = torch.cuda.is_available()
     if gpus:
@@ -118,11 +118,11 @@ def _begin(team: Team) -> None:
             store=_prefixed(prefix),
             rank=team.rank,
             world_size=team.count,
-            timeout=PATIENCE,
+            timeout=patience,
         )
     except RuntimeError as error:
         raise ProcessLost(
-            f"{team.count} processes were to train together, and not all were there within {PATIENCE.seconds} seconds"
+            f"{team.count} processes were to work together, and not all were there within {patience.seconds} seconds"
         ) from error
 
 

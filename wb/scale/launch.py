@@ -1,14 +1,15 @@
-"""Starts the processes of a training by torchrun, and hears from the first of them.
+"""Starts the processes of a training, or of a line, by torchrun, and hears from the first of them.
 
 That one writes a line of JSON for whatever there is to tell (`Told`); an error that users understand is told too, and ends all
-processes without another try. When a process ends otherwise, torchrun starts all of them again, and they continue at their
-checkpoint.
+processes without another try. When a process of a training ends otherwise, torchrun starts all of them again, and they continue
+at their checkpoint.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,33 +27,35 @@ from wb.scale.team import ProcessLost
 TRIES = 2  # how often processes are started again
 LAUNCHER = "WB_LAUNCHER"  # the number of the process that waits for the training
 _MARK = "wb: "
+_ENDED = re.compile(r"rank\s*: (\d+) .*\n\s*exitcode\s*: (-?\d+)")
 _PATIENCE_S = 5.0
 _GLANCE_S = 1.0
 _LAST = 1_500  # characters of what torchrun said that an error quotes
 
 
 class Told:
-    """How the first process tells those who wait what it does; other processes say nothing."""
+    """How the first process tells those who wait what it does; others only tell why they end."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stdout
 
     def progress(self, what: str, done: int, of: int) -> None:
         """How far a stage is."""
-        self._tell(progress=[what, done, of])
+        if rank() == 0:
+            self._tell(progress=[what, done, of])
 
     def say(self, text: str) -> None:
         """A line for the user."""
-        self._tell(say=text)
+        if rank() == 0:
+            self._tell(say=text)
 
     def failed(self, error: WbError) -> None:
-        """Why the training ends."""
+        """Why the work ends."""
         self._tell(failed=[type(error).__name__, str(error)])
 
     def _tell(self, **content: Any) -> None:
-        if rank() == 0:
-            self._stream.write(f"{_MARK}{json.dumps(content)}\n")
-            self._stream.flush()
+        self._stream.write(f"{_MARK}{json.dumps(content)}\n")  # at once, so that lines of several processes do not mix
+        self._stream.flush()
 
 
 @contextmanager
@@ -79,8 +82,13 @@ def launched(
     arguments: Sequence[str],
     progress: Callable[[str, int, int], None],
     say: Callable[[str], None],
+    *,
+    tries: int = TRIES,
+    lost: Callable[[str], ProcessLost] | None = None,
 ) -> None:
-    """Runs `python -m MODULE ARGUMENTS` in so many processes, until they have all ended.
+    """Runs `python -m MODULE ARGUMENTS` in so many processes, until they have all ended; again up to `tries` times.
+
+    `lost` makes the error of what torchrun said when processes ended too often, by default that of a training.
 
     Raises:
         BadOption: fewer than one process.
@@ -89,7 +97,7 @@ def launched(
     """
     if processes < 1:
         raise BadOption(f"{processes} processes cannot train; choose 1 or more")
-    run = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--max-restarts={TRIES}"]
+    run = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--max-restarts={tries}"]
     command = [sys.executable, "-m", "torch.distributed.run", *run, "-m", module, *arguments]
     environment = {"OMP_NUM_THREADS": "1", **os.environ, LAUNCHER: str(os.getpid())}
     with tempfile.TemporaryFile("w+", errors="replace") as messages:
@@ -105,17 +113,31 @@ def launched(
             raise failed
         if code:
             messages.seek(0)
-            raise ProcessLost(
-                f"{processes} processes were to train together, and ended {TRIES + 1} times; the same command continues at the "
-                f"last finished epoch. The last they said: {_cause(messages.read())}"
-            )
+            text = messages.read()
+            raise _untrained(processes, tries, text) if lost is None else lost(text)
+
+
+def _untrained(processes: int, tries: int, text: str) -> ProcessLost:
+    return ProcessLost(
+        f"{processes} processes were to train together, and ended {tries + 1} times; the same command continues at the "
+        f"last finished epoch. The last they said: {cause(text)}"
+    )
+
+
+def ended(text: str) -> tuple[int, int] | None:
+    """The number and the exit code of the process that ended first, by what torchrun said; below zero is a signal.
+
+    Those that torchrun itself ended then are not meant.
+    """
+    found = [(int(number), int(code)) for number, code in _ENDED.findall(text)]
+    return next((one for one in found if one[1] < 0 and -one[1] != signal.SIGTERM), found[-1] if found else None)
 
 
 def _heard(
     started: subprocess.Popen[str], progress: Callable[[str, int, int], None], say: Callable[[str], None]
 ) -> WbError | None:
-    """Passes on what is told; the error, if one is."""
-    failed = None
+    """Passes on what is told; the error, if one is: of several that which others followed."""
+    failed: WbError | None = None
     assert started.stdout is not None
     for line in started.stdout:
         if not line.startswith(_MARK):
@@ -125,7 +147,7 @@ def _heard(
             progress(*content["progress"])
         if "say" in content:
             say(content["say"])
-        if "failed" in content:
+        if "failed" in content and (failed is None or isinstance(failed, ProcessLost)):
             failed = _error(*content["failed"])
     return failed
 
@@ -139,7 +161,7 @@ def _error(name: str, text: str) -> WbError:
     return next((kind for kind in below(WbError) if kind.__name__ == name), WbError)(text)
 
 
-def _cause(text: str) -> str:
+def cause(text: str) -> str:
     """The last error that a process printed, without torchrun's own summary."""
     errors = [line.strip() for line in text.splitlines() if "Error" in line or "Signal" in line or "exitcode" in line]
     return " ".join(errors[-2:])[-_LAST:] or "nothing"

@@ -96,6 +96,11 @@ class Classifier(Shown):
             raise BadData(f"pictures of different sizes: {sorted({one.shape for one in found})}; give them one by one")
         return np.stack(found)
 
+    def _one(
+        self, picture: Picture, channels: int | None, height: int | None, width: int | None
+    ) -> NDArray[np.float32]:
+        return prepared(picture, (channels, height, width), self._background)
+
     @cached_property
     def _shape(self) -> tuple[int | None, int | None, int | None]:
         """Channels, height and width; None for those that are dynamic."""
@@ -105,28 +110,32 @@ class Classifier(Shown):
             raise BadData(f"{self.path} does not take pictures: its input has {len(sizes)} dimensions; 4 are expected")
         return sizes[1], sizes[2], sizes[3]
 
-    def _one(
-        self, picture: Picture, channels: int | None, height: int | None, width: int | None
-    ) -> NDArray[np.float32]:
-        """A picture (channels, height, width) in [0, 1]."""
-        if isinstance(picture, str | Path):
-            path = Path(picture)
-            with_size = decode([path], path.parent, background=self._background).images[0]
-            return self._one(with_size, channels, height, width)
-        if isinstance(picture, Image.Image):
-            upright = ImageOps.exif_transpose(picture)
-            return self._one(planes(flattened(upright, levels(self._background))[0]), channels, height, width)
-        array = _checked(picture)
-        if array.dtype == np.uint8:
-            return _resized(array, channels, height, width).astype(np.float32) / np.float32(255)
-        return array.astype(np.float32)
-
     def table(self) -> Table:
         """The classes, the size of pictures, and the size of the file."""
         shape = "x".join("?" if size is None else str(size) for size in self._shape)
         names = ", ".join(self.labels) or "without names"
         rows = [("classes", names), ("pictures", shape), ("size", file_size(self.path).text())]
         return Table(str(self.path), ("ONNX graph", ""), rows)
+
+
+def prepared(
+    picture: Picture, shape: tuple[int | None, int | None, int | None], background: str = WHITE
+) -> NDArray[np.float32]:
+    """A picture (channels, height, width) in [0, 1], of that shape; None leaves a dimension as it is.
+
+    Raises:
+        BadData: it cannot be read, or is no picture.
+    """
+    if isinstance(picture, str | Path):
+        path = Path(picture)
+        return prepared(decode([path], path.parent, background=background).images[0], shape, background)
+    if isinstance(picture, Image.Image):
+        upright = ImageOps.exif_transpose(picture)
+        return prepared(planes(flattened(upright, levels(background))[0]), shape, background)
+    array = _checked(picture)
+    if array.dtype == np.uint8:
+        return _resized(array, *shape).astype(np.float32) / np.float32(255)
+    return array.astype(np.float32)
 
 
 def apart(pictures: Picture | Sequence[Picture]) -> list[Picture]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast, get_args
 
-from wb.core.errors import BadOption
+from wb.core.errors import BadOption, Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.system.files import write_text
 from wb.export.exits.graph import export_exiting
 from wb.export.graph import OPSET, export
 from wb.export.plain.write import export_plain
+from wb.export.stages import export_stages
 from wb.foreign.exporting import To, export_checkpoint
 from wb.foreign.reading import load
 from wb.jobs.frame.output import GRAPHS, MODELS, check_ending, check_free
@@ -60,6 +61,24 @@ def export_file(model: Path, out: Path, *, opset: int, exporter: str, force: boo
     if tokenizer is not None:
         write_text(beside, tokenizer, force=force)
     return found
+
+
+def export_line(model: Path, folder: Path, count: int, *, opset: int, force: bool, mirror: bool = False) -> Reading:
+    """Exports `model` as `count` graphs in `folder`, which go one after the other (`wb.export.stages`).
+
+    Raises:
+        BadArtefact: `model` is no model file.
+        BadOption: more stages than blocks, a name that is a file's, or files that exist already.
+        ExportDiffers: the graphs do not compute what the model does.
+        Unsupported: it has early exits, or continues texts.
+    """
+    need_model(model)
+    if folder.suffix in _OF_FILES:
+        raise BadOption(f"{folder} is a file's name, and --stages writes several; name a folder")
+    if exits_of(model) is not None:
+        raise Unsupported(f"{model} has early exits, which leave a line of graphs in the middle; leave --stages out")
+    given = load(model)
+    return export_stages(apply(Mirror(), given) if mirror else given, folder, count, opset=opset, force=force)
 
 
 def export_to(model: Path, to: str, folder: Path, *, force: bool, mirror: bool = False) -> list[Path]:

@@ -111,7 +111,7 @@ class Predicting:
             raise BadArtefact(f"{file}: {UNWRITTEN}")
         given: list[Picture] = []
         if not reads:
-            given = list(_expanded(pictures))
+            given = list(expanded(pictures))
             check([Path(picture) for picture in given if isinstance(picture, str | Path)])
         with scratch() as folder:
             graph = file
@@ -128,7 +128,7 @@ class Predicting:
             classifier = Classifier(graph, of_graph(graph, self.images), self._ground(file))
             found = _probabilities(classifier, given, progress)
         names = classifier.labels or tuple(str(i) for i in range(found.shape[1]))
-        return Predictions(file, names, tuple(map(_name, given, range(1, len(given) + 1))), found, self.top)
+        return Predictions(file, names, tuple(map(name_of, given, range(1, len(given) + 1))), found, self.top)
 
     def _read(self, file: Path, graph: Path, given: Sequence[Picture]) -> Predictions:
         """The predictions of a network for texts."""
@@ -159,7 +159,7 @@ def _probabilities(classifier: Classifier, pictures: Sequence[Picture], progress
     return np.concatenate(found)
 
 
-def _expanded(pictures: Sequence[Picture]) -> Iterator[Picture]:
+def expanded(pictures: Sequence[Picture]) -> Iterator[Picture]:
     """`pictures`, with all that lie in a folder or below it in its place, in order. Raises `BadData` for an empty folder."""
     for picture in pictures:
         if not isinstance(picture, str | Path) or not Path(picture).is_dir():
@@ -175,6 +175,6 @@ def _expanded(pictures: Sequence[Picture]) -> Iterator[Picture]:
         yield from inside
 
 
-def _name(picture: Picture, number: int) -> str:
+def name_of(picture: Picture, number: int) -> str:
     """The path of a picture, or its number."""
     return str(picture) if isinstance(picture, str | Path) else f"picture {number}"

@@ -7,6 +7,7 @@ Differs: `bias` adds one to every linear layer; ReLU squared may gate as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from wb.models.layers.tensors import ACTIVATIONS
 class Glu(OperatorModule):
     """`down(activation(gate(x)) * up(x))`. `up` and `down` are called as in the two-layer one, so that a supernet shares them."""
 
+    divides: ClassVar[str | None] = "mlp"
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
 
     def __init__(self, record: ffns.Glu, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from wb.models.layers.tensors import ACTIVATIONS
 class Mlp(OperatorModule):
     """`down(activation(up(x)))`; `gelu` is the exact one (erf), `gelu_tanh` its usual approximation."""
 
+    divides: ClassVar[str | None] = "mlp"
     symmetries: Mapping[str, Symmetry] = {"mlp": "permutation"}
 
     def __init__(

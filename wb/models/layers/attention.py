@@ -65,7 +65,11 @@ class AttentionModule(OperatorModule):
         q = self.projected(x, "wq")  # (B, H, N, K)
         k = q if self.shared else self.projected(x, "wk")  # (B, H, N, K)
         v = self.projected(x, "wv")  # (B, H, N, V)
-        return join_heads(self.mix(q, k, v, context), self.tokens(x))
+        packing = context.packing
+        if packing is None:
+            return join_heads(self.mix(q, k, v, context), self.tokens(x))
+        q, k, v = (packing.headed(one) for one in (q, k, v))
+        return packing.packed(join_heads(self.mix(q, k, v, context)))
 
     def projected(self, x: Tensor, name: str) -> Tensor:
         """The tokens projected by one reader, head by head: (B, N, D) -> (B, H, N, channels)."""

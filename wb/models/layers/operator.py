@@ -14,6 +14,7 @@ from wb.core.layout import Layout
 from wb.core.records import Convolved, Filtered, Operator, Precision, Weighted
 from wb.models.axes import Axes, Axis, Map, read, side, write
 from wb.models.layers.lowbit import low_bit
+from wb.models.layers.packing import Packing
 from wb.models.layers.tensors import parameter, uniform_
 from wb.scale.ring.attention import Spread
 
@@ -33,6 +34,8 @@ class Context(NamedTuple):
     """(B or 1, N), the place of each token in its text, where others were seen before or are elsewhere; None: from 0 on."""
     spread: Spread | None = None
     """How the tokens are spread among processes, of which this one has N; None: all are here."""
+    packing: Packing | None = None
+    """Where the tokens that count stand in padded lines, if operators are given those alone, (1, T, D); None: (B, N, D)."""
 
     @property
     def keys(self) -> Tensor | None:
@@ -127,6 +130,12 @@ class OperatorModule(PartModule):
     spreads: ClassVar[bool] = False
     """Whether it computes with some of the tokens, and what `Context.spread` brings of the others. One that `recalls` nothing,
     and so computes each token by itself in causal layouts, need not say so."""
+    packs: ClassVar[bool] = False
+    """Whether it takes the tokens that count of several lines one behind the other, and `Context.packing` tells it where they
+    stand. One that computes each token by itself (`alone`) need not say so."""
+    divides: ClassVar[str | None] = None
+    """The axis whose entries know nothing of each other before the writer adds up what they make, and whose size no default of
+    the record depends on: processes may have some of them each. None if there is no such axis."""
     carries = False
     """Whether its output is the stream behind it, not only what it contributes (`carry`)."""
 
@@ -257,6 +266,11 @@ class OperatorModule(PartModule):
         A dimension called `wb.core.specs.PAST` has as many as there were tokens. Without any, each token is computed by itself.
         """
         return {}
+
+    @property
+    def alone(self) -> bool:
+        """Whether it computes each token of a line by itself."""
+        return self.record.supports.causal == "yes" and not self.recalls
 
     @property
     def convex(self) -> bool:

@@ -23,6 +23,7 @@ class Ladder(Wiring):
 
     folds: ClassVar[bool] = True
     chained: ClassVar[bool] = False
+    keeps: ClassVar[int] = 1
     record: wirings.Ladder
 
     def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
@@ -33,12 +34,17 @@ class Ladder(Wiring):
         return State(x, stage, (x,))
 
     def read(self, state: State, at: Sublayer) -> Tensor:
-        sequential = self.record.sequential and at.block == self.opening
-        normed: Tensor = at.norm(state.stream if sequential else state.memory[0])
+        normed: Tensor = at.norm(state.stream if self._sequential(at) else state.memory[0])
         return normed
+
+    def ahead(self, before: State, at: Sublayer) -> Tensor | None:
+        return None if self._sequential(at) else at.norm(before.stream)
 
     def add(self, state: State, at: Sublayer, given: Tensor) -> State:
         return state._replace(stream=state.stream + given, memory=(state.stream,))
+
+    def _sequential(self, at: Sublayer) -> bool:
+        return self.record.sequential and at.block == self.opening
 
     def gated(self, state: State, at: Sublayer, given: Tensor, gate: Tensor) -> State:
         before = state.memory[0]

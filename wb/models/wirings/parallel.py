@@ -24,6 +24,9 @@ class Parallel(Wiring):
         normed: Tensor = at.norm(self._given(state, at))
         return normed
 
+    def ahead(self, before: State, at: Sublayer) -> Tensor | None:
+        return None if at.first else at.norm(before.stream)  # the sub-layer in front of it is the first of the block
+
     def add(self, state: State, at: Sublayer, given: Tensor) -> State:
         return state._replace(stream=state.stream + given, memory=(self._given(state, at),))
 

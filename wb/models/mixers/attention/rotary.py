@@ -31,6 +31,8 @@ class RotaryAttention(OperatorModule):
     """`softmax(scale · R(q) R(k)ᵀ) v`, R turning each plane by its frequency times the place of the token."""
 
     spreads: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
+    divides: ClassVar[str | None] = "heads"
     record: Record
     symmetries: Mapping[str, Symmetry] = {
         "heads": "permutation",
@@ -103,8 +105,12 @@ class RotaryAttention(OperatorModule):
         return {"key": (heads, PAST, 2 * planes), "value": (heads, PAST, self.gv.shape[1])}
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
-        q, k, v = self._projected(x, context)
-        return self._mixed(q, k, v, context)
+        packing = context.packing
+        if packing is None:
+            return self._mixed(*self._projected(x, context), context)
+        q, k, v = self._projected(x, context._replace(places=packing.places))
+        q = packing.headed(q.flatten(1, 2)).unflatten(1, q.shape[1:3])
+        return packing.packed(self._mixed(q, packing.headed(k), packing.headed(v), context))
 
     def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Keys and values are appended to those of the past."""

@@ -25,6 +25,8 @@ class SoftmaxAttention(ScoredAttention):
     """`softmax(scale · q kᵀ) v`. Cost: N·D·H·(2K + 2V) + H·N²·(K + V) multiply-accumulates."""
 
     spreads: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
+    divides: ClassVar[str | None] = "heads"
 
     def __init__(self, record: Softmax, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device, bias=record.bias, qkv_bias=record.qkv_bias)

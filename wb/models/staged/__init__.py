@@ -1,0 +1,1 @@
+"""Networks of which each process has some blocks, or some heads and hidden units of them."""
