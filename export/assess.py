@@ -13,7 +13,7 @@ from wb.data import Split
 from wb.export.counting.count import count_model, model_energy
 from wb.export.foreign.opening import file_size
 from wb.export.graph import export
-from wb.export.score import examined, score
+from wb.export.score import Told, examined, score, unheard
 from wb.export.timing.measure import Latency
 from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.hardware.device import Device
@@ -46,11 +46,12 @@ class Assessor:
         *,
         cap_s: float = FINAL_S,
         timed: bool = True,
+        told: Told = unheard,
     ) -> dict[str, dict[str, Reading]]:
         """For every model: size, MACs, parameters, energy, and for each split the task's metric under the split's name.
 
         With `timed` also latency, of networks that continue texts that of a prompt and of a token, for up to `cap_s` seconds
-        per model.
+        per model. `told` hears how many examples of a split a graph was run on.
 
         Raises:
             ExportDiffers: a graph does not compute what its model does.
@@ -61,7 +62,7 @@ class Assessor:
             for name, model in models.items():
                 export(model, paths[name])
                 found[name] = count_model(model.architecture, paths[name])
-                found[name] |= self.scores(paths[name], splits or {}, task_of(model.architecture))
+                found[name] |= self.scores(paths[name], splits or {}, task_of(model.architecture), told)
             continues = any(model.architecture.causal for model in models.values())
             for name, latencies in (self.runs(paths, continues=continues, cap_s=cap_s) if timed else {}).items():
                 found[name] |= readings_of(latencies)
@@ -78,9 +79,9 @@ class Assessor:
             found["energy"] = model_energy(architecture)
         return found | self.scores(path, splits, task_of(architecture))
 
-    def scores(self, path: Path, splits: Splits, task: Task) -> dict[str, Reading]:
+    def scores(self, path: Path, splits: Splits, task: Task, told: Told = unheard) -> dict[str, Reading]:
         """The task's metric on every split. Raises as `file` does."""
-        return {name: score(path, split, task, self.device) for name, split in splits.items()}
+        return {name: score(path, split, task, self.device, told=told) for name, split in splits.items()}
 
     def doubted(self, path: Path, split: Split, architecture: Architecture | None) -> tuple[Reading, str | None]:
         """The metric on one split, and a warning if it is near chance. Raises as `file` does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +16,45 @@ from wb.export.run import BATCH, Runner
 from wb.hardware.device import Device
 from wb.tasks.base import Grades, Task
 
+Told = Callable[[int, int], None]  # how many examples were run, and of how many
 
-def outputs(path: Path, split: Split, device: Device, batch: int | None = None) -> NDArray[np.float32]:
+
+def unheard(done: int, of: int) -> None:
+    """Nobody waits."""
+
+
+def outputs(
+    path: Path, split: Split, device: Device, batch: int | None = None, told: Told = unheard
+) -> NDArray[np.float32]:
     """The outputs of the graph at `path` for every example of `split`: (n, ...). Raises as `wb.export.run.Runner` does."""
-    run, found, places = Runner(path, device), [], []
+    run, found = Runner(path, device), []
+    places: list[NDArray[np.int_]] = []
     for index in split.together(batch or BATCH):
+        told(sum(map(len, places)), len(split))
         found.append(run(split.feed(index), batch))
         places.append(np.arange(len(split))[index])
     return np.concatenate(found)[np.argsort(np.concatenate(places))]
 
 
-def checked(path: Path, split: Split, task: Task, device: Device, batch: int | None = None) -> NDArray[Any]:
+def checked(
+    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, told: Told = unheard
+) -> NDArray[Any]:
     """The same outputs, after the task's checks.
 
     Raises:
         BadArtefact, BadData: as `wb.export.run.Runner` and `Task.check_outputs` do.
     """
-    found = outputs(path, split, device, batch)
+    found = outputs(path, split, device, batch, told)
     task.check_outputs(found, split.labels, str(path))
     return found
 
 
-def graded(path: Path, split: Split, task: Task, device: Device) -> Grades:
+def graded(path: Path, split: Split, task: Task, device: Device, told: Told = unheard) -> Grades:
     """The grades of the graph's outputs, one per example, some at a time. Raises as `checked` does."""
-    run, each, places = Runner(path, device), [], []
+    run, each = Runner(path, device), []
+    places: list[NDArray[np.int_]] = []
     for index in split.together(BATCH):
+        told(sum(map(len, places)), len(split))
         found, labels = run(split.feed(index)), split.labels[index]
         task.check_outputs(found, labels, str(path))
         each.append(task.grade(found, labels).each)
@@ -64,19 +79,28 @@ def nats(path: Path, split: Split, device: Device, *, steps: bool) -> float:
     return float(np.average(each, weights=heavy))
 
 
-def score(path: Path, split: Split, task: Task, device: Device, batch: int | None = None) -> Reading:
-    """The task's metric of the graph on `split`. Raises as `checked` does."""
-    return examined(path, split, task, device, batch)[0]
+def score(
+    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, told: Told = unheard
+) -> Reading:
+    """The task's metric of the graph on `split`; `told` is called before every batch. Raises as `checked` does."""
+    return examined(path, split, task, device, batch, told=told)[0]
 
 
 def examined(
-    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, *, own: bool = False
+    path: Path,
+    split: Split,
+    task: Task,
+    device: Device,
+    batch: int | None = None,
+    *,
+    own: bool = False,
+    told: Told = unheard,
 ) -> tuple[Reading, str | None]:
     """The reading, and a warning if it is hardly better than guessing (`Task.doubt`). Raises as `checked` does."""
     if split.task == "next":  # scores for every token are too many to hold
-        grades = graded(path, split, task, device)
+        grades = graded(path, split, task, device, told)
         reading = task.reading(grades, device.scorer.text)
         return reading, task.doubt(reading, grades.each, split.labels, own=own)
-    found = checked(path, split, task, device, batch)
+    found = checked(path, split, task, device, batch, told)
     reading = task.reading(task.grade(found, split.labels), device.scorer.text)
     return reading, task.doubt(reading, found, split.labels, own=own)

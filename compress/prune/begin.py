@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from wb.compress.nvit.cost import parameters_by_part
@@ -47,8 +48,8 @@ def begin(
     check_weights(model.weights, name)
     record = taken_up(Pruning, config, {"model": model.fingerprint(), "data": data.fingerprint}, out)
     if record is None:
-        progress("measuring the dense model", 0, 0)
-        fields, readings = measured(config, config.settings.seed, model, data)
+        told = partial(progress, "measuring the dense model")
+        fields, readings = measured(config, config.settings.seed, model, data, told)
         record = Pruning(
             **fields,
             recipes=recipes(config, model.architecture, data),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -188,8 +188,8 @@ def record_of(kind: type[S], config: Any, model: Model, name: str, data: Dataset
     record = taken_up(kind, config, {"model": model.fingerprint(), "data": data.fingerprint}, out)
     if record is not None:
         return record
-    progress("measuring the original", 0, 0)
-    fields, readings = measured(config, config.seed, model, data, timed=False)
+    told = partial(progress, "measuring the original")
+    fields, readings = measured(config, config.seed, model, data, told, timed=False)
     return kind(
         **fields,
         recipes=recipes(config, model.architecture, data),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from wb.core.commands.progress import Progress
@@ -62,8 +63,8 @@ def begin(config: TrainedConfig, model: Model, name: str, data: Dataset, out: Pa
         _check_mixer(model, name)
     record = taken_up(TrainedSearch, config, {"model": model.fingerprint(), "data": data.fingerprint}, out)
     if record is None:
-        progress("measuring the model", 0, 0)
-        fields, readings = measured(config, config.seed, model, data)
+        told = partial(progress, "measuring the model")
+        fields, readings = measured(config, config.seed, model, data, told)
         record = TrainedSearch(**fields, recipes=recipes(config, model.architecture, data), model=name, dense=readings)
     job = TrainedJob(record, out, progress, model, data)
     for point in job.asked if config.front is None else ():

@@ -34,7 +34,11 @@ def model(image: ImageInput, mlp: int) -> Model:
 
 def test_each_model_gets_its_own_readings(image: ImageInput, stripes: Dataset, tmp_path: Path) -> None:
     models = {"small": model(image, 4), "large": model(image, 40)}
-    found = Assessor(Device())(models, {"acc": stripes.validation, "test": stripes.test})
+    told: list[tuple[int, int]] = []
+    splits = {"acc": stripes.validation, "test": stripes.test}
+    found = Assessor(Device())(models, splits, told=lambda *what: told.append(what))
+    assert {of for _, of in told} == {len(split) for split in splits.values()}, "and says on how many examples"
+    assert all(0 <= done < of for done, of in told)
     assert list(found) == ["small", "large"]
     for name, one in models.items():
         path = tmp_path / f"{name}.onnx"

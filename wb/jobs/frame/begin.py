@@ -12,6 +12,7 @@ from wb.core.errors import BadArtefact
 from wb.core.measures.readings import Reading
 from wb.data import Dataset
 from wb.export.assess import Assessor
+from wb.export.score import Told
 from wb.export.timing.measure import reference_pace
 from wb.hardware.device import parse_device
 from wb.jobs.frame.config import JobConfig
@@ -68,12 +69,16 @@ def described(data: Dataset) -> dict[str, Any]:
 
 
 def measured(
-    config: JobConfig, seed: int, model: Model, data: Dataset, *, timed: bool = True
+    config: JobConfig, seed: int, model: Model, data: Dataset, told: Told, *, timed: bool = True
 ) -> tuple[dict[str, Any], dict[str, Reading]]:
-    """What every new record of a job on `model` says first, by field, and the model's readings on the validation images."""
+    """What every new record of a job on `model` says first, by field, and the model's readings on the validation images.
+
+    `told` hears on how many of them.
+    """
     device = parse_device(config.device, threads=config.threads)
     pace = reference_pace(device)
     quality = task_of(model.architecture).metric
-    readings = Assessor(device, pace, seed=seed)({"model": model}, {quality: data.validation}, timed=timed)["model"]
+    assess = Assessor(device, pace, seed=seed)
+    readings = assess({"model": model}, {quality: data.validation}, timed=timed, told=told)["model"]
     fields = {"config": config, "quality": quality, "model_key": model.fingerprint(), "data": described(data)}
     return {**origin(device.text), **fields, "pace": pace, "architecture": model.architecture}, readings
