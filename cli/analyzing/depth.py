@@ -82,8 +82,8 @@ def depth(
 
 def _analyze(model: Model, dataset: Dataset, split: str, limit: int, progress: Progress) -> DepthAnalysis:
     from wb.compress.depth.analysis import analyze_depth
+    from wb.tasks.suited import check_fits
     from wb.training.fit import pick_device
-    from wb.training.train import check_fits
 
     check_fits(model.architecture, dataset)
     what = "leaving out sub-layers"

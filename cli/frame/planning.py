@@ -59,8 +59,8 @@ def read(file: Path | None, choice: Choice, seed: int, *, by_index: bool) -> tup
     from wb.data import load as load_data
     from wb.jobs.inputs import STOCK
     from wb.jobs.reading import taken
+    from wb.tasks.suited import fitted
     from wb.training.estimate import data_stage
-    from wb.training.train import fitted
 
     start = time.perf_counter()
     data = load_data(choice.spec or STOCK, image_size=choice.image_size, limit=choice.limit, own_words=False)

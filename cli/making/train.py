@@ -80,9 +80,9 @@ def _plan(training: Training) -> list[Planned]:
     import torch
 
     from wb.core.commands.plan import Planned
+    from wb.tasks.suited import check_fits
     from wb.training.estimate import data_stage, image_seconds, network_stage, training_stage
     from wb.training.head import IMAGES
-    from wb.training.train import check_fits
 
     training.check()
     torch.set_num_threads(training.config.threads)

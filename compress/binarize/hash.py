@@ -38,7 +38,7 @@ from wb.models.mixers.linear import hash as operator
 from wb.models.model import Model, Step, from_network
 from wb.models.network import Network
 from wb.models.walk import Sublayer
-from wb.training.train import check_fits
+from wb.tasks.suited import check_fits
 
 Shared = Literal["queries", "keys", "both"]
 PAIRS = 2**23  # token pairs in one head over all images: with more tokens per image, fewer images are used

@@ -20,8 +20,8 @@ from wb.core.records.norms import RepNorm
 from wb.data import Dataset
 from wb.models.model import Model, Step
 from wb.models.network import skeleton
+from wb.tasks.suited import check_fits
 from wb.training.statistics import with_statistics
-from wb.training.train import check_fits
 
 
 @dataclass(frozen=True)

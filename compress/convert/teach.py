@@ -33,9 +33,9 @@ from wb.models.layers.operator import OperatorModule
 from wb.models.model import Model, Step
 from wb.models.network import skeleton
 from wb.models.walk import Sublayer
+from wb.tasks.suited import check_fits
 from wb.training.refit.distil import Pairs, distilled, missed
 from wb.training.refit.streams import Streams
-from wb.training.train import check_fits
 
 IMAGES = 512  # that mixers are taught on
 NUMBERS = 1 << 26  # of tokens that are held at once: of large networks there are fewer images

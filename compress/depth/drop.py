@@ -29,8 +29,8 @@ from wb.models.counting import count_macs, count_parameters
 from wb.models.model import Model, Step
 from wb.models.network import Network, build
 from wb.tasks.known import task_of
+from wb.tasks.suited import check_fits
 from wb.training.statistics import with_statistics
-from wb.training.train import check_fits
 
 
 def sublayers(architecture: Architecture) -> list[str]:

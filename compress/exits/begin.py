@@ -20,7 +20,7 @@ from wb.jobs.frame.tune import recipes
 from wb.models.exits.module import Exiting, check_trunk
 from wb.models.exits.record import chosen
 from wb.models.model import Model, check_weights
-from wb.training.train import check_fits
+from wb.tasks.suited import check_fits
 
 OUTPUT = Output("exits", "exiting.safetensors", (".safetensors",), "{path} is the model that exits are added to")
 

@@ -39,12 +39,13 @@ from wb.models.axes import Map, Select, SelectWithin
 from wb.models.counting import count_parameters
 from wb.models.model import Model, Step, remap_model
 from wb.models.passes.untie import untied
+from wb.tasks.suited import check_fits
 from wb.training.fit import pick_device
 from wb.training.recipes.choose import recipe_for
 from wb.training.recipes.recipe import Recipe, RecipeOptions
 from wb.training.refit.judged import Refit
 from wb.training.statistics import settled, shown, with_statistics
-from wb.training.train import Finetune, check_fits
+from wb.training.train import Finetune
 
 REFITS = (
     4  # cuts before the last that are made up for too; .0130 nat are left with them, .0178 without, .0136 with all 9

@@ -19,7 +19,7 @@ from wb.jobs.frame.begin import measured
 from wb.jobs.frame.output import MODELS, Output
 from wb.jobs.frame.tune import recipes
 from wb.models.model import Model, check_weights
-from wb.training.train import check_fits
+from wb.tasks.suited import check_fits
 
 OUTPUT = Output("prune", "pruned.safetensors", MODELS, "{path} is the model that is pruned")
 

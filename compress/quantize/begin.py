@@ -33,7 +33,7 @@ from wb.jobs.frame.output import GRAPHS, Output
 from wb.jobs.frame.record import origin
 from wb.models.model import Model, check_weights
 from wb.tasks.known import task_of
-from wb.training.train import check_fits
+from wb.tasks.suited import check_fits
 
 SHOWN = 30  # names of groups in an error
 

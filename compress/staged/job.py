@@ -25,9 +25,10 @@ from wb.jobs.frame.job import Job
 from wb.jobs.frame.tune import Tuning, recipes, signed, tuned, tuning
 from wb.models.model import Model, check_weights, load, save
 from wb.models.passes.base import Pass, apply
+from wb.tasks.suited import check_fits
 from wb.training.fit import pick_device
 from wb.training.recipes.recipe import Recipe
-from wb.training.train import Finetune, check_fits
+from wb.training.train import Finetune
 
 S = TypeVar("S", bound=StagedRecord[Any])
 

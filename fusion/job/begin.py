@@ -26,7 +26,7 @@ from wb.jobs.reading import taken
 from wb.models.files.history import tokenizer_of
 from wb.models.model import Step
 from wb.tasks.known import task_of
-from wb.training.train import fitted
+from wb.tasks.suited import fitted
 
 Files = Sequence[tuple[str, Path]]  # name and file of each parent
 

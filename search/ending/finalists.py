@@ -9,25 +9,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 from torch import Tensor
 
-from wb import __version__
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BudgetMissed
 from wb.core.measures.metrics import METRICS, Limit, Metric
 from wb.core.measures.readings import Reading
 from wb.core.measures.requirements import Requirement
-from wb.core.statistics.paired import Paired
 from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import export
-from wb.export.score import checked, graded, score
+from wb.export.score import graded, score
 from wb.export.timing.footprint import costs_of
 from wb.export.timing.measure import Latency
 from wb.export.timing.runs import measure_runs
@@ -36,9 +33,9 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.hardware.runtimes.base import Way
 from wb.hardware.runtimes.known import way_of
-from wb.models.model import Model, Step, load, save
+from wb.models.model import Model, load, save
 from wb.models.passes.base import apply
-from wb.search.ending.front import Ranked
+from wb.search.ending.pointed import Pointed, compared
 from wb.search.ending.tabled import table_error
 from wb.search.ending.twins import Made, lowering, mirroring
 from wb.search.ending.words import words_alone
@@ -46,11 +43,10 @@ from wb.search.fidelity.choice import closest
 from wb.search.fidelity.teacher import Teacher, largest_quality
 from wb.search.judgement.choice import left
 from wb.search.places import NOWHERE, Places, Written
-from wb.search.results.answers import NetworkAnswers, answered, collected
+from wb.search.results.answers import NetworkAnswers, collected
 from wb.search.results.baselines import Baseline, write_baselines
 from wb.search.results.curves import Curves
 from wb.search.results.point import FrontPoint
-from wb.search.results.unsure import Unsure
 from wb.search.run import Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
@@ -115,12 +111,14 @@ class Finish:
                 f"{closest(readings, self.limits)}; allow a little more, or continue with more --trials"
             )
         points, answers = [], dict[int, NetworkAnswers]()
+        tuned, space = self.recipe is not None, self.supernet.space
+        pointed = Pointed(self.run, space, self.data, self.device, self._task, self.seed, tuned=tuned)
         for done, number in enumerate(within):
             self.progress("reading the test split", done, len(within))
             trial = chosen[made[number].number]
-            point, own = self._point(number, trial, made[number], readings[number])
+            point, own = pointed(number, trial, made[number], readings[number])
             answers |= {} if own is None else {number: own}
-            points.append(point.model_copy(update=_compared(number, found, right)))
+            points.append(point.model_copy(update=compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
         # Blocks are timed on whole texts and in floating point.
         tabled = {n: made[n].architecture for n in within if not (made[n].low or self._continues)}
@@ -311,54 +309,3 @@ class Finish:
         with self.alone():
             taken = costs_of(path, self.device, self.apart)
         return count_model(architecture, path) | own | taken
-
-    def _point(
-        self, name: int, trial: FrozenTrial, made: Made, readings: Mapping[str, Reading]
-    ) -> tuple[FrontPoint, NetworkAnswers | None]:
-        """The network as `front.json` has it, and what it answers on the test split, both from one scoring; writes its model.
-
-        It is the finalist of `trial` or, under another name, its twin.
-        """
-        test, answers = self._tested(made.path)
-        space = self.supernet.space
-        choices = choices_of(space, trial)
-        step = Step(
-            name="search",
-            arguments={"trial": trial.number, "choices": dict(choices), **self.data.origin},
-            seed=self.seed,
-            readings={**readings, "test": test},
-            version=__version__,
-        )
-        file = self.run.staging / f"{name}.safetensors"
-        save(replace(made.model, history=(*made.model.history, step)), file, force=True)
-        point = FrontPoint(
-            id=name,
-            mirrors=trial.number if made.mirrored else None,
-            lowers=trial.number if made.low else None,
-            quality=self._task.metric,
-            values=dict(readings),
-            test=test,
-            searched=None if self.recipe is None else readings_of(trial)[self._task.metric],
-            choices=dict(choices),
-            architecture=made.architecture.model_dump(mode="json"),
-            model=f"{self.run.models.name}/{file.name}",
-            onnx=f"{self.run.models.name}/{made.path.name}",
-        )
-        return point, answers
-
-    def _tested(self, path: Path) -> tuple[Reading, NetworkAnswers | None]:
-        """The task's metric on the test split and, where answers are classes, what a network answers there."""
-        task, split, text = self._task, self.data.test, self.device.scorer.text
-        if not self.data.classes:
-            return task.reading(graded(path, split, task, self.device), text), None
-        outputs = checked(path, split, task, self.device)
-        return task.reading(task.grade(outputs, split.labels), text), answered(task.votes(outputs), split.labels)
-
-
-def _compared(number: int, found: Ranked[int], right: Mapping[int, NDArray[Any]]) -> dict[str, object]:
-    """What a network's point says of others: those that it stands for, and one that it may be no better than."""
-    than = found.unsure.get(number)
-    unsure = None
-    if than is not None and right[number].dtype == np.bool_:  # else there is nothing to count
-        unsure = Unsure(than=than, paired=Paired.of(right[number].tolist(), right[than].tolist()))
-    return {"alike": found.alike.get(number, ()), "unsure": unsure}

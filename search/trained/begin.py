@@ -23,7 +23,7 @@ from wb.search.trained.config import TrainedConfig
 from wb.search.trained.job import TrainedJob
 from wb.search.trained.record import TrainedSearch
 from wb.spaces.columnar.presets import AUTO
-from wb.training.train import check_fits
+from wb.tasks.suited import check_fits
 
 PAGE = "report.html"
 

@@ -31,8 +31,8 @@ from wb.search.beginning.config import SearchConfig
 from wb.spaces.base import NetworkSpace
 from wb.spaces.columnar.around import PRESET, around, space_around
 from wb.spaces.spaces import space_for
+from wb.tasks.suited import check_fits
 from wb.training.refit.streams import BATCH, Streams
-from wb.training.train import check_fits
 
 IMAGES = 512  # training images that axes are sorted by
 

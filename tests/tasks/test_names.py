@@ -12,8 +12,9 @@ from wb.data import Dataset
 from wb.data.split import Images
 from wb.models.model import Model
 from wb.tasks.names import matched
+from wb.tasks.suited import fitted
 from wb.training.fit import Recipe
-from wb.training.train import Finetune, fitted
+from wb.training.train import Finetune
 
 SPLITS = ("train", "validation", "test")
 

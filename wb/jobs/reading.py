@@ -22,7 +22,7 @@ from wb.jobs.inputs import STOCK, Choice, Say, about, read_model
 from wb.models.files.history import data_of, tokenizer_of
 from wb.models.model import Model, Step
 from wb.tasks.names import matched
-from wb.training.train import fitted
+from wb.tasks.suited import fitted
 
 UNWRITTEN = (
     "the model was imported without a tokenizer, so that no text can be written for it; put its tokenizer.json beside its "

@@ -14,7 +14,7 @@ from wb.core.errors import BadData
 from wb.core.records import ImageInput, Mlp, PatchStem, Softmax
 from wb.core.records.attention import Linear, Window
 from wb.data import Dataset
-from wb.jobs.attention.analysis import analyze_attention, entropies, froze
+from wb.jobs.attention.analysis import AttentionAnalysis, Head, Moment, analyze_attention, entropies, froze
 from wb.jobs.attention.report import result, rows
 from wb.jobs.attention.weights import attended
 from wb.models.layers.attention import AttentionModule
@@ -98,3 +98,17 @@ def test_checkpoints_are_compared_with_the_last_and_mixers_without_weights_are_n
     assert len(rows(found)) == 2
     with pytest.raises(BadData, match="checkpoints of different networks"):
         analyze_attention([last, random_model(of_digits())], [0, 1], stripes.validation)
+
+
+def test_a_head_that_moves_until_the_end_is_not_called_frozen() -> None:
+    moving, still = (Moment(entropy=0.5, concentration=0.5, apart=apart, same=1) for apart in (0.4, 0.0))
+    heads = (
+        Head(layer="s0.b0.mixer", head=0, moments=(moving, moving, still), frozen=4),
+        Head(layer="s0.b0.mixer", head=1, moments=(moving, still, still), frozen=2),
+    )
+    found = AttentionAnalysis(examples=1, noun="images", epochs=(0, 2, 4), still=0.1, heads=heads, without={})
+    assert [row[-1] for row in rows(found)] == ["-", "epoch 2"]
+    assert "First frozen: head 1 of s0.b0, from epoch 2 on; last: head 1 of s0.b0, from epoch 2 of 4 on" in result(
+        found
+    )
+    assert "No head is frozen before epoch 4" in result(found.model_copy(update={"heads": heads[:1]}))

@@ -63,7 +63,9 @@ def result(analysis: AttentionAnalysis) -> str:
         f"Most concentrated in the end: {_name(first)} (entropy {first.moments[-1].entropy:.3f}); least: {_name(last)} "
         f"({last.moments[-1].entropy:.3f})."
     )
-    frozen = [head for head in analysis.heads if head.frozen is not None]
+    frozen = [head for head in analysis.heads if head.frozen is not None and head.frozen < analysis.epochs[-1]]
+    if not frozen and len(analysis.epochs) > 1:
+        said += f" No head is frozen before epoch {analysis.epochs[-1]}, the last that was kept."
     if frozen:
         early, late = (choose(frozen, key=lambda head: head.frozen or 0) for choose in (min, max))
         said += (
@@ -78,7 +80,8 @@ def rows(analysis: AttentionAnalysis) -> list[tuple[str, ...]]:
     found = []
     for head in analysis.heads:
         first, last = head.moments[0], head.moments[-1]
-        frozen = "-" if head.frozen is None else f"epoch {head.frozen}"
+        moves = head.frozen is None or head.frozen == analysis.epochs[-1]  # in the end it is as it is in the end
+        frozen = "-" if moves else f"epoch {head.frozen}"
         values = (first.entropy, last.entropy, last.concentration, first.apart)
         found.append((head.layer, str(head.head), *(f"{value:.3f}" for value in values), frozen))
     return found

@@ -29,7 +29,7 @@ from wb.jobs.reading import taken as as_read
 from wb.jobs.verbs.preparation import refuse_for_ours
 from wb.models.feeds import made_up
 from wb.tasks.names import matched
-from wb.training.train import fitted
+from wb.tasks.suited import fitted
 
 _DEFAULT = DiffConfig()
 _UNKNOWN = 32  # pixels; the side of made-up images for graphs that take any

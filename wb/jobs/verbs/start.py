@@ -21,8 +21,9 @@ from wb.jobs.reading import taken as as_taken
 from wb.models.model import Model
 from wb.tasks.known import task_of
 from wb.tasks.names import check_task, listed
+from wb.tasks.suited import fitted, suited
 from wb.training.fit import pick_device
-from wb.training.train import fitted, score, suited
+from wb.training.train import score
 
 
 class Start(NamedTuple):

@@ -32,11 +32,12 @@ from wb.scale.team import ALONE, Team
 from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 from wb.tasks.names import check_task
+from wb.tasks.suited import check_fits
 from wb.training.fit import Recipe, Report, pick_device
 from wb.training.head import MUON, NewHead
 from wb.training.kept import Kept, kept_beside
 from wb.training.recipes.choose import gentle, recipe_for
-from wb.training.train import Finetune, Keep, check_fits, score, train
+from wb.training.train import Finetune, Keep, score, train
 
 
 def _writing(architecture: Architecture, data: Dataset) -> Architecture:

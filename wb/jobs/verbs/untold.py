@@ -20,7 +20,7 @@ from wb.data.stratify import choose
 from wb.foreign.given import Given
 from wb.foreign.importing import Imported, read_checkpoint
 from wb.models.model import Model
-from wb.training.train import fitted
+from wb.tasks.suited import fitted
 
 IMAGES = 500  # of validation, at most
 _AT_ONCE = 64
