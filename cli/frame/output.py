@@ -112,8 +112,13 @@ def readings_table(readings: Mapping[str, Reading], title: str | None = None) ->
     return Group(table, *(Text(line) for line in (*(f"on {device}" for device in sorted(devices)), *found.lines)))
 
 
+def row_title(name: str, reading: Reading) -> str:
+    """The title of a row of `cell`s: an accuracy's spread is in points, that of a perplexity a share of it."""
+    return f"{name}\n± points" if reading.unit == "fraction" else f"{name}\n±"
+
+
 def cell(reading: Reading) -> str:
-    """An accuracy for a narrow column of a row titled `± points`: the value, and its spread on a second line."""
+    """A quality for a narrow column of a row with a `row_title`: the value, and its spread on a second line."""
     return f"{reading.plain()}\n{reading.spread().removesuffix(' points')}".rstrip()
 
 

@@ -83,14 +83,17 @@ def _readings(record: StagedRecord[Any]) -> Table:
     for name in ("original", *(stage.name for stage in record.stages)):
         table.add_column(name, justify="right")
 
+    quality = record.original[record.quality]
     if record.config.finetune:
         converted = [output.cell(stage.before[record.quality]) for stage in record.stages]
-        table.add_row("as converted\n± points", "", *converted)
+        table.add_row(output.row_title("as converted", quality), "", *converted)
     models = [record.original, *(stage.after for stage in record.stages)]
-    table.add_row("validation\n± points", *(output.cell(readings[record.quality]) for readings in models))
+    table.add_row(
+        output.row_title("validation", quality), *(output.cell(readings[record.quality]) for readings in models)
+    )
     between = [""] * (len(record.stages) - 1)
     tests = ["" if one is None else output.cell(one) for one in (record.original_test, record.final_test)]
-    table.add_row("test\n± points", tests[0], *between, tests[1])
+    table.add_row(output.row_title("test", quality), tests[0], *between, tests[1])
     for metric in (name for name in COLUMNS if name in record.original):
         before = record.original[metric]
         cells = [f"{readings[metric].text()}\n{ratio(readings[metric], before).plain()}" for readings in models]

@@ -86,10 +86,10 @@ def _readings(record: Pruning) -> Group:
     table.add_column("")
     for name in models:
         table.add_column(name, justify="right")
-    table.add_row("validation\n± points", *(output.cell(readings[record.quality]) for readings in models.values()))
-    table.add_row(
-        "test\n± points", *("" if (test := tests.get(name)) is None else output.cell(test) for name in models)
-    )
+    qualities = [readings[record.quality] for readings in models.values()]
+    tested = ["" if (test := tests.get(name)) is None else output.cell(test) for name in models]
+    table.add_row(output.row_title("validation", qualities[0]), *map(output.cell, qualities))
+    table.add_row(output.row_title("test", qualities[0]), *tested)
     found = {name: shares(readings, record.dense_final) for name, readings in models.items()}
     for metric in (name for name in COLUMNS if name in record.dense_final):
         cells = [f"{readings[metric].text()}\n{found[name][metric].plain()}" for name, readings in models.items()]

@@ -29,10 +29,11 @@ from pydantic import Field
 from torch import Tensor
 
 from wb.compress.depth.chain import Chain, Trace, chosen
-from wb.compress.depth.effect import Tally, cosine, overlap, relative, relative_change
+from wb.compress.depth.effect import Tally, cosine, overlap, relative, relative_change, tokens
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
 from wb.core.records.base import is_none
+from wb.core.specs import NO_LABEL
 from wb.data import Split
 from wb.data.batches import batches, scored_at_once
 from wb.data.dataset import Progress
@@ -53,7 +54,7 @@ class OutputEffect(Frozen):
 
     `distance` is the mean of ‖y − ȳ‖₂ over the images and `most` its maximum; `kl` the mean of KL(y ‖ ȳ) in nats;
     `agreement` the share of images with the same first choice; `accuracy` the accuracy without the sub-layer. Where a network
-    foresees tokens all are means over the tokens of a passage first, and `nats` is what a token costs without the sub-layer.
+    foresees tokens all are means over the tokens (`most` is that of a passage), and `nats` is what a token costs without it.
     """
 
     distance: float
@@ -208,7 +209,7 @@ def _look(chain: Chain, trace: Trace, labels: Tensor, tally: Tally, task: Task) 
         for later, changed in chain.direct(trace, s):
             tally.add(relative_change(trace.writes[later], changed, trace.inputs[later]), "direct", s, later)
         for name, values in task.effects(trace.logits, skipped.logits, labels).items():
-            tally.add(values, name, s)
+            tally.add(values, name, s, heavy=tokens(labels))
 
 
 def _look_at_contributions(chain: Chain, trace: Trace, tally: Tally) -> None:
@@ -228,8 +229,8 @@ def _look_through_lens(chain: Chain, trace: Trace, labels: Tensor, tally: Tally,
     seen = [chain.network.end(state) for state in trace.states]
     for depth, logits in enumerate([*seen, trace.logits]):  # after the last sub-layer the lens is the output
         for name, values in task.effects(trace.logits, logits, labels).items():
-            tally.add(values, "lens", name, depth)
-        tally.add(overlap(trace.logits, logits, k), "lens", "overlap", depth)
+            tally.add(values, "lens", name, depth, heavy=tokens(labels))
+        tally.add(overlap(trace.logits, logits, k), "lens", "overlap", depth, heavy=(labels != NO_LABEL).float())
 
 
 def _blocks(chain: Chain) -> Iterator[tuple[str, list[int]]]:

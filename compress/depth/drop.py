@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wb import __version__
 from wb.compress.depth.chain import Chain, chosen
-from wb.compress.depth.effect import Tally
+from wb.compress.depth.effect import Tally, tokens
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption, BudgetMissed
 from wb.data import Dataset, Split
@@ -150,7 +150,7 @@ class DropLayers:
                 trace, logits = chain.trace(part), original(part)
                 for s in may_go:
                     effects = task.effects(logits, chain.skip(trace, s).logits, labels)
-                    tally.add(effects[self.effect], s)
+                    tally.add(effects[self.effect], s, heavy=tokens(labels))
         return {chain.names[s]: tally.mean(s) for s in may_go}
 
     def _batches(self, images: Split) -> Iterator[tuple[Tensor, Tensor]]:

@@ -9,24 +9,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wb.core.specs import NO_LABEL
 from wb.models.layers.planes import as_tokens
 
 NOTHING = 1e-6  # share of the stream: a smaller contribution is float32 rounding
 
 
 class Tally:
-    """Running sum, count and maximum of values by key; values arrive in batches and are not stored."""
+    """Running sum, weight and maximum of values by key; values arrive in batches and are not stored."""
 
     def __init__(self) -> None:
         self._sums: dict[Hashable, float] = defaultdict(float)
-        self._counts: dict[Hashable, int] = defaultdict(int)
+        self._counts: dict[Hashable, float] = defaultdict(float)
         self._most: dict[Hashable, float] = {}
 
-    def add(self, values: Tensor, *key: Hashable) -> None:
-        """Adds `values` of any shape."""
+    def add(self, values: Tensor, *key: Hashable, heavy: Tensor | None = None) -> None:
+        """Adds `values` of any shape, each as `heavy` in the mean as a tensor of their shape says; by default they are equal."""
         values = values.float().cpu().double()  # not every device knows float64
-        self._sums[key] += float(values.sum())
-        self._counts[key] += values.numel()
+        weights = torch.ones_like(values) if heavy is None else heavy.cpu().double()
+        self._sums[key] += float((values * weights).sum())
+        self._counts[key] += float(weights.sum())
         self._most[key] = max(self._most.get(key, float("-inf")), float(values.max()))
 
     def mean(self, *key: Hashable) -> float:
@@ -36,6 +38,11 @@ class Tally:
     def most(self, *key: Hashable) -> float:
         """The largest of all values added under `key`."""
         return self._most[key]
+
+
+def tokens(labels: Tensor) -> Tensor:
+    """How many tokens of each example are foreseen, (B, N) -> (B,); of a classifier it is one answer, (B,) -> (B,)."""
+    return (labels != NO_LABEL).float().reshape(len(labels), -1).sum(dim=1)
 
 
 def overlap(logits: Tensor, other: Tensor, k: int) -> Tensor:

@@ -109,7 +109,7 @@ def in_float(record: Quantization) -> str:
     whole = sum(group.weights for group in record.groups) + (record.loose or 0)
     if record.loose is None:  # a record of an older version
         return f"{_percent(floating, whole)} of the products' weights stay in floating point"
-    shares = f"{_percent(floating, whole)} in products, {_percent(record.loose, whole)} in biases, norms and the like"
+    shares = f"{_percent(floating, whole)} in products, {_percent(record.loose, whole)} in biases, norms, tables and the like"
     return f"{_percent(floating + record.loose, whole)} of the weights stay in floating point ({shares})"
 
 

@@ -186,6 +186,7 @@ def test_a_head_that_is_the_table_again_is_handed_back(tmp_path: Path) -> None:
         ("hf-qwen2", {"model_type": "gemma"}, "which is a Gemma: no records of wb have norms", Unsupported),
         ("hf-gpt2", {"n_positions": 15}, r"wpe.weight \[14, 12\], expected \[15, 12\]", BadArtefact),
         ("hf-gpt2", {"activation_function": "mish"}, "activation_function='mish'; of activations", Unsupported),
+        ("hf-bert", {"problem_type": "multi_label_classification"}, "networks of wb name one class", Unsupported),
         ("hf-bert", {"position_embedding_type": "relative_key"}, "networks of wb have absolute positions", Unsupported),
         ("hf-bert", {"type_vocab_size": 3}, r"token_type_embeddings.weight \[2, 12\], expected \[3, 12\]", BadArtefact),
         ("hf-distilbert", {"dim": 13}, "dim=13 and n_heads=3; expected a divisor", BadArtefact),

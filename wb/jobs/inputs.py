@@ -16,7 +16,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import image_spec
 from wb.core.system.files import read_text
 from wb.data import Dataset
-from wb.data.spec import FOLDERS, HUB, Spec, resolved, with_background
+from wb.data.spec import FOLDERS, HUB, LISTOPS, LM, TABLES, Spec, resolved, with_background
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, read_image
 from wb.export.graph import read_architecture as architecture_of_graph
@@ -30,6 +30,7 @@ from wb.spaces.stock import Stock
 
 Say = Callable[[str], None]  # receives a note for the user about something that was not asked for
 STOCK = "digits"
+_NOUNS = dict.fromkeys((*TABLES, LISTOPS), "texts") | {LM: "passages"}  # of data that are no images
 _NATIVE = {"digits": 8, "cifar10": 32}  # side in pixels of all images of that form
 
 
@@ -94,7 +95,7 @@ def choose(
         size = next((one for one in (image_size, known.image_size, own) if one is not None), None)
         limit = known.limit if limit is None else limit
         extent = "" if size is None else f" at {size}x{size}"
-        extent += "" if limit is None else f", {limit} training images"
+        extent += "" if limit is None else f", {limit} training {_NOUNS.get(form, 'images')}"
         say(f"data: {known.spec}{extent}, as the history of {files[0]} says; --data names others")
         return Choice(resolved(known.spec), size, limit)
     if guess and not any(map(data_of, histories)) and all(map(_takes_digits, architectures)):

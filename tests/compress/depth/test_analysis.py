@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.catalogue import CATALOGUE
+from tests.catalogue import CATALOGUE, DECODERS
 from tests.combinations import COMBINED
-from tests.networks import form, random_model
+from tests.networks import form, prose, random_model
 from wb.compress.depth.analysis import DepthAnalysis, analyze_depth, depth_score
 from wb.compress.depth.chain import Chain, chosen
 from wb.compress.depth.drop import sublayers, without
@@ -20,6 +20,7 @@ from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadOption
 from wb.data import Split
 from wb.data.split import Images
+from wb.data.texts.passages import Passages
 from wb.models.block import BlockModule
 from wb.models.model import Model
 from wb.models.named import axes_of
@@ -271,3 +272,13 @@ def test_depth_score() -> None:
     assert depth_score([0, 0, 5]) == 3
     assert depth_score([0, 0]) is None
     assert depth_score([]) is None
+
+
+def test_a_token_of_a_short_text_is_as_heavy_as_one_of_a_long_one() -> None:
+    """So that the lens behind the last sub-layer says what the whole network costs."""
+    a = next(iter(DECODERS.values()))
+    vocabulary = prose(a).train.vocabulary
+    assert vocabulary is not None
+    text = "|".join(" ".join(f"w{(i * j) % 3}" for j in range(i)) for i in range(2, 9))
+    found = analyze_depth(random_model(a), Passages.of(text, vocabulary, "the text", "|"), batch=3)
+    assert found.lens[-1].nats == pytest.approx(found.whole, rel=1e-5)

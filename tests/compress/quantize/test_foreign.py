@@ -118,7 +118,7 @@ def test_what_no_policy_takes_is_in_the_record_with_its_reason(tmp_path: Path) -
     assert record.loose == 1
     assert (
         in_float(record)
-        == "23.8 % of the weights stay in floating point (21.4 % in products, 2.4 % in biases, norms and the like)"
+        == "23.8 % of the weights stay in floating point (21.4 % in products, 2.4 % in biases, norms, tables and the like)"
     )
     kept = quantized(path, tmp_path / "k.onnx", QuantizeConfig(data=None, keep=("inside", "left")))
     assert [g.reason for g in kept.groups if g.precision == "fp32"] == ["kept by --keep"] * 2

@@ -127,7 +127,9 @@ def test_what_it_was_fitted_to_is_said(record: Quantization, tmp_path: Path) -> 
 def test_the_share_that_stays_in_floating_point(record: Quantization, tmp_path: Path) -> None:
     assert in_float(record) == "0.0 % of the products' weights stay in floating point"  # of before the rest was counted
     counted = record.model_copy(update={"loose": 4998})
-    shares = "50.0 % of the weights stay in floating point (0.0 % in products, 50.0 % in biases, norms and the like)"
+    shares = (
+        "50.0 % of the weights stay in floating point (0.0 % in products, 50.0 % in biases, norms, tables and the like)"
+    )
     assert in_float(counted) == shares
     assert shares in page(counted, tmp_path, tmp_path)
 

@@ -45,6 +45,8 @@ class Predictions(Shown):
     noun: str = "picture"
     cut: int = 0
     """How many texts are longer than the network reads."""
+    empty: int = 0
+    """How many texts have no token."""
 
     @property
     def names(self) -> list[str]:
@@ -63,11 +65,11 @@ class Predictions(Shown):
 
     @property
     def _notes(self) -> list[str]:
-        return (
-            [f"{self.cut:,} of {len(self.pictures):,} texts are longer than the network reads: the rest is cut"]
-            if self.cut
-            else []
-        )
+        of = f"of {len(self.pictures):,} texts"
+        found = [f"{self.cut:,} {of} are longer than the network reads: the rest is cut"] if self.cut else []
+        if self.empty:
+            found.append(f"{self.empty:,} {of} have no token: their class says nothing of them")
+        return found
 
     def content(self) -> dict[str, Any]:
         """The same as JSON; probabilities are in the order of the classes."""
@@ -76,7 +78,8 @@ class Predictions(Shown):
             {self.noun: picture, "class": name, "probability": max(chances), "probabilities": chances}
             for picture, name, chances in rows
         ]
-        return {"model": str(self.file), "classes": list(self.classes), f"{self.noun}s": pictures}
+        found = {"model": str(self.file), "classes": list(self.classes), f"{self.noun}s": pictures}
+        return found if self.noun == "picture" else {**found, "cut": self.cut, "empty": self.empty}
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ class Predicting:
         reader, texts = Reader(graph), texts_of(given)
         found = reader.probabilities(texts)
         names = reader.labels or tuple(str(i) for i in range(found.shape[1]))
-        return Predictions(file, names, tuple(texts), found, self.top, "text", reader.cut(texts))
+        counts = (reader.cut(texts), reader.empty(texts))
+        return Predictions(file, names, tuple(texts), found, self.top, "text", *counts)
 
     def _ground(self, file: Path) -> str:
         """The background of transparent pictures."""

@@ -53,6 +53,10 @@ class Reader:
         """How many of the texts are longer than the network reads."""
         return self.vocabulary.cut(texts)
 
+    def empty(self, texts: Sequence[str]) -> int:
+        """How many of the texts have no token."""
+        return int((self.vocabulary.encoded(texts).counts == 0).sum())
+
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """The softmax of the class scores of texts: (n, classes).
 

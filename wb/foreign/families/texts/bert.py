@@ -70,6 +70,8 @@ class BertLike(Family):
         if f"{last}.weight" not in seen.shapes:
             raise Unsupported(f"it has no {last}.weight, so that it is no classifier of texts; save a {self.model}")
         plainly(seen, {"position_embedding_type": ("absolute",)}, "networks of wb have absolute positions there")
+        one = (None, "single_label_classification")
+        plainly(seen, {"problem_type": one}, "networks of wb name one class of several, each by its share of all")
         plainly(seen, {"is_decoder": (False,), "add_cross_attention": (False,)}, "an encoder of wb is none")
         width, depth, heads, mlp, activation = self.keys
         embed, count = seen.whole(width), seen.whole(heads)
