@@ -120,8 +120,8 @@ def mean(pairs: list[Cells], column: str) -> float | None:
 
 def arguments() -> argparse.ArgumentParser:
     parser = parser_of(__doc__)
-    parser.add_argument("data", help="csv:TRAIN,TEST of texts, jsonl:… or listops")
-    parser.add_argument("--suite", choices=("seeds", "halves", "both"), default="both")
+    parser.add_argument("texts", help="csv:TRAIN,TEST, jsonl:… or listops")
+    parser.add_argument("--suite", dest="which", choices=("seeds", "halves", "both"), default="both")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--epochs", default="1", help='of fine-tuning, one column each; "" for none')
     parser.add_argument("--rates", default="1e-4,3e-4,1e-3,2e-3", help="learning rates to choose from")
@@ -135,13 +135,13 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options, out = begin(arguments())
     torch.set_num_threads(1)
-    data = load(options.data, limit=options.limit)
+    data = load(options.texts, limit=options.limit)
     architecture = space_for(data, "text").usual()
     parameters = count_parameters(architecture).value
     plain = recipe_for(RecipeOptions(), parameters, data, options.parent_epochs)
     rates = tuple(map(float, options.rates.split(",")))
     bench = Bench(data, Cache(options.cache), options.parent_epochs, rates, plain)
-    suites = ("seeds", "halves") if options.suite == "both" else (options.suite,)
+    suites = ("seeds", "halves") if options.which == "both" else (options.which,)
     met = [table(bench, architecture, options, suite, out) for suite in suites]
     if not all(met):
         sys.exit(3)

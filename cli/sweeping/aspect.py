@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +65,7 @@ def aspect(
     _plan(job, files_of(place), as_json=as_json)
 
 
-def _plan(job: Any, files: list[Path], *, as_json: bool) -> None:
+def _plan(begin: Callable[[Progress], AspectJob], files: Sequence[Path], *, as_json: bool) -> None:
     """Prints the stages and about how long they take."""
     import time
 
@@ -75,7 +76,7 @@ def _plan(job: Any, files: list[Path], *, as_json: bool) -> None:
     start = time.perf_counter()
     with output.progress() as work:
         progress = running.telling(work, "reading the data")
-        begun = job(progress)
+        begun = begin(progress)
         read = time.perf_counter() - start
         progress("timing a few steps", 0, 0)
         found = [data_stage(begun.data, read), *estimate(begun)]

@@ -77,12 +77,17 @@ def merged(*runs: Recording) -> Recording:
     calls = []
     for made in zip(*(one.calls for one in runs), strict=True):
         call = made[0]
-        if any(one.function != call.function or len(one.arguments) != len(call.arguments) for one in made):
+        if any(_form(one) != _form(call) for one in made):
             raise Unsupported(f"does other things for other numbers of {_of_what(runs)}")
         arguments = tuple(_merged(each, runs) for each in zip(*(one.arguments for one in made), strict=True))
         options = {key: _merged(tuple(one.options.get(key) for one in made), runs) for key in call.options}
         calls.append(Call(call.function, arguments, options))
     return Recording(first.given, calls, first.result, first.shape, first.constants, first.parts)
+
+
+def _form(call: Call) -> tuple[object, ...]:
+    """What calls of different runs have to have in common."""
+    return call.function, len(call.arguments), call.options.keys()
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -105,8 +110,8 @@ def _merged(values: tuple[Any, ...], runs: Sequence[Recording]) -> Any:
     if all(isinstance(one, tuple) and len(one) == len(first) for one in values):
         return tuple(_merged(each, runs) for each in zip(*values, strict=True))
     if all(isinstance(one, slice) for one in values):
-        ends = (_merged(tuple(getattr(one, end) for one in values), runs) for end in ("start", "stop"))
-        return slice(*ends, first.step)
+        start, stop = (_merged(tuple(getattr(one, end) for one in values), runs) for end in ("start", "stop"))
+        return slice(start, stop, first.step)
     if all(one == first or (isinstance(one, float) and math.isnan(one)) for one in values):
         return first
     if all(isinstance(one, int) for one in values):

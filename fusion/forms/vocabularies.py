@@ -13,6 +13,7 @@ Limits: texts of tokens are compared as the tokenizers spell them, so that one o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.core.errors import Unsupported
+from wb.core.errors import BadArtefact, Unsupported
 from wb.models.files.history import tokenizer_of
 from wb.models.heads.language import TABLE
 from wb.models.model import Model
@@ -29,6 +30,8 @@ from wb.models.network import skeleton
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from wb.data.texts.vocabulary import Vocabulary
 
 LEAST = 0.1  # of the anchor's tokens that a parent has to have
 
@@ -72,8 +75,8 @@ def matched(own: str, wanted: str, rows: int, given: int) -> Matched:
     """
     from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
 
-    mine, theirs = Vocabulary(own, 1, 1).tokenizer, Vocabulary(wanted, 1, 1).tokenizer
-    known = {text: id_ for text, id_ in mine.get_vocab(with_added_tokens=True).items() if id_ < given}
+    mine, theirs = Vocabulary(own, 1, 1), Vocabulary(wanted, 1, 1).tokenizer
+    known = {text: id_ for text, id_ in mine.tokenizer.get_vocab(with_added_tokens=True).items() if id_ < given}
     texts = {id_: text for text, id_ in theirs.get_vocab(with_added_tokens=True).items() if id_ < rows}
     found, pieces = torch.full((rows,), -1), {}
     for row, text in texts.items():
@@ -84,11 +87,12 @@ def matched(own: str, wanted: str, rows: int, given: int) -> Matched:
     return Matched(found, pieces, len(texts), len(known))
 
 
-def _written(mine: Tokenizer, theirs: Tokenizer, row: int, given: int) -> tuple[int, ...]:
-    """The ids by which a parent writes the text of one of the anchor's tokens."""
+def _written(mine: Vocabulary, theirs: Tokenizer, row: int, given: int) -> tuple[int, ...]:
+    """The ids by which a parent writes the text of one of the anchor's tokens; none where it cannot."""
     text = theirs.decode([row], skip_special_tokens=False)
-    ids = mine.encode(text, add_special_tokens=False).ids if text else []
-    return tuple(one for one in ids if one < given)
+    with suppress(BadArtefact):  # of a tokenizer without a token for unknown words
+        return tuple(one for one in mine.whole(text).tolist() if one < given) if text else ()
+    return ()
 
 
 def differ(own: str | None, wanted: str | None) -> bool:

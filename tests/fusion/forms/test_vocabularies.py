@@ -115,6 +115,8 @@ def test_a_token_that_a_parent_lacks_begins_as_the_mean_of_its_pieces() -> None:
     )
     small = matched(str(longer.to_str()), str(pieces.to_str()), 3, 2)
     assert small.rows.tolist() == [1, 0, -1], "an id beyond the table is none"
+    bare = str(Tokenizer(models.WordLevel({"a": 0}, unk_token="none")).to_str())
+    assert matched(bare, str(pieces.to_str()), 3, 1).pieces == {}, "nothing stands for unknown words"
 
 
 def test_tokenizers_with_little_in_common_and_positions_that_are_missing_are_refused() -> None:
