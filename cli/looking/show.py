@@ -258,7 +258,9 @@ def _show_run(folder: Path, as_json: bool) -> None:
         output.data.print(f"  {stage}: {duration(seconds)}", markup=False, highlight=False)
     if points:
         output.data.print(front_table(points, energy="energy" in {metric.name for metric in config.metrics}))
-        output.data.print(output.table(_mixers(points)))
+        mixers = _mixers(points)
+        if mixers.rows:
+            output.data.print(output.table(mixers))
     for one in baselines:
         output.data.print(one.text(), markup=False, highlight=False, soft_wrap=True)
     for each in working:

@@ -9,6 +9,7 @@ import torch
 from wb.compress.exits.gates import FOLDS, LADDER, Candidates, Judged
 from wb.compress.exits.heads import STEPS
 from wb.compress.exits.job import ExitsJob
+from wb.compress.exits.kept import BETAS, Joint
 from wb.core.commands.plan import Planned
 from wb.export.exits.ways import CAP_S
 from wb.export.timing.estimate import reading_times
@@ -30,9 +31,13 @@ def estimate(job: ExitsJob) -> list[Planned]:
     times = reading_times(job.trunk, data, job.device)
     found.append(Planned("timing", f"{ways} ways out and the network without exits", times(ways + 1, 0, CAP_S)))
     found.append(
-        Planned("gates", f"for {len(job.config.betas)} betas, on {len(data.validation):,} images", _gates(job, ways))
+        Planned(
+            "gates",
+            f"for {len(job.config.betas)} betas, and those that keep accuracy, on {len(data.validation):,} images",
+            _gates(job, ways),
+        )
     )
-    graphs = len(job.config.betas) + 1
+    graphs = len(job.config.betas) + 2
     said = f"{graphs} graphs at most, scored on test, and timed over examples of it"
     return [*found, Planned("final readings", said, times(graphs, len(data.test), CAP_S))]
 
@@ -44,6 +49,9 @@ def _gates(job: ExitsJob, ways: int) -> float:
     generator = torch.Generator().manual_seed(0)
     answers = tuple(torch.randn(count, classes, generator=generator) * k for k in range(1, ways + 1))
     labels = answers[-1].argmax(1)
+    judged, shares = Judged(answers, labels), [k / ways for k in range(1, ways + 1)]
     start = time.perf_counter()
-    Candidates(Judged(answers, labels), [k / ways for k in range(1, ways + 1)], LADDER)
+    Candidates(judged, shares, LADDER)
+    Candidates(judged, shares, BETAS)
+    Joint(judged, shares)
     return (time.perf_counter() - start) * (1 + FOLDS)

@@ -39,20 +39,23 @@ class Joint:
     def __init__(self, judged: Judged, shares: Sequence[float]) -> None:
         self.gates: list[Gates] = [()]
         right = [(answer.argmax(1) == judged.labels).double() for answer in judged.answers]
+        # (n, 2): what an example adds to the right ones and to the cost where it leaves by an exit, and at the end
+        *ends, end = [
+            torch.stack([one, torch.full_like(one, share)], 1) for one, share in zip(right, shares, strict=True)
+        ]
         staying = torch.ones(1, len(judged.labels), dtype=torch.float64)
-        gone = torch.zeros(1, 2, dtype=torch.float64)  # right, and cost, of those that left
-        for k, answer in enumerate(judged.answers[:-1]):
+        gone = torch.zeros(1, 2, dtype=torch.float64)  # of those that left
+        for answer, there in zip(judged.answers, ends, strict=False):
             seen = sure(answer)
-            values = [ALWAYS, *parting(seen), NEVER]
-            leaving = [staying * (seen > value) for value in values]
-            ends = torch.stack([right[k], torch.full_like(right[k], shares[k])], dim=1)  # (n, 2)
-            left = torch.cat([gone + those @ ends for those in leaving])
-            rest = torch.cat([staying - those for those in leaving])
-            end = torch.stack([right[-1], torch.full_like(right[k], shares[-1])], dim=1)
-            index = _cheapest(left + rest @ end)
-            tried = [(*gates, float(value)) for value in values for gates in self.gates]
-            self.gates, gone, staying = [tried[i] for i in index.tolist()], left[index], rest[index]
-        found = gone + staying @ torch.stack([right[-1], torch.full_like(right[-1], shares[-1])], dim=1)
+            values = torch.tensor([ALWAYS, *parting(seen), NEVER])
+            taken = torch.stack([gone + (staying * (seen > value)) @ there for value in values])  # (values, c, 2)
+            left = torch.stack([(staying * (seen <= value)) @ end for value in values])
+            value, state = _split(_cheapest((taken + left).flatten(0, 1)), len(staying))
+            self.gates = [
+                (*self.gates[j], float(values[i])) for i, j in zip(value.tolist(), state.tolist(), strict=True)
+            ]
+            gone, staying = taken[value, state], staying[state] * (seen <= values[value][:, None])
+        found = gone + staying @ end
         self.right, self.cost = found[:, 0], found[:, 1] / len(judged.labels)
 
     def cheapest(self, least: float) -> Gates:
@@ -90,6 +93,11 @@ def _ways(judged: Judged, own: Tensor, shares: Sequence[float]) -> list[Gates]:
     joint, candidates = Joint(judged, shares), Candidates(judged, shares, BETAS)
     least = [float(own.sum()) + margin * len(own) for margin in MARGINS]
     return [*map(joint.cheapest, least), *map(candidates.best, BETAS)]
+
+
+def _split(index: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Indices of a flattened (…, count) as those of its two dimensions."""
+    return index // count, index % count
 
 
 def _cheapest(found: Tensor) -> Tensor:

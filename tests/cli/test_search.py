@@ -145,6 +145,7 @@ def test_everything_of_a_run_is_in_its_folder_whatever_its_name(together: tuple[
     assert (folder / "study.db").is_file()
     shown = succeeded("show", folder)
     assert "12 of 12 candidates evaluated" in shown.stdout
+    assert "mixers by depth and number of tokens" in shown.stdout
     assert "continue with" not in shown.stdout
 
 

@@ -56,6 +56,7 @@ def test_everything_is_on_the_page(fabricate: Fabricate) -> None:
     html = write_report(run).read_text(encoding="utf-8")
     page = Page(html)
     assert {"take", "use", "answers", "made", "training"} <= page.ids()
+    assert "Mixers by depth and number of tokens" in html
     figures = {"confusion", "curve-supernet", "curve-finalists", "made-of-mixer", "made-of-ffn"}
     assert {f"figure-{name}" for name in figures} <= page.ids()
     best = read(run).best
