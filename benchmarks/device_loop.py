@@ -29,7 +29,7 @@ from tables import Table, begin, parser_of, told
 
 from wb.core.precision import precisions
 from wb.data import Dataset
-from wb.data.load import load_data
+from wb.data import load as load_data
 from wb.export.score import score
 from wb.export.timing.measure import measure_latency
 from wb.hardware.device import parse_device

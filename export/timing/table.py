@@ -4,6 +4,10 @@ A network's latency is then estimated as the runtime's overhead per call plus th
 multiples of the reference graph, so that entries measured in a slow hour and in a fast one add up. They are reported in
 milliseconds at the reference's pace when the table was begun. Keys are opaque strings made by `wb.export.timing.blocks`.
 
+The overhead of ONNX Runtime is the latency of a graph that computes nothing. Other runtimes prepare inputs and outputs of graphs
+that compute something, which a table of blocks would count once a block: there it is twice the latency of a small transformer
+of one layer less that of one with two.
+
 Source: the additive table of FBNet (https://arxiv.org/abs/1812.03443, section 3.2) and ProxylessNAS.
 Limits: the sum ignores fusion across two blocks by the runtime, and that a block finds its input in the cache.
 """
@@ -25,13 +29,16 @@ from platformdirs import user_cache_dir
 from wb.core.errors import BadOption, StorageFailed
 from wb.core.measures.readings import Reading
 from wb.export.timing.measure import Latency, measure_latency
-from wb.export.timing.reference import overhead_graph
+from wb.export.timing.reference import overhead_graph, transformer_graph
 from wb.hardware.device import Device
+from wb.hardware.runtimes.known import OURS
 
 T = TypeVar("T")
 # Of the timed graphs and their keys: since 3 architectures of format 2, since 4 filters that carry the stream.
 VERSION = 4
 OVERHEAD = "wb/overhead"  # key of the overhead: the latency of a call that computes nothing
+TWICE = "wb/overhead/twice"  # what computes the same twice, where the overhead is found by extrapolation; is not stored
+SMALL = (16, 32)  # tokens and channels of that
 REFERENCE = "wb/reference"  # key of the reference graph's milliseconds when the table was begun
 CREATE = """CREATE TABLE IF NOT EXISTS latency (
     device TEXT NOT NULL, key TEXT NOT NULL, value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
@@ -65,6 +72,17 @@ class LatencyTable:
         self.path = (folder or Path(user_cache_dir("wb"))) / "latency.db"
         self.note: str | None = None
 
+    @property
+    def _whose(self) -> str:
+        """The device in the file; of other runtimes than ours, entries without a 2 are net of what computes nothing."""
+        return self.device.key if self.device.runtime == OURS else f"{self.device.key}/2"
+
+    def _empty(self) -> dict[str, bytes]:
+        """The graphs that tell the overhead."""
+        if self.device.runtime == OURS:
+            return {OVERHEAD: overhead_graph()}
+        return {OVERHEAD: transformer_graph(*SMALL, layers=1), TWICE: transformer_graph(*SMALL, layers=2)}
+
     def lookup(self, keys: Iterable[str]) -> dict[str, Entry | None]:
         """Key -> stored entry; None if there is no entry, or an invalid one.
 
@@ -75,7 +93,7 @@ class LatencyTable:
         sql = "SELECT value, low, high, n, at, note FROM latency WHERE device = ? AND key = ?"
 
         def read(db: sqlite3.Connection) -> dict[str, Entry | None]:
-            rows = {key: db.execute(sql, (self.device.key, key)).fetchone() for key in wanted}
+            rows = {key: db.execute(sql, (self._whose, key)).fetchone() for key in wanted}
             return {key: _entry(row) for key, row in rows.items()}
 
         return self._do(read)
@@ -86,7 +104,7 @@ class LatencyTable:
         Raises:
             StorageFailed: the file cannot be opened or written, or stays locked for a minute.
         """
-        row = (self.device.key, "wb/check", 0.0, 0.0, 0.0, 0, "", None)
+        row = (self._whose, "wb/check", 0.0, 0.0, 0.0, 0, "", None)
 
         def write(db: sqlite3.Connection) -> None:  # the row is deleted in the same transaction, but SQLite does write
             db.execute("INSERT OR REPLACE INTO latency VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -97,7 +115,7 @@ class LatencyTable:
     def store(self, entries: Mapping[str, Entry], *, keep: bool = False) -> None:
         """Stores `entries`, replacing older ones of the same key unless `keep`. Raises as `lookup` does."""
         sql = f"INSERT OR {'IGNORE' if keep else 'REPLACE'} INTO latency VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        rows = [(self.device.key, key, e.value, e.low, e.high, e.n, e.at, e.note) for key, e in entries.items()]
+        rows = [(self._whose, key, e.value, e.low, e.high, e.n, e.at, e.note) for key, e in entries.items()]
         self._do(lambda db: db.executemany(sql, rows))
 
     def time(
@@ -119,7 +137,7 @@ class LatencyTable:
         missing = {key: graph for key, graph in graphs.items() if known[key] is None}
         if missing:
             timed = measure_latency(
-                {**missing, OVERHEAD: overhead_graph()},
+                {**missing, **self._empty()},
                 self.device,
                 precision=precision,
                 cap_s=cap_s,
@@ -146,7 +164,9 @@ class LatencyTable:
         """Stores the measured latencies, minus the overhead measured with them."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         overhead = _gross(timed[OVERHEAD], now)
-        gross = {key: _gross(latency, now) for key, latency in timed.items() if key != OVERHEAD}
+        if TWICE in timed:
+            overhead = _extrapolated(overhead, _gross(timed[TWICE], now))
+        gross = {key: _gross(latency, now) for key, latency in timed.items() if key not in (OVERHEAD, TWICE)}
         pace = timed[OVERHEAD].reading.value / timed[OVERHEAD].ratio.value
         self.store({REFERENCE: Entry(pace, pace, pace, 1, now)}, keep=True)
         self.store({OVERHEAD: overhead} | {key: _net(entry, overhead) for key, entry in gross.items()})
@@ -257,6 +277,12 @@ def _gross(latency: Latency, at: str) -> Entry:
     """The measured ratio as an entry, including the overhead."""
     low, high = latency.ratio.interval or (latency.ratio.value, latency.ratio.value)
     return Entry(latency.ratio.value, low, high, latency.ratio.n, at, latency.ratio.note)
+
+
+def _extrapolated(once: Entry, twice: Entry) -> Entry:
+    """What is left of a graph where what it computes is nothing; errors add in quadrature."""
+    value, half = max(0.0, 2 * once.value - twice.value), math.hypot(2 * once.half(), twice.half())
+    return Entry(value, max(0.0, value - half), value + half, min(once.n, twice.n), once.at, once.note)
 
 
 def _net(gross: Entry, overhead: Entry) -> Entry:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -17,7 +18,7 @@ from wb.core.measures.readings import Reading
 from wb.export.timing import table as module
 from wb.export.timing.measure import Latency
 from wb.export.timing.reference import transformer_graph
-from wb.export.timing.table import OVERHEAD, REFERENCE, Entry, LatencyTable
+from wb.export.timing.table import OVERHEAD, REFERENCE, TWICE, Entry, LatencyTable
 from wb.hardware.device import Device, parse_device
 
 DEVICE = Device(processor="p", version="1")
@@ -67,6 +68,18 @@ def test_a_slow_hour_does_not_enter(tmp_path: Path, clock: Clock) -> None:
     clock.pace = 4.0
     assert table.time({"b": b"12"})["b"].value == pytest.approx(before.value)
     assert table.time({"a": b""})["a"] == before
+
+
+def test_the_overhead_of_another_runtime_is_what_is_left_without_layers(tmp_path: Path, clock: Clock) -> None:
+    """Graphs of one and of two layers are 10 and 16 here: 4 are of neither."""
+    other = DEVICE.model_copy(update={"runtime": "another"})
+    costs = {OVERHEAD: 10.0, TWICE: 16.0, "a": 9.0}
+    timed = lambda graphs, *_, **__: {key: clock.latency(costs[key]) for key in graphs}  # noqa: E731
+    with patch.object(module, "measure_latency", timed):
+        table = LatencyTable(other, tmp_path)
+        assert table.time({"a": b"1"})["a"].value == pytest.approx(2 * 5.0)
+    assert table.estimate(["a", "a"]).value == pytest.approx(2 * (4.0 + 5.0 + 5.0))
+    assert LatencyTable(DEVICE, tmp_path).lookup(["a", OVERHEAD]) == {"a": None, OVERHEAD: None}
 
 
 def test_estimate_is_overhead_plus_sum(tmp_path: Path, clock: Clock) -> None:

@@ -53,7 +53,7 @@ def test_the_first_device_is_read_whole_and_others_are_set_against_it(model: Mod
 def test_each_device_scores_where_it_is_to(stripes: Dataset, striped: Model, tmp_path: Path) -> None:
     split = stripes.test
     parts = {"x_train": split.images, "y_train": split.labels, "x_test": split.images, "y_test": split.labels}
-    np.savez(tmp_path / "d.npz", **parts)
+    np.savez(tmp_path / "d.npz", **parts)  # type: ignore[arg-type]  # names, not options
     options = {"data": f"npz:{tmp_path / 'd.npz'}", "score_on": "device", "by_index": True}
     found = measured(striped, tmp_path, device="cpu,local", **options).readings
     scores = {name: one for name, one in found.items() if name.startswith("accuracy")}
