@@ -66,7 +66,7 @@ class Adding:
 
     def wait(self) -> None:
         self.sums.table.barrier.wait()
-        self.part.copy_(sum(parts[self.index] for parts in self.sums.table.parts))
+        self.part.copy_(torch.stack([parts[self.index] for parts in self.sums.table.parts]).sum(dim=0))
         self.sums.table.barrier.wait()
         self.sums.awaited += 1
 

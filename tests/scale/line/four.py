@@ -53,7 +53,7 @@ class Given:
 
     def take(self, index: NDArray[np.integer]) -> NDArray[Any]:
         self.before(int(index[-1]))
-        found = self.inputs[index]
+        found: NDArray[Any] = self.inputs[index]
         return found[:, : max(1, int((found >= 0).sum(axis=1).max()))] if found.ndim == 2 else found
 
 

@@ -47,12 +47,13 @@ def _first(rank: int, suspects: list[int], board: Board) -> int:
     seen = {rank}
     _leave(board, rank, suspects)
     while True:
-        words = _words(board, [one for one in suspects if one not in seen])
-        silent = [one for one in suspects if one not in seen and one not in words]
-        if silent or not words:
-            return (silent or suspects)[0]
+        words = _words(board, suspects)
+        silent = [one for one in suspects if one not in words]
         seen |= set(words)
-        suspects = [one for others in words.values() for one in others] or suspects
+        further = [one for others in words.values() for one in others if one not in seen]
+        if silent or not further:  # each says that it lost one that says so too
+            return (silent or suspects)[0]
+        suspects = further
 
 
 def _leave(board: Board, rank: int, suspects: Iterable[int]) -> None:
