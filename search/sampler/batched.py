@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from wb.core.errors import BadOption, WbError
 from wb.core.space import Choices, Genes, Option
@@ -80,7 +80,7 @@ class BatchSampler(BaseSampler):
             BadOption: `batch` is below 1 or `initial` below 2.
             NotInSpace: one of `known` is not in the space.
         """
-        self._batch = max(batch, workers // PLANNED_BY)
+        self._batch, self._workers = max(batch, workers // PLANNED_BY), workers
         self._initial = min(max(len(space.genes), 15), 25) if initial is None else initial
         if self._batch < 1 or self._initial < 2:
             raise BadOption(f"expected a batch of at least 1, initial of at least 2; got {batch} and {self._initial}")
@@ -109,6 +109,30 @@ class BatchSampler(BaseSampler):
             name: CategoricalDistribution(options)
             for name, options in zip(self._encoder.names, self._encoder.options, strict=True)
         }
+
+    def batch(self, study: Study) -> list[FrozenTrial]:
+        """The next batch as trials that can be added to the study, where any worker takes them up; none if all are taken.
+
+        The candidates that wait in the study count as taken, and as being evaluated.
+        """
+        with self._lock:
+            trials = study.get_trials(deepcopy=False)
+            complete = [trial for trial in trials if self._usable(trial) and self._row(trial) is not None]
+            found = self._plan(study, complete, self._pending(trials), self._taken(trials).keys())
+            again = None if found else self._failed_once(trials)
+            return [self._waiting(proposal) for proposal in found or ([] if again is None else [Proposal(again)])]
+
+    def untaken(self, trials: Sequence[FrozenTrial], batch: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of a batch that no worker has claimed since it was planned; `trials` are the study's, and may have failed."""
+        taken = self._taken([trial for trial in trials if trial.state != TrialState.FAIL])
+        return [trial for trial in batch if (row := self._row(trial)) is not None and row.tobytes() not in taken]
+
+    def ahead(self, complete: int) -> int:
+        """How many candidates are to wait for workers, so that none has to wait while the next batch is planned.
+
+        There is no hurry before predictors can be fitted, as what is proposed meanwhile would be random.
+        """
+        return max(1, self._workers // PLANNED_BY) if complete >= self._initial else 1
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -245,8 +269,8 @@ class BatchSampler(BaseSampler):
         return initial_rows(self._encoder, self._spread, rng)
 
     def _pending(self, trials: Sequence[FrozenTrial]) -> Indices:
-        """The rows that other workers are evaluating, (n, genes)."""
-        rows = [self._row(trial) for trial in trials if trial.state == TrialState.RUNNING]
+        """The rows that other workers are evaluating, or will be, (n, genes)."""
+        rows = [self._row(trial) for trial in trials if not trial.state.is_finished()]
         return np.array([row for row in rows if row is not None], dtype=np.int64).reshape(-1, len(self._encoder.sizes))
 
     def _failed_once(self, trials: Sequence[FrozenTrial]) -> Indices | None:
@@ -262,6 +286,16 @@ class BatchSampler(BaseSampler):
         """Row -> how many trials evaluated or are evaluating it; `known` rows count as one more."""
         rows = (self._row(trial) for trial in trials)
         return Counter(self._known) + Counter(row.tobytes() for row in rows if row is not None)
+
+    def _waiting(self, proposal: Proposal) -> FrozenTrial:
+        """A trial that has all its parameters already, so that its worker writes none of them."""
+        choices = self._encoder.choices(proposal.row)
+        options = dict(zip(self._encoder.names, self._encoder.options, strict=True))
+        told = {PREDICTED: proposal.mean, PREDICTED_STD: proposal.std} if proposal.mean else {}
+        distributions = {name: CategoricalDistribution(options[name]) for name in choices}
+        return create_trial(
+            state=TrialState.WAITING, params=dict(choices), distributions=distributions, user_attrs=told
+        )
 
     def _whole(self, choices: object) -> bool:
         """Whether `choices` has a value for every gene."""
