@@ -7,11 +7,14 @@ what a dead proposer has added is evaluated, and what it has not is planned anew
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import median
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,9 +23,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from wb.search.crew.crew import Crew
 from wb.search.crew.lease import Lease
-from wb.search.sampler.batched import BatchSampler
+from wb.search.sampler.batched import PLANNED_BY, BatchSampler
 from wb.search.study.trials import own
 
+LAST = 20  # evaluations, whose times tell how fast candidates are taken
 EACH = 16  # workers up to which each proposes for itself
 PROPOSER = "proposer"  # the name of the lease
 
@@ -56,6 +60,8 @@ class Proposer:
     sampler: BatchSampler
     crew: Crew
     workers: int
+    planning: float = field(default=0.5, init=False)
+    """Seconds that this worker last took for a batch, or a guess."""
     exhausted: bool = field(default=False, init=False)
     """Whether there was nothing left to propose when this worker last planned."""
 
@@ -79,21 +85,37 @@ class Proposer:
         `wanted` are to be evaluated in the end, so that never more wait than that takes.
         """
         waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-        few = waiting < self.sampler.ahead(len(own(trials)))
-        if few and _room(trials, wanted) and not self.exhausted:
+        done = own(trials)
+        # Nothing is proposed ahead before predictors can be fitted: it would be random.
+        ahead = 1 if self.sampler.begins(len(done)) else self.needed(done)
+        if waiting < ahead and _room(trials, wanted) and not self.exhausted:
             with self.lease.held() as mine:
                 if mine:
-                    waiting += self._add(wanted)
+                    waiting += self._add(ahead, wanted)
         return waiting > 0
 
-    def _add(self, wanted: int) -> int:
+    def needed(self, done: Sequence[FrozenTrial]) -> int:
+        """How many candidates the workers take while the next batch is planned, which are to wait for them.
+
+        A quarter of the workers at least, and not more than all of them: what is proposed too early knows too little.
+        """
+        last = sorted((t for t in done if t.datetime_complete is not None), key=lambda t: str(t.datetime_complete))[
+            -LAST:
+        ]
+        seconds = median(t.duration.total_seconds() for t in last if t.duration is not None) if last else math.inf
+        taken = self.workers if seconds <= 0 else math.ceil(self.workers * self.planning / seconds)
+        return max(1, self.workers // PLANNED_BY, min(taken, self.workers))
+
+    def _add(self, least: int, wanted: int) -> int:
         """Plans a batch and adds what is still wanted of it; returns how many."""
-        batch = self.sampler.batch(self.study)
+        begun = time.monotonic()
+        batch = self.sampler.batch(self.study, least)
         self.exhausted = not batch
         trials = self.study.get_trials(deepcopy=False)  # again: others went on meanwhile
         added = self.sampler.untaken(trials, batch)[: _room(trials, wanted)]
         for trial in added:
             self.study._storage.create_new_trial(self.study._study_id, trial)
+        self.planning = time.monotonic() - begun
         return len(added)
 
 

@@ -80,7 +80,7 @@ class BatchSampler(BaseSampler):
             BadOption: `batch` is below 1 or `initial` below 2.
             NotInSpace: one of `known` is not in the space.
         """
-        self._batch, self._workers = max(batch, workers // PLANNED_BY), workers
+        self._batch = max(batch, workers // PLANNED_BY)
         self._initial = min(max(len(space.genes), 15), 25) if initial is None else initial
         if self._batch < 1 or self._initial < 2:
             raise BadOption(f"expected a batch of at least 1, initial of at least 2; got {batch} and {self._initial}")
@@ -110,15 +110,18 @@ class BatchSampler(BaseSampler):
             for name, options in zip(self._encoder.names, self._encoder.options, strict=True)
         }
 
-    def batch(self, study: Study) -> list[FrozenTrial]:
+    def batch(self, study: Study, least: int = 1) -> list[FrozenTrial]:
         """The next batch as trials that can be added to the study, where any worker takes them up; none if all are taken.
+
+        It has at least so many candidates, as far as there are that many.
 
         The candidates that wait in the study count as taken, and as being evaluated.
         """
         with self._lock:
             trials = study.get_trials(deepcopy=False)
             complete = [trial for trial in trials if self._usable(trial) and self._row(trial) is not None]
-            found = self._plan(study, complete, self._pending(trials), self._taken(trials).keys())
+            taken = self._taken(trials).keys()
+            found = self._plan(study, complete, self._pending(trials), taken, max(least, self._batch))
             again = None if found else self._failed_once(trials)
             return [self._waiting(proposal) for proposal in found or ([] if again is None else [Proposal(again)])]
 
@@ -127,12 +130,9 @@ class BatchSampler(BaseSampler):
         taken = self._taken([trial for trial in trials if trial.state != TrialState.FAIL])
         return [trial for trial in batch if (row := self._row(trial)) is not None and row.tobytes() not in taken]
 
-    def ahead(self, complete: int) -> int:
-        """How many candidates are to wait for workers, so that none has to wait while the next batch is planned.
-
-        There is no hurry before predictors can be fitted, as what is proposed meanwhile would be random.
-        """
-        return max(1, self._workers // PLANNED_BY) if complete >= self._initial else 1
+    def begins(self, complete: int) -> bool:
+        """Whether so few trials are complete that candidates are spread or random, as no predictors can be fitted."""
+        return complete < self._initial
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -194,7 +194,7 @@ class BatchSampler(BaseSampler):
             self._adopt(study)  # another process may have planned a batch
             self._drop(len(complete), taken)
         if not self._queue:
-            self._queue = self._plan(study, complete, self._pending(trials), taken)
+            self._queue = self._plan(study, complete, self._pending(trials), taken, self._batch)
             self._queued = (study, len(complete))
             self._publish(study, len(complete))
         if self._queue:
@@ -236,7 +236,7 @@ class BatchSampler(BaseSampler):
         return Proposal(self._encoder.canonical(found[None])[0], list(map(float, mean)), list(map(float, std)))
 
     def _plan(
-        self, study: Study, complete: Sequence[FrozenTrial], pending: Indices, taken: AbstractSet[bytes]
+        self, study: Study, complete: Sequence[FrozenTrial], pending: Indices, taken: AbstractSet[bytes], count: int
     ) -> list[Proposal]:
         """Untaken proposals: initial candidates, then batches from the predictors; random ones if there are none of these."""
         rng = np.random.default_rng([self._seed, len(complete)])
@@ -246,8 +246,8 @@ class BatchSampler(BaseSampler):
             first = self._first(np.random.default_rng(self._seed))
             proposals = [Proposal(row) for row in first if row.tobytes() not in taken]
         else:
-            proposals = self._predicted(study, complete, pending, taken, rng)
-        return proposals or [Proposal(row) for row in unseen_rows(self._encoder, taken, self._batch, rng)]
+            proposals = self._predicted(study, complete, pending, taken, count, rng)
+        return proposals or [Proposal(row) for row in unseen_rows(self._encoder, taken, count, rng)]
 
     def _usable(self, trial: FrozenTrial) -> bool:
         """Whether predictors can be fitted on the trial: it is complete, with finite values."""
@@ -260,9 +260,13 @@ class BatchSampler(BaseSampler):
         complete: Sequence[FrozenTrial],
         pending: Indices,
         taken: AbstractSet[bytes],
+        count: int,
         rng: np.random.Generator,
     ) -> list[Proposal]:
-        """A batch from predictors fitted on all complete trials; the rows of `pending` (n, genes) are being evaluated."""
+        """Up to `count` proposals from predictors fitted on all complete trials.
+
+        The rows of `pending` (n, genes) are being evaluated.
+        """
 
     def _first(self, rng: np.random.Generator) -> Indices:
         """The first candidates, as canonical rows."""

@@ -77,9 +77,7 @@ def test_two_that_begin_a_term_at_once_agree_who_has_it(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_a_holder_elsewhere_keeps_it_while_its_heart_beats(
-    tmp_path: Path, study: optuna.Study, silent: bool
-) -> None:
+def test_a_holder_elsewhere_keeps_it_while_its_heart_beats(tmp_path: Path, study: optuna.Study, silent: bool) -> None:
     crew = Crew(tmp_path)
     own = lease(tmp_path, crew)
     with own.held():
@@ -90,7 +88,9 @@ def test_a_holder_elsewhere_keeps_it_while_its_heart_beats(
     study._storage.record_heartbeat(beating)  # type: ignore[attr-defined]
     if silent:
         with closing(sqlite3.connect(tmp_path / "study.db")) as db, db:
-            db.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 day') WHERE trial_id = ?", (beating,))
+            db.execute(
+                "UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 day') WHERE trial_id = ?", (beating,)
+            )
     with crew.join(), own.held() as mine:
         assert mine == silent
 

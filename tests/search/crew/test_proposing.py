@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -44,7 +45,7 @@ def test_first_a_spread_start_for_all_then_batches_before_the_last_one_is_used_u
     assert WORKERS - 5 < first <= WORKERS, "one for each, but for those that differ in inactive genes only"
     assert one.fill(one.study.trials, 500)
     assert len(waiting(one)) == first, "nobody is in need"
-    ahead = WORKERS // 4
+    ahead, one.planning = WORKERS // 4, 0.0
     do(one, first - ahead + 1)
     assert one.fill(one.study.trials, 500)
     found = waiting(one)
@@ -53,6 +54,26 @@ def test_first_a_spread_start_for_all_then_batches_before_the_last_one_is_used_u
     assert [term.state for term in one.lease.terms()] == [TrialState.COMPLETE] * 2
     rows = [tuple(trial.params.items()) for trial in one.study.trials]
     assert len(set(rows)) == len(rows)
+
+
+def test_the_shorter_evaluations_are_the_more_candidates_wait(tmp_path: Path) -> None:
+    """As many as are taken while a batch is planned, between a quarter of the workers and all of them."""
+    one, now = proposer(tmp_path), datetime.now()
+    one.planning = 2.0
+
+    def done(seconds: float) -> list[optuna.trial.FrozenTrial]:
+        trial = optuna.trial.create_trial(values=[0.0, 0.0])
+        trial.datetime_start, trial.datetime_complete = now - timedelta(seconds=seconds), now
+        return [trial] * 5
+
+    assert one.needed([]) == WORKERS // 4
+    assert [one.needed(done(seconds)) for seconds in (0.0, 1.0, 4.0, 8.0, 100.0)] == [
+        WORKERS,
+        WORKERS,
+        WORKERS // 2,
+        WORKERS // 4,
+        WORKERS // 4,
+    ]
 
 
 def test_no_more_than_is_wanted(tmp_path: Path) -> None:
