@@ -50,9 +50,7 @@ from wb.search.study.trials import WORKER
 BATCH, INITIAL = 15, 25
 POLL_S = 0.2
 TICKS = os.sysconf("SC_CLK_TCK")
-READS = (
-    5  # of all trials, in a worker's turn: two before a candidate is asked for, one as it is claimed, two for its twins
-)
+READS = 3  # of all trials by a worker: before it asks for a candidate, as it claims it, and after the evaluation
 
 
 class Genes:
@@ -122,7 +120,7 @@ def study_at(url: str) -> Iterator[tuple[optuna.Study, Server]]:
         storage.engine.dispose()
 
 
-def measure_storage(url: str, space: Genes, open_: int, turns: int = 12) -> tuple[float, float, float, float]:
+def measure_storage(url: str, space: Genes, open_: int, turns: int = 8) -> tuple[float, float, float, float]:
     """CPU seconds of a worker and of the server for a candidate, of both for adding one; wall seconds of a candidate (median)."""
     rng = np.random.default_rng(0)
     with study_at(url) as (study, server):
@@ -134,6 +132,7 @@ def measure_storage(url: str, space: Genes, open_: int, turns: int = 12) -> tupl
             study._storage.create_new_trial(study._study_id, template(space, rng, TrialState.WAITING))
         adding = time.process_time() + server.seconds() - adding
         queue, walls = Queue(study.study_name, study._storage), []
+        queue.waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         own, there = time.process_time(), server.seconds()
         for _ in range(turns):
             start = time.perf_counter()
@@ -148,7 +147,7 @@ def turn(study: optuna.Study, trial: optuna.Trial, space: Genes) -> list[float]:
     study._storage.set_trial_user_attr(trial._trial_id, WORKER, "worker-here-1-abcdef01")
     for name, options in space.genes.items():
         trial.suggest_categorical(name, options)
-    for _ in range(READS - 1):  # one is `ask`'s own
+    for _ in range(READS):
         study.get_trials(deepcopy=False)
     for name, value in READINGS.items():
         trial.set_user_attr(name, value)

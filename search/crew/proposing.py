@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from statistics import median
 
@@ -36,7 +37,9 @@ class NothingWaits(Exception):
 
 
 class Queue(optuna.Study):
-    """A study that is asked only for candidates that wait in it."""
+    """A study that is asked only for candidates that waited in it when it was last looked at: reading them costs a while."""
+
+    waiting: Sequence[FrozenTrial] = ()
 
     def ask(self, fixed_distributions: Mapping[str, BaseDistribution] | None = None) -> optuna.Trial:
         """Any that waits: if all workers tried the first one, all but one would have to try again.
@@ -44,8 +47,7 @@ class Queue(optuna.Study):
         Raises:
             NothingWaits: there is none.
         """
-        waiting = self.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        for trial in random.sample(waiting, len(waiting)):
+        for trial in random.sample(self.waiting, len(self.waiting)):
             with suppress(UpdateFinishedTrialError):
                 if self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                     return optuna.Trial(self, trial._trial_id)
@@ -69,9 +71,14 @@ class Proposer:
         """Whether one worker proposes for all while `running` candidates are evaluated by others."""
         return max(self.workers, running + 1) > EACH
 
+    def queue(self, trials: Sequence[FrozenTrial]) -> Queue:
+        """What workers take their candidates from; they look again for those that were added after `trials` were read."""
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        self._queue.waiting = waiting or self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return self._queue
+
     @cached_property
-    def queue(self) -> Queue:
-        """What workers take their candidates from."""
+    def _queue(self) -> Queue:
         return Queue(self.study.study_name, self.study._storage, self.study.sampler)
 
     @cached_property
@@ -84,39 +91,51 @@ class Proposer:
 
         `wanted` are to be evaluated in the end, so that never more wait than that takes.
         """
-        waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-        done = own(trials)
-        # Nothing is proposed ahead before predictors can be fitted: it would be random.
-        ahead = 1 if self.sampler.begins(len(done)) else self.needed(done)
-        if waiting < ahead and _room(trials, wanted) and not self.exhausted:
+        waiting = _waiting(trials)
+        if self._lacks(trials, wanted):
             with self.lease.held() as mine:
                 if mine:
-                    waiting += self._add(ahead, wanted)
+                    waiting = self._add(wanted)
         return waiting > 0
+
+    def _lacks(self, trials: Sequence[FrozenTrial], wanted: int) -> bool:
+        """Whether a batch is to be added now."""
+        return not self.exhausted and _waiting(trials) < self.ahead(trials) and _room(trials, wanted) > 0
+
+    def ahead(self, trials: Sequence[FrozenTrial]) -> int:
+        """How many candidates are to wait; nothing is proposed ahead before predictors can be fitted: it would be random."""
+        done = own(trials)
+        return 1 if self.sampler.begins(len(done)) else self.needed(done)
 
     def needed(self, done: Sequence[FrozenTrial]) -> int:
         """How many candidates the workers take while the next batch is planned, which are to wait for them.
 
         A quarter of the workers at least, and not more than all of them: what is proposed too early knows too little.
         """
-        last = sorted((t for t in done if t.datetime_complete is not None), key=lambda t: str(t.datetime_complete))[
-            -LAST:
-        ]
-        seconds = median(t.duration.total_seconds() for t in last if t.duration is not None) if last else math.inf
+        last = sorted(done, key=lambda trial: trial.datetime_complete or datetime.min)[-LAST:]
+        times = [trial.duration.total_seconds() for trial in last if trial.duration is not None]
+        seconds = median(times) if times else math.inf
         taken = self.workers if seconds <= 0 else math.ceil(self.workers * self.planning / seconds)
         return max(1, self.workers // PLANNED_BY, min(taken, self.workers))
 
-    def _add(self, least: int, wanted: int) -> int:
-        """Plans a batch and adds what is still wanted of it; returns how many."""
+    def _add(self, wanted: int) -> int:
+        """Plans a batch, if another worker has not just done so, and adds what is still wanted of it; returns how many wait."""
+        trials = self.study.get_trials(deepcopy=False)
+        if not self._lacks(trials, wanted):
+            return _waiting(trials)
         begun = time.monotonic()
-        batch = self.sampler.batch(self.study, least)
+        batch = self.sampler.batch(self.study, self.ahead(trials))
         self.exhausted = not batch
         trials = self.study.get_trials(deepcopy=False)  # again: others went on meanwhile
         added = self.sampler.untaken(trials, batch)[: _room(trials, wanted)]
         for trial in added:
             self.study._storage.create_new_trial(self.study._study_id, trial)
         self.planning = time.monotonic() - begun
-        return len(added)
+        return _waiting(trials) + len(added)
+
+
+def _waiting(trials: Sequence[FrozenTrial]) -> int:
+    return sum(trial.state == TrialState.WAITING for trial in trials)
 
 
 def _room(trials: Sequence[FrozenTrial], wanted: int) -> int:

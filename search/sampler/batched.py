@@ -296,7 +296,7 @@ class BatchSampler(BaseSampler):
         choices = self._encoder.choices(proposal.row)
         options = dict(zip(self._encoder.names, self._encoder.options, strict=True))
         told = {PREDICTED: proposal.mean, PREDICTED_STD: proposal.std} if proposal.mean else {}
-        distributions = {name: CategoricalDistribution(options[name]) for name in choices}
+        distributions: dict[str, BaseDistribution] = {n: CategoricalDistribution(options[n]) for n in choices}
         return create_trial(
             state=TrialState.WAITING, params=dict(choices), distributions=distributions, user_attrs=told
         )

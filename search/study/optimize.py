@@ -136,7 +136,7 @@ class Optimization:
                 if self.proposer is None or not self.proposer.serves(running):
                     return self.study
                 if self.proposer.fill(trials, self.trials):
-                    return self.proposer.queue
+                    return self.proposer.queue(trials)
                 if not running and self.proposer.exhausted:
                     return None
             time.sleep(POLL_S)
@@ -153,12 +153,13 @@ class Optimization:
             raise _Ended from error
 
     def _values(self, trial: optuna.Trial) -> list[float]:
-        self._claim(trial.number)
+        trials = self._claim(trial.number)
+        whole = trial.params.keys() >= self.space.genes.keys()  # others could see them when `trials` were read
         owner = self._owner(trial)
         proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in self.space.genes.items()}
         choices = canonical(self.space, cast(Choices, proposed))
         key = self._keys[trial.number] = network_key(self.space, choices)
-        known = self._twin(trial.number, key)
+        known = self._twin(trial.number, key, trials if whole else ())
         if known is None:
             result = self.evaluate(self.space.decode(choices))
             self._check_kept(trial, owner)
@@ -173,8 +174,8 @@ class Optimization:
         trial.set_user_attr("seconds", result.seconds)
         return [result.readings[metric.name].value for metric in self.metrics]
 
-    def _claim(self, number: int) -> None:
-        """Raises `_Surplus` if enough trials with lower numbers are evaluated or running.
+    def _claim(self, number: int) -> list[FrozenTrial]:
+        """All trials. Raises `_Surplus` if enough trials with lower numbers are evaluated or running.
 
         No trial with a lower number can appear later; so at most the wanted number is evaluated, however the workers'
         steps interleave.
@@ -183,6 +184,7 @@ class Optimization:
         before = [trial for trial in trials if trial.number < number]
         if len(own(before)) + sum(trial.state in OPEN for trial in before) >= self.trials:
             raise _Surplus
+        return trials
 
     def _owner(self, trial: optuna.Trial) -> object:
         return self.study._storage.get_trial(trial._trial_id).user_attrs.get(WORKER)
@@ -192,15 +194,19 @@ class Optimization:
         if self._owner(trial) != owner:
             raise _Surplus
 
-    def _twin(self, number: int, key: str) -> FrozenTrial | None:
-        """The trial that evaluated the same network, or None; waits for an earlier trial that is still evaluating it."""
+    def _twin(self, number: int, key: str, trials: Sequence[FrozenTrial] = ()) -> FrozenTrial | None:
+        """The trial that evaluated the same network, or None; waits for an earlier trial that is still evaluating it.
+
+        `trials` are all, if they have just been read: of many, that costs more than anything else here.
+        """
         while True:
-            same = [t for t in self.study.get_trials(deepcopy=False) if t.number != number and self._key(t) == key]
+            trials = trials or self.study.get_trials(deepcopy=False)
+            same = [t for t in trials if t.number != number and self._key(t) == key]
             done = own(same)
             if done or not any(t.state == TrialState.RUNNING and t.number < number for t in same):
                 return done[0] if done else None
             time.sleep(POLL_S)
-            self._reclaimed()
+            trials = self._reclaimed()
 
     def _key(self, trial: FrozenTrial) -> str | None:
         """The key of the trial's network; None as long as its choices are unknown."""

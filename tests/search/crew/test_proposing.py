@@ -29,7 +29,8 @@ def waiting(one: Proposer) -> list[optuna.trial.FrozenTrial]:
 
 
 def do(one: Proposer, count: int) -> None:
-    one.queue.optimize(objective(Layers(), both), n_trials=count)
+    for _ in range(count):
+        one.queue(one.study.get_trials(deepcopy=False)).optimize(objective(Layers(), both), n_trials=1)
 
 
 def test_it_serves_more_workers_than_can_well_propose_for_themselves(tmp_path: Path) -> None:
@@ -93,11 +94,11 @@ def test_workers_take_what_waits_and_write_no_parameters(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(type(one.study._storage), "set_trial_param", None)
         for _ in range(20):
-            trial = one.queue.ask()
+            trial = one.queue(waiting(one)).ask()
             taken.append(tuple(trial.suggest_categorical(name, options) for name, options in Layers.genes.items()))
     assert len(set(taken)) == 20
     with pytest.raises(NothingWaits):
-        one.queue.ask()
+        one.queue(waiting(one)).ask()
     assert not waiting(one)
 
 
@@ -115,8 +116,8 @@ def test_what_others_claimed_while_a_batch_was_planned_is_left_out(
     one = proposer(tmp_path)
     plan = one.sampler.batch
 
-    def slow(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-        found = plan(study)
+    def slow(study: optuna.Study, least: int) -> list[optuna.trial.FrozenTrial]:
+        found = plan(study, least)
         for trial in found[:5]:
             study.enqueue_trial(trial.params)
         return found
@@ -133,8 +134,19 @@ def test_a_space_that_is_used_up_is_noticed(tmp_path: Path) -> None:
     for _ in range(5):
         one.fill(one.study.trials, 50)
         total += len(found := waiting(one))
-        one.queue.optimize(objective(Tiny(), lambda c: [float(c["depth"]), float(c["0.width"])]), n_trials=len(found))
+        for _ in found:
+            values = objective(Tiny(), lambda c: [float(c["depth"]), float(c["0.width"])])
+            one.queue(waiting(one)).optimize(values, n_trials=1)
         if one.exhausted:
             break
     assert (total, one.exhausted) == (12, True)
     assert not one.fill(one.study.trials, 50)
+
+
+def test_a_batch_that_another_has_just_added_is_not_planned_again(tmp_path: Path) -> None:
+    one = proposer(tmp_path)
+    before = one.study.trials
+    one.fill(before, 500)
+    first = len(waiting(one))
+    assert one.fill(before, 500), "it knows that some wait, though none did when it looked"
+    assert len(waiting(one)) == first

@@ -167,10 +167,10 @@ def proposing(folder: Path, sampler: str) -> object:
             file.write(architecture.trimmed().key + "\n")
         return evaluate(architecture)
 
-    def planning(self: BatchSampler, study: Study) -> list[FrozenTrial]:
+    def planning(self: BatchSampler, study: Study, least: int = 1) -> list[FrozenTrial]:
         os._exit(9)
 
-    def adding(self: RDBStorage, study_id: int, template: FrozenTrial | None = None) -> int:
+    def adding(self: RDBStorage, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
         found = add(self, study_id, template)
         left[0] -= template is not None and template.state == TrialState.WAITING
         return found if left[0] else os._exit(9)
@@ -180,12 +180,12 @@ def proposing(folder: Path, sampler: str) -> object:
             if kind == "planning":
                 BatchSampler.batch = planning  # type: ignore[method-assign]
             if kind == "adding":
-                RDBStorage.create_new_trial = adding  # type: ignore[method-assign]
+                RDBStorage._create_new_trial = adding  # type: ignore[method-assign]
             work(run, sampler, 2 * TRIALS, kept, MANY)
 
         return forked(begin)
 
-    add, left = RDBStorage.create_new_trial, [3]
+    add, left = RDBStorage._create_new_trial, [3]
     codes = [os.waitstatus_to_exitcode(os.waitpid(worker(kind), 0)[1]) for kind in ("planning", "adding")]
     pids = [worker("") for _ in range(2)]
     codes += [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
