@@ -22,7 +22,7 @@ from wb.data import Dataset
 from wb.data import load as load_data
 from wb.export.timing.measure import reference_pace
 from wb.export.timing.table import LatencyTable
-from wb.hardware.device import Device, parse_device, unaddressed
+from wb.hardware.device import Device, parse_device, unaddressed, usable_cores
 from wb.jobs.frame.record import origin
 from wb.models.model import Model, save
 from wb.scale.processes import ONE, Processes
@@ -211,6 +211,7 @@ class Search:
                     lambda: time.perf_counter() - start,
                     lambda what: self._tell.update(task, what, 0),
                     ground.places,
+                    ground.processes.faster(len(usable_cores()) // config.threads),
                 )
             config = plan.applied(config)
             self._tell.say(plan.text())

@@ -23,6 +23,7 @@ from wb.search.beginning.recipes import tuning_recipe
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import files_of
 from wb.search.crew.on_ray import OnRay
+from wb.search.crew.proposing import Proposer
 from wb.search.crew.shelf import Shelf
 from wb.search.evaluate import Evaluator
 from wb.search.fidelity.yardstick import ranking
@@ -115,7 +116,7 @@ class Stages(Recorder[RunRecord]):
         `workers` is how many processes there are.
         """
         config, ground = self.config, self.ground
-        self.study.sampler = make_sampler(
+        self.study.sampler = sampler = make_sampler(
             config.sampler, ground.space, config.limits, config.seed, ground.crew.name, config.asked, workers
         )
         evaluate = Evaluator(
@@ -148,6 +149,7 @@ class Stages(Recorder[RunRecord]):
                 ground.crew,
                 self._late,
                 self.tell.say,
+                sampler.batched and Proposer(self.study, sampler.batched, ground.crew, workers),
             )
             return search()
 

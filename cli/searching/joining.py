@@ -23,7 +23,7 @@ def join(study: str, given: Mapping[str, Any], workers: int, others: Mapping[str
     from wb.data.spec import resolved
     from wb.hardware.remote.address import starts_commands
     from wb.search.beginning.config import SearchConfig
-    from wb.search.crew.joining import config_here, fetched, tidied
+    from wb.search.crew.joining import check_there, config_here, fetched, tidied
     from wb.search.pipeline import Search
     from wb.search.study.storage import absolute
 
@@ -48,8 +48,10 @@ def join(study: str, given: Mapping[str, Any], workers: int, others: Mapping[str
         here = {
             name: resolved(value) if name == "data" else value for name, value in given.items() if name != "storage"
         }
+        config = config_here(record, url, here)
+        check_there(config)
         with output.progress() as progress:
-            done = Search(config_here(record, url, here), run, progress, workers).join()
+            done = Search(config, run, progress, workers).join()
     finally:
         tidied(run)
     if as_json:

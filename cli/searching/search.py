@@ -15,6 +15,7 @@ from wb.cli.frame.options import After, Offer, options
 from wb.cli.searching.tables import front_table, judgement_table
 
 if TYPE_CHECKING:
+    from wb.scale.processes import Processes
     from wb.search.beginning.config import SearchConfig
     from wb.search.pipeline import Search
     from wb.search.run import Run
@@ -193,7 +194,7 @@ def search(
             given, start = trained.supernet_from(given, source, resume)
         config = resumed(resume, given, out) if resume else configured(given)
         if dry_run:
-            _plan(config, workers, runs.Run(resume) if resume else None, as_json)
+            _plan(config, workers, runs.Run(resume) if resume else None, processes, as_json)
             return
         run = runs.Run(resume) if resume else runs.create(out)
         remember(run.folder)
@@ -257,7 +258,7 @@ def _changes(given: Mapping[str, str], precision: str | None) -> dict[str, str] 
     return {**({} if precision is None else {"precision": precision}), **given} or None
 
 
-def _plan(config: SearchConfig, workers: int, run: Run | None, as_json: bool) -> None:
+def _plan(config: SearchConfig, workers: int, run: Run | None, processes: Processes, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -265,7 +266,7 @@ def _plan(config: SearchConfig, workers: int, run: Run | None, as_json: bool) ->
     from wb.search.planning.plan import plan
 
     with output.progress() as progress:
-        stages = plan(config, progress, workers, run)
+        stages = plan(config, progress, workers, run, processes)
     if as_json:
         output.print_json([stage._asdict() for stage in stages])
         return

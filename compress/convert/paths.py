@@ -23,8 +23,8 @@ from wb.data.batches import batches
 from wb.models.model import Model, Step
 from wb.models.network import skeleton
 from wb.tasks.known import task_of
+from wb.tasks.suited import check_fits
 from wb.training.fit import pick_device
-from wb.training.train import check_fits
 
 BATCH = 256
 

@@ -170,7 +170,12 @@ class SearchConfig(DataConfig):
     ] = "measured"
     seed: Seed = 0
     storage: Annotated[
-        str | None, Field(description="Optuna storage URL."), Cli(default="study.db in the run folder")
+        str | None,
+        Field(
+            description="Optuna storage URL; env:NAME takes it from the environment, where others do not see its password "
+            "(ps). PostgreSQL also looks for PGPASSWORD."
+        ),
+        Cli(default="study.db in the run folder"),
     ] = None
     seeds: Annotated[  # files by their content
         tuple[SeedName | Architecture, ...],

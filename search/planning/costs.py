@@ -124,8 +124,11 @@ def planned(
     spent: Callable[[], float],
     tell: Callable[[str], None],
     places: Places | None = None,
+    faster: float = 1.0,
 ) -> TimePlan:
     """The plan of a search on `data` that was given a time; `spent` gives the seconds since it began.
+
+    The supernet's training is taken to be that much `faster` than the steps that are timed, in this process.
 
     Raises:
         BadOption: the time is too short for anything.
@@ -139,7 +142,7 @@ def planned(
         parse_duration(config.time),
         spent(),
         costs,
-        size_of(config, space, ranks, data, workers),
+        size_of(config, space, ranks, data, workers, faster),
         alone_share(config),
     )
 
@@ -149,7 +152,9 @@ def epoch_seconds(supernet: Supernet, data: Dataset, finalist: Architecture, rec
     return len(data.train) / recipe.batch * _tuning(supernet, finalist, data, recipe)
 
 
-def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1) -> Size:
+def size_of(
+    config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1, faster: float = 1.0
+) -> Size:
     """The training steps of an epoch: of the supernet and of a network alone on the data that rank, of one on all; processes."""
     one = tuning_recipe(config, space, data, _tuned(config)).model_copy(update={"epochs": 1})
     together = supernet_recipe(config, space, ranks)
@@ -159,6 +164,7 @@ def size_of(config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dat
         one.steps(len(data.train)),
         workers,
         beside=min(MOST, len(space.known)) if config.baselines else 0,
+        faster=faster,
     )
 
 

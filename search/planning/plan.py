@@ -13,7 +13,8 @@ from wb.data import Dataset
 from wb.data import load as load_data
 from wb.export.timing.measure import reference_pace
 from wb.export.timing.table import LatencyTable
-from wb.hardware.device import parse_device
+from wb.hardware.device import parse_device, usable_cores
+from wb.scale.processes import ONE, Processes
 from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.metrics import check_metrics
@@ -53,8 +54,12 @@ class Stage(NamedTuple):
     seconds: float
 
 
-def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | None = None) -> list[Stage]:
+def plan(
+    config: SearchConfig, progress: Progress, workers: int = 1, run: Run | None = None, processes: Processes = ONE
+) -> list[Stage]:
     """The stages of a search with that configuration, without those that `run` has done; nothing is written.
+
+    `processes` train the supernet.
 
     Raises:
         WbError: as `wb search` does before it starts.
@@ -87,7 +92,8 @@ def plan(config: SearchConfig, progress: Progress, workers: int = 1, run: Run | 
     held = held_back(data) if record is None else record.held_back
     ranks = ranking(data, held, 1.0 if record is None else record.part)
     costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what), places)
-    size, notes = size_of(config, space, ranks, data, workers), []
+    faster = processes.faster(len(usable_cores()) // config.threads)
+    size, notes = size_of(config, space, ranks, data, workers, faster), []
     if run is None:
         config = settled(config)
     if run is None and config.time is not None:

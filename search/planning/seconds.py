@@ -54,13 +54,14 @@ class Costs(Frozen):
 
 class Size(NamedTuple):
     """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
-    beside the finalists."""
+    beside the finalists; times that the supernet's steps are `faster`, as several processes train it."""
 
     supernet: int
     ranking: int
     whole: int
     workers: int = 1
     beside: int = 0
+    faster: float = 1.0
 
     def of(self, part: float) -> Size:
         """The steps where the supernet and the rungs see that part of the images."""

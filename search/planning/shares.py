@@ -141,7 +141,8 @@ def supernet_seconds(costs: Costs, size: Size, epochs: int, warm_up: float, done
         return 0.0
     share = done / epochs
     steps = epochs * size.supernet
-    return steps * (max(0.0, warm_up - share) * costs.alone + (1 - max(warm_up, share)) * costs.sandwich)
+    one = max(0.0, warm_up - share) * costs.alone + (1 - max(warm_up, share)) * costs.sandwich
+    return steps * one / size.faster
 
 
 def search_seconds(costs: Costs, size: Size, trials: int) -> float:

@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from wb.core.errors import BadOption, WbError
 from wb.core.space import Choices, Genes, Option
@@ -110,6 +110,30 @@ class BatchSampler(BaseSampler):
             for name, options in zip(self._encoder.names, self._encoder.options, strict=True)
         }
 
+    def batch(self, study: Study, least: int = 1) -> list[FrozenTrial]:
+        """The next batch as trials that can be added to the study, where any worker takes them up; none if all are taken.
+
+        It has at least so many candidates, as far as there are that many.
+
+        The candidates that wait in the study count as taken, and as being evaluated.
+        """
+        with self._lock:
+            trials = study.get_trials(deepcopy=False)
+            complete = [trial for trial in trials if self._usable(trial) and self._row(trial) is not None]
+            taken = self._taken(trials).keys()
+            found = self._plan(study, complete, self._pending(trials), taken, max(least, self._batch))
+            again = None if found else self._failed_once(trials)
+            return [self._waiting(proposal) for proposal in found or ([] if again is None else [Proposal(again)])]
+
+    def untaken(self, trials: Sequence[FrozenTrial], batch: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of a batch that no worker has claimed since it was planned; `trials` are the study's, and may have failed."""
+        taken = self._taken([trial for trial in trials if trial.state != TrialState.FAIL])
+        return [trial for trial in batch if (row := self._row(trial)) is not None and row.tobytes() not in taken]
+
+    def begins(self, complete: int) -> bool:
+        """Whether so few trials are complete that candidates are spread or random, as no predictors can be fitted."""
+        return complete < self._initial
+
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
@@ -170,7 +194,7 @@ class BatchSampler(BaseSampler):
             self._adopt(study)  # another process may have planned a batch
             self._drop(len(complete), taken)
         if not self._queue:
-            self._queue = self._plan(study, complete, self._pending(trials), taken)
+            self._queue = self._plan(study, complete, self._pending(trials), taken, self._batch)
             self._queued = (study, len(complete))
             self._publish(study, len(complete))
         if self._queue:
@@ -212,7 +236,7 @@ class BatchSampler(BaseSampler):
         return Proposal(self._encoder.canonical(found[None])[0], list(map(float, mean)), list(map(float, std)))
 
     def _plan(
-        self, study: Study, complete: Sequence[FrozenTrial], pending: Indices, taken: AbstractSet[bytes]
+        self, study: Study, complete: Sequence[FrozenTrial], pending: Indices, taken: AbstractSet[bytes], count: int
     ) -> list[Proposal]:
         """Untaken proposals: initial candidates, then batches from the predictors; random ones if there are none of these."""
         rng = np.random.default_rng([self._seed, len(complete)])
@@ -222,8 +246,8 @@ class BatchSampler(BaseSampler):
             first = self._first(np.random.default_rng(self._seed))
             proposals = [Proposal(row) for row in first if row.tobytes() not in taken]
         else:
-            proposals = self._predicted(study, complete, pending, taken, rng)
-        return proposals or [Proposal(row) for row in unseen_rows(self._encoder, taken, self._batch, rng)]
+            proposals = self._predicted(study, complete, pending, taken, count, rng)
+        return proposals or [Proposal(row) for row in unseen_rows(self._encoder, taken, count, rng)]
 
     def _usable(self, trial: FrozenTrial) -> bool:
         """Whether predictors can be fitted on the trial: it is complete, with finite values."""
@@ -236,17 +260,21 @@ class BatchSampler(BaseSampler):
         complete: Sequence[FrozenTrial],
         pending: Indices,
         taken: AbstractSet[bytes],
+        count: int,
         rng: np.random.Generator,
     ) -> list[Proposal]:
-        """A batch from predictors fitted on all complete trials; the rows of `pending` (n, genes) are being evaluated."""
+        """Up to `count` proposals from predictors fitted on all complete trials.
+
+        The rows of `pending` (n, genes) are being evaluated.
+        """
 
     def _first(self, rng: np.random.Generator) -> Indices:
         """The first candidates, as canonical rows."""
         return initial_rows(self._encoder, self._spread, rng)
 
     def _pending(self, trials: Sequence[FrozenTrial]) -> Indices:
-        """The rows that other workers are evaluating, (n, genes)."""
-        rows = [self._row(trial) for trial in trials if trial.state == TrialState.RUNNING]
+        """The rows that other workers are evaluating, or will be, (n, genes)."""
+        rows = [self._row(trial) for trial in trials if not trial.state.is_finished()]
         return np.array([row for row in rows if row is not None], dtype=np.int64).reshape(-1, len(self._encoder.sizes))
 
     def _failed_once(self, trials: Sequence[FrozenTrial]) -> Indices | None:
@@ -262,6 +290,16 @@ class BatchSampler(BaseSampler):
         """Row -> how many trials evaluated or are evaluating it; `known` rows count as one more."""
         rows = (self._row(trial) for trial in trials)
         return Counter(self._known) + Counter(row.tobytes() for row in rows if row is not None)
+
+    def _waiting(self, proposal: Proposal) -> FrozenTrial:
+        """A trial that has all its parameters already, so that its worker writes none of them."""
+        choices = self._encoder.choices(proposal.row)
+        options = dict(zip(self._encoder.names, self._encoder.options, strict=True))
+        told = {PREDICTED: proposal.mean, PREDICTED_STD: proposal.std} if proposal.mean else {}
+        distributions: dict[str, BaseDistribution] = {n: CategoricalDistribution(options[n]) for n in choices}
+        return create_trial(
+            state=TrialState.WAITING, params=dict(choices), distributions=distributions, user_attrs=told
+        )
 
     def _whole(self, choices: object) -> bool:
         """Whether `choices` has a value for every gene."""

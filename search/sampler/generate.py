@@ -97,6 +97,7 @@ class GenerateSampler(BatchSampler):
         complete: Sequence[FrozenTrial],
         pending: Indices,
         taken: AbstractSet[bytes],
+        count: int,
         rng: np.random.Generator,
     ) -> list[Proposal]:
         del (
@@ -109,8 +110,8 @@ class GenerateSampler(BatchSampler):
         found = generate(self._starts(archive, asked, self._is_new(before, len(complete))), inquisitor, rng, self._kept)
         kept = {"evaluations": len(complete), "tables": found.generator.dump()}
         study._storage.set_study_user_attr(study._study_id, GENERATORS, {**before, self.aim: kept})
-        prior = rng.permutation(draw([self._uniform], 2 * self._batch, rng, self._kept))
-        return self._proposals(study, inquisitor, batch_of(found, prior, taken, self._batch))
+        prior = rng.permutation(draw([self._uniform], 2 * count, rng, self._kept))
+        return self._proposals(study, inquisitor, batch_of(found, prior, taken, count))
 
     def _is_new(self, before: Mapping[str, Any], evaluations: int) -> bool:
         """Whether no batch was proposed for these requirements on fewer evaluations; a killed process may have begun this one."""

@@ -37,6 +37,7 @@ class GuidedSampler(BatchSampler):
         complete: Sequence[FrozenTrial],
         pending: Indices,
         taken: AbstractSet[bytes],
+        count: int,
         rng: np.random.Generator,
     ) -> list[Proposal]:
         """A batch from predictors fitted on all complete trials."""
@@ -51,7 +52,7 @@ class GuidedSampler(BatchSampler):
         self.quality = {i: model.quality for i, model in enumerate(objectives)}
         models = Models(objectives, constraints)
         archive = Outcome(rows, values, violation)
-        found = propose(self._encoder, models, archive, pending, taken, self._batch, rng)
+        found = propose(self._encoder, models, archive, pending, taken, count, rng)
         return [Proposal(p.row, (np.array(p.mean) * signs).tolist(), p.std) for p in found]
 
     def _constraints(

@@ -15,6 +15,7 @@ from wb.core.measures.metrics import Limit
 from wb.core.measures.requirements import Asked
 from wb.core.space import Genes, Space
 from wb.search.beginning.config import SamplerName
+from wb.search.sampler.batched import BatchSampler
 from wb.search.sampler.generate import GenerateSampler
 from wb.search.sampler.guided import GuidedSampler
 from wb.search.study.trials import WORKER, values_of, violations
@@ -30,7 +31,7 @@ def make_sampler(
     worker: str = "",
     asked: Asked | None = None,
     workers: int = 1,
-) -> BaseSampler:
+) -> Signing:
     """The sampler called `name`; all except `random` rank candidates over a budget, or without what is asked, below all others.
 
     It has no state besides the study, so a continued study gets the same proposals as an uninterrupted one. The name of the
@@ -48,10 +49,10 @@ def make_sampler(
         generate = GenerateSampler(
             space, wanted, values_of, seed=seed, constraints_func=constraints, workers=workers, inherited=True
         )
-        return _Signing(space, lambda _: generate, worker)
+        return Signing(space, lambda _: generate, worker, generate)
     if name == "guided":
         guided = GuidedSampler(space, seed=seed, constraints_func=constraints, workers=workers)
-        return _Signing(space, lambda _: guided, worker)
+        return Signing(space, lambda _: guided, worker, guided)
 
     def of(number: int) -> BaseSampler:
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -61,18 +62,20 @@ def make_sampler(
             return TPESampler(seed=own, multivariate=True, constraints_func=constraints)
         return RandomSampler(seed=own)
 
-    return _Signing(space, of, worker)
+    return Signing(space, of, worker)
 
 
-class _Signing(BaseSampler):
+class Signing(BaseSampler):
     """Delegates each trial to the sampler `of(trial number)`, and stores the worker's name in the trial.
 
     All genes of a trial are sampled together before any is stored, so that a trial that was interrupted in between gets the
-    same genes when it is continued.
+    same genes when it is continued. `batched` is the sampler if it is one that can propose for other workers too.
     """
 
-    def __init__(self, space: Genes, of: Callable[[int], BaseSampler], worker: str) -> None:
-        self._of, self._worker = of, worker
+    def __init__(
+        self, space: Genes, of: Callable[[int], BaseSampler], worker: str, batched: BatchSampler | None = None
+    ) -> None:
+        self._of, self._worker, self.batched = of, worker, batched
         self._genes: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(options) for name, options in space.genes.items()
         }
@@ -82,11 +85,13 @@ class _Signing(BaseSampler):
         self._of(trial.number).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._genes
+        return {} if trial.params.keys() >= self._genes.keys() else self._genes
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        if not search_space:
+            return {}
         sampler = self._of(trial.number)
         space = sampler.infer_relative_search_space(study, trial)
         found = sampler.sample_relative(study, trial, space)

@@ -19,6 +19,7 @@ from wb.core.measures.metrics import Limit, Metric
 from wb.core.space import Choices, Space, canonical
 from wb.export.graph import ExportDiffers
 from wb.search.crew.crew import Crew
+from wb.search.crew.proposing import NothingWaits, Proposer
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.batched import SpaceExhausted
 from wb.search.study.storage import beat, stale_trials
@@ -47,7 +48,8 @@ class Optimization:
     the same network if they differ only in switched-off last blocks. Trials whose worker died are taken up again first,
     under their own number. Several workers may share a study: no network is evaluated twice, and at most `trials`
     evaluations count. No trial begins once those that are done make it `late`. `report` is called with the number of
-    evaluated candidates and the last of them, of any worker. A database on a server that does not answer is waited for.
+    evaluated candidates and the last of them, of any worker. A database on a server that does not answer is waited for. Where
+    there are many workers, the `proposer` adds candidates for all of them, if there is one.
     """
 
     study: optuna.Study
@@ -60,6 +62,7 @@ class Optimization:
     crew: Crew
     late: Callable[[Sequence[FrozenTrial]], bool] = lambda _: False
     say: Callable[[str], None] = lambda _: None
+    proposer: Proposer | None = None
     _done: int = field(default=0, init=False)
     _exhausted: bool = field(default=False, init=False)
     _keys: dict[int, str] = field(default_factory=dict, init=False)  # number of the trial -> key of its network
@@ -95,35 +98,32 @@ class Optimization:
             with suppress(*FAILURES):
                 engine.dispose()  # of connections that the server has closed
                 self._give_back()
+                if self.proposer is not None:
+                    self.proposer.lease.give_back()
                 self.say("the storage answers again")
                 return True
         return False
 
     def _run(self) -> int:
         attempts = ATTEMPTS * self.trials
-        while self._turn(attempts > 0 and not self._exhausted):
+        while (study := self._turn(attempts > 0 and not self._exhausted)) is not None:
             attempts -= 1
             try:
-                self.study.optimize(self._objective, n_trials=1, catch=(ExportDiffers,))
-            except _Ended as ended:
-                if not isinstance(ended.__cause__, _Surplus | optuna.exceptions.UpdateFinishedTrialError):
-                    carried = cast(BaseException, ended.__cause__)
-                    raise carried from carried.__cause__
-            except ValueError as error:  # Optuna raises it for a trial that another worker took for dead
-                if "Cannot tell" not in str(error):
-                    raise
-            finally:
+                study.optimize(self._objective, n_trials=1, catch=(ExportDiffers,))
+            except NothingWaits:
+                attempts += 1
+            except BaseException as error:
                 self._give_back()
+                _raise(error)
         return self._done
 
-    def _turn(self, more: bool) -> bool:
-        """Waits until another candidate is wanted from this worker; returns whether one is.
+    def _turn(self, more: bool) -> optuna.Study | None:
+        """Waits until another candidate is wanted from this worker; returns the study to ask for it.
 
-        False once enough candidates are evaluated, or if `more` is false and no trial is running.
+        None once enough candidates are evaluated, or if `more` is false and no trial is running.
         """
         while True:
-            self._reclaim()
-            trials = self.study.get_trials(deepcopy=False)
+            trials = self._reclaimed()
             done = own(trials)
             if len(done) > self._done:
                 self._done = len(done)
@@ -131,9 +131,14 @@ class Optimization:
             more = more and not self.late(done)
             running = sum(trial.state == TrialState.RUNNING for trial in trials)
             if len(done) >= self.trials or (not more and not running):
-                return False
+                return None
             if more and len(done) + running < self.trials:
-                return True
+                if self.proposer is None or not self.proposer.serves(running):
+                    return self.study
+                if self.proposer.fill(trials, self.trials):
+                    return self.proposer.queue(trials)
+                if not running and self.proposer.exhausted:
+                    return None
             time.sleep(POLL_S)
 
     def _objective(self, trial: optuna.Trial) -> list[float]:
@@ -148,12 +153,13 @@ class Optimization:
             raise _Ended from error
 
     def _values(self, trial: optuna.Trial) -> list[float]:
-        self._claim(trial.number)
+        trials = self._claim(trial.number)
+        whole = trial.params.keys() >= self.space.genes.keys()  # others could see them when `trials` were read
         owner = self._owner(trial)
         proposed = {name: trial.suggest_categorical(name, list(options)) for name, options in self.space.genes.items()}
         choices = canonical(self.space, cast(Choices, proposed))
         key = self._keys[trial.number] = network_key(self.space, choices)
-        known = self._twin(trial.number, key)
+        known = self._twin(trial.number, key, trials if whole else ())
         if known is None:
             result = self.evaluate(self.space.decode(choices))
             self._check_kept(trial, owner)
@@ -168,8 +174,8 @@ class Optimization:
         trial.set_user_attr("seconds", result.seconds)
         return [result.readings[metric.name].value for metric in self.metrics]
 
-    def _claim(self, number: int) -> None:
-        """Raises `_Surplus` if enough trials with lower numbers are evaluated or running.
+    def _claim(self, number: int) -> list[FrozenTrial]:
+        """All trials. Raises `_Surplus` if enough trials with lower numbers are evaluated or running.
 
         No trial with a lower number can appear later; so at most the wanted number is evaluated, however the workers'
         steps interleave.
@@ -178,6 +184,7 @@ class Optimization:
         before = [trial for trial in trials if trial.number < number]
         if len(own(before)) + sum(trial.state in OPEN for trial in before) >= self.trials:
             raise _Surplus
+        return trials
 
     def _owner(self, trial: optuna.Trial) -> object:
         return self.study._storage.get_trial(trial._trial_id).user_attrs.get(WORKER)
@@ -187,15 +194,19 @@ class Optimization:
         if self._owner(trial) != owner:
             raise _Surplus
 
-    def _twin(self, number: int, key: str) -> FrozenTrial | None:
-        """The trial that evaluated the same network, or None; waits for an earlier trial that is still evaluating it."""
+    def _twin(self, number: int, key: str, trials: Sequence[FrozenTrial] = ()) -> FrozenTrial | None:
+        """The trial that evaluated the same network, or None; waits for an earlier trial that is still evaluating it.
+
+        `trials` are all, if they have just been read: of many, that costs more than anything else here.
+        """
         while True:
-            same = [t for t in self.study.get_trials(deepcopy=False) if t.number != number and self._key(t) == key]
+            trials = trials or self.study.get_trials(deepcopy=False)
+            same = [t for t in trials if t.number != number and self._key(t) == key]
             done = own(same)
             if done or not any(t.state == TrialState.RUNNING and t.number < number for t in same):
                 return done[0] if done else None
             time.sleep(POLL_S)
-            self._reclaim()
+            trials = self._reclaimed()
 
     def _key(self, trial: FrozenTrial) -> str | None:
         """The key of the trial's network; None as long as its choices are unknown."""
@@ -203,17 +214,20 @@ class Optimization:
             self._keys[trial.number] = network_key(self.space, choices_of(self.space, trial))
         return self._keys.get(trial.number)
 
-    def _reclaim(self) -> None:
-        """Puts the trials of dead workers back into the queue, under their own numbers."""
-        if self._lost():
-            # Asked again under the lock: another worker may have put back a trial, and may be evaluating it by now.
-            with self.crew.reclaiming():
-                for trial in self._lost():
-                    self._put_back(trial)
+    def _reclaimed(self) -> list[FrozenTrial]:
+        """Puts the trials of dead workers back into the queue, under their own numbers; returns all trials."""
+        trials = self.study.get_trials(deepcopy=False)
+        if not self._lost(trials):
+            return trials
+        # Asked again under the lock: another worker may have put back a trial, and may be evaluating it by now.
+        with self.crew.reclaiming():
+            for trial in self._lost(self.study.get_trials(deepcopy=False)):
+                self._put_back(trial)
+        return self.study.get_trials(deepcopy=False)
 
-    def _lost(self) -> list[FrozenTrial]:
+    def _lost(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The running trials whose worker is dead. For workers on other machines, the heartbeats of their trials decide."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         far = {trial._trial_id for trial in running if self.crew.elsewhere(trial.user_attrs.get(WORKER))}
         lost = far & stale_trials(self.study) if far else far
         return [
@@ -233,3 +247,13 @@ class Optimization:
         beat(self.study, trial)  # with an old heartbeat, its next worker would be taken for dead
         storage.set_trial_user_attr(trial._trial_id, WORKER, "")  # first: the next worker writes its name there
         storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def _raise(error: BaseException) -> None:
+    """Raises what ended a trial, unless that only means that the trial is no longer wanted from this worker."""
+    if isinstance(error, _Ended):
+        carried = cast(BaseException, error.__cause__)
+        if not isinstance(carried, _Surplus | optuna.exceptions.UpdateFinishedTrialError):
+            raise carried from carried.__cause__
+    elif not isinstance(error, ValueError) or "Cannot tell" not in str(error):
+        raise error  # Optuna raises the other one for a trial that another worker took for dead

@@ -24,6 +24,7 @@ from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reaso
 from wb.core.system.files import scratch
 
 HEARTBEAT_S = 30  # a killed worker on another machine is noticed after three missed heartbeats
+ENVIRONMENT = "env:"  # in front of the name of a variable that has the URL
 SECRET = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)  # in the name of what a URL's query says
 DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode", "has no column")
 
@@ -53,17 +54,31 @@ def _unlocked(url: URL) -> URL:
 
 
 def absolute(url: str) -> str:
-    """`url` with an absolute path, so that it means the same in any working folder.
+    """`url` with an absolute path, so that it means the same in any working folder; `env:NAME` is that of the environment.
 
     Raises:
-        BadOption: a database in memory, which would vanish with the process.
+        BadOption: a database in memory, which would vanish with the process, or nothing of that name in the environment.
     """
+    if url.startswith(ENVIRONMENT):
+        return absolute(_of_environment(url.removeprefix(ENVIRONMENT)))
     parsed = _parsed(url)
     if parsed is None or parsed.get_backend_name() != "sqlite" or "uri" in parsed.query:
         return url  # an invalid URL is refused when it is opened
     if parsed.database in (None, "", ":memory:"):
         raise BadOption(f"--storage {url} keeps nothing; give a file, for example sqlite:///study.db")
     return _text(parsed.set(database=os.path.abspath(os.path.expanduser(parsed.database or ""))))
+
+
+def _of_environment(name: str) -> str:
+    """The URL in the variable `name`: words of a command, with their passwords, are seen by all users of a machine (`ps`)."""
+    url = os.environ.get(name, "")
+    if not url or url.startswith(ENVIRONMENT):
+        said = "names another variable" if url else "is not set"
+        raise BadOption(
+            f"--storage {ENVIRONMENT}{name}: the variable {name or 'without a name'} {said}; say for example export "
+            f"{name or 'NAME'}=postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
+        )
+    return url
 
 
 def open_storage(url: str, *, create: bool = False) -> RDBStorage:
@@ -186,10 +201,20 @@ def _unusable(url: str, error: Exception) -> WbError:
         return BadArtefact(f"the study at {public(url)} is damaged ({said}); restore it from a copy or start a new run")
     parsed = _parsed(url)
     secret = parsed is not None and parsed.username and parsed.password is None
-    hint = ", and give a password in it, or to its driver, as with PGPASSWORD or ~/.pgpass" if secret else ""
+    hint = f"; {_unsaid(parsed)}" if secret and parsed is not None else ""
     return StorageFailed(
         f"the storage {public(url)} cannot be used ({said}); check the URL and that it is reachable{hint}"
     )
+
+
+def _unsaid(url: URL) -> str:
+    """What to do where a password may be missing: runs keep none."""
+    if url.get_backend_name() == "postgresql":
+        return (
+            "runs keep no passwords: if the database wants one, say export PGPASSWORD=…, or add a line to ~/.pgpass, and give "
+            "the command again"
+        )
+    return f"runs keep no passwords: if the database wants one, give it in --storage {ENVIRONMENT}NAME, a variable with the URL"
 
 
 def _readable(file: Path, stack: ExitStack) -> URL:

@@ -133,7 +133,9 @@ def test_bases_and_compensation_are_said_unless_they_are_left_out(place: Path) -
         stages = {stage["name"]: stage["what"] for stage in planned(place, *nvit, *options)["stages"]}
         assert ("bases" in stages["pruning"]) == said
         assert ("compensation" in stages) == said
-        assert not said or "refitted on 100 training images without labels, after each of 9 cuts" in stages["compensation"]
+        assert (
+            not said or "refitted on 100 training images without labels, after each of 9 cuts" in stages["compensation"]
+        )
 
 
 def test_times_are_those_of_the_steps(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

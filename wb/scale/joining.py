@@ -65,6 +65,16 @@ def started() -> bool:
     return all(name in os.environ for name in _NEEDED) and int(os.environ["WORLD_SIZE"]) > 1
 
 
+def world() -> int:
+    """How many processes torchrun started, on all machines; 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if started() else 1
+
+
+def beside() -> int:
+    """How many of them are on this machine, with this one."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world()))
+
+
 def rank() -> int:
     """This process's number among those that torchrun started, 0 without it."""
     return int(os.environ["RANK"]) if started() else 0

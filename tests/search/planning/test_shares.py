@@ -211,3 +211,13 @@ def test_a_plan_is_told_in_a_sentence_and_kept() -> None:
     )
     assert "2 epochs each" in plan(600, fake(0.004), Size(100, 100, 110), finetune=2).text()
     assert TimePlan.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_supernet_that_several_processes_train_gets_more_of_its_epochs() -> None:
+    size = Size(supernet=12, ranking=10, whole=12)
+    one, four = (plan(600, fake(0.05), each) for each in (size, size._replace(faster=4.0)))
+    assert four.epochs > 2 * one.epochs
+    assert four.predicted["supernet"] <= 1.1 * one.predicted["supernet"]
+    assert supernet_seconds(fake(0.05), size._replace(faster=4.0), 8, WARM_UP) == pytest.approx(
+        supernet_seconds(fake(0.05), size, 8, WARM_UP) / 4
+    )

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,21 @@ def test_workers_on_one_study_evaluate_what_was_asked_for_and_nothing_twice(tmp_
     assert sorted(found["codes"]) == [0, 0, 9]
     assert len(found["log"]) == len(set(found["log"])) == len(found["candidates"]) == TRIALS
     assert not {"RUNNING", "FAIL"} & set(found["left"])
+
+
+def test_one_of_many_workers_proposes_for_all_and_another_does_when_it_is_killed(tmp_path: Path) -> None:
+    """Killed while it plans, and while it adds what it has planned: what it has added is evaluated, and nothing twice."""
+    (found,) = script("proposing", tmp_path, "guided").values()
+    assert found["codes"] == [9, 9, 0, 0]
+    assert len(found["log"]) == len(set(found["log"])) == len(found["candidates"]) == 2 * TRIALS
+    assert found["left"] == []
+    states = [state for state, *_ in found["terms"]]
+    assert states[:2] == ["FAIL", "FAIL"], "of those that were killed"
+    assert 2 <= states.count("COMPLETE") <= 6, "a batch is planned once, and there are few"
+    told = [predicted for *_, predicted in found["candidates"] if predicted]
+    assert len(told) >= 5, "proposals have their predictions"
+    held = sorted((begin, end) for state, begin, end in found["terms"] if state == "COMPLETE")
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(held)), "one at a time"
 
 
 def search(folder: Path, trials: int, evaluate: Any, sampler: str = "random") -> list[int]:

@@ -77,6 +77,37 @@ def test_passwords_are_kept_out_of_what_is_written_and_said() -> None:
         assert "SECRET" not in tell("postgresql+psycopg2://me:SECRET@host:port/db")
 
 
+def test_a_url_is_taken_from_the_environment_where_ps_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THERE", "sqlite:///x.db")
+    monkeypatch.setenv("AGAIN", "env:THERE")
+    assert file_of(absolute("env:THERE")) == tmp_path / "x.db"
+    with pytest.raises(
+        BadOption, match=r"--storage env:NONE: the variable NONE is not set; say for example export NONE="
+    ):
+        absolute("env:NONE")
+    with pytest.raises(BadOption, match="names another variable"):
+        absolute("env:AGAIN")
+    with pytest.raises(BadOption, match="without a name"):
+        absolute("env:")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql+psycopg2://me@127.0.0.1:1/db", "runs keep no passwords: .*export PGPASSWORD=.*~/.pgpass"),
+        ("postgresql+psycopg2://me:SECRET@127.0.0.1:1/db", r"check the URL and that it is reachable$"),
+    ],
+)
+def test_where_a_password_may_be_missing_the_error_says_where_it_is_looked_for(url: str, told: str) -> None:
+    pytest.importorskip("psycopg2")
+    with pytest.raises(StorageFailed, match=told) as error:
+        load_study(url, "s")
+    assert "SECRET" not in str(error.value)
+
+
 def test_a_database_without_a_byte_of_space_is_read(tmp_path: Path) -> None:
     file, study = filled(tmp_path)
     del study

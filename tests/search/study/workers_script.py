@@ -2,6 +2,7 @@
 
     python workers_script.py kills FOLDER SAMPLER     the sequence of candidates, uninterrupted and with kills
     python workers_script.py together FOLDER SAMPLER  what three workers evaluated, one of which is killed
+    python workers_script.py proposing FOLDER SAMPLER the same of four that propose for each other, two of which are killed at it
 
 Processes are forked here, where nothing has started a thread yet; that is a hundred times cheaper than starting them.
 """
@@ -17,8 +18,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from optuna import Study
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from wb.core.architecture import Architecture
 from wb.core.measures.metrics import METRICS
@@ -26,8 +28,10 @@ from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.models.counting import count_parameters
 from wb.search.crew.crew import Crew
+from wb.search.crew.proposing import EACH, PROPOSER, Proposer
 from wb.search.ending.front import front
 from wb.search.evaluate import Evaluation
+from wb.search.sampler.batched import BatchSampler
 from wb.search.sampler.sampler import make_sampler
 from wb.search.study.optimize import Optimization
 from wb.search.study.storage import file_url
@@ -42,6 +46,7 @@ IMAGE = ImageInput(channels=1, height=8, width=8, mean=(0.3,), std=(0.4,))
 SPACE = Vit(options_with(TINY, {"embed": [8, 16], "depth": [1, 2], "mixer": ["none", "pool", "softmax"]}), IMAGE, 3)
 TRIALS = 17
 KILLED = (0, 6, 15)  # within the evaluations of these trials, one after the other; guided predicts from 15 on
+MANY = EACH + 1
 HALF_STORED = 16  # in this trial after four parameters
 
 
@@ -54,11 +59,14 @@ def evaluate(architecture: Architecture) -> Evaluation:
     return Evaluation(readings, {"score": 0.0})
 
 
-def work(folder: Path, sampler: str, trials: int, evaluate: Callable[[Architecture], Evaluation]) -> None:
+def work(
+    folder: Path, sampler: str, trials: int, evaluate: Callable[[Architecture], Evaluation], workers: int = 1
+) -> None:
     """One worker, as a search has it."""
     crew, study = Crew(folder), load_study(file_url(folder / "study.db"), "s")
-    study.sampler = make_sampler(sampler, SPACE, (), 0, crew.name)  # type: ignore[arg-type]
-    Optimization(study, SPACE, OBJECTIVES, (), evaluate, trials, lambda *_: None, crew)()
+    study.sampler = made = make_sampler(sampler, SPACE, (), 0, crew.name, workers=workers)  # type: ignore[arg-type]
+    proposer = made.batched and Proposer(study, made.batched, crew, workers)
+    Optimization(study, SPACE, OBJECTIVES, (), evaluate, trials, lambda *_: None, crew, proposer=proposer)()
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -149,8 +157,49 @@ def together(folder: Path, sampler: str) -> object:
     return {"log": log.read_text().split(), "codes": codes, **found(run)}
 
 
+def proposing(folder: Path, sampler: str) -> object:
+    """Four workers that take themselves for many; one is killed while it plans, and one while it adds what it has planned."""
+    run, log = new(folder / "run"), folder / "log"
+
+    def kept(architecture: Architecture) -> Evaluation:
+        time.sleep(0.02)
+        with log.open("a") as file:
+            file.write(architecture.trimmed().key + "\n")
+        return evaluate(architecture)
+
+    def planning(self: BatchSampler, study: Study, least: int = 1) -> list[FrozenTrial]:
+        os._exit(9)
+
+    def adding(self: RDBStorage, study_id: int, template: FrozenTrial | None = None) -> FrozenTrial:
+        found = add(self, study_id, template)
+        left[0] -= template is not None and template.state == TrialState.WAITING
+        return found if left[0] else os._exit(9)
+
+    def worker(kind: str) -> int:
+        def begin() -> None:
+            if kind == "planning":
+                BatchSampler.batch = planning  # type: ignore[method-assign]
+            if kind == "adding":
+                RDBStorage._create_new_trial = adding  # type: ignore[method-assign]
+            work(run, sampler, 2 * TRIALS, kept, MANY)
+
+        return forked(begin)
+
+    add, left = RDBStorage._create_new_trial, [3]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(worker(kind), 0)[1]) for kind in ("planning", "adding")]
+    pids = [worker("") for _ in range(2)]
+    codes += [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    terms = load_study(file_url(run / "study.db"), f"s:{PROPOSER}").trials
+    return {
+        "log": log.read_text().split(),
+        "codes": codes,
+        "terms": [[term.state.name, str(term.datetime_start), str(term.datetime_complete)] for term in terms],
+        **found(run),
+    }
+
+
 if __name__ == "__main__":
     work(new(Path(sys.argv[2]) / "first"), "random", 1, evaluate)  # what is made on first use is there before the forks
-    what = {"kills": kills, "together": together}[sys.argv[1]]
+    what = {"kills": kills, "together": together, "proposing": proposing}[sys.argv[1]]
     result = {sampler: what(Path(sys.argv[2]) / sampler, sampler) for sampler in sys.argv[3:]}
     sys.stdout.write(json.dumps(result))

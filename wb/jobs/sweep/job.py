@@ -31,9 +31,10 @@ from wb.models.counting import count_parameters
 from wb.models.model import Model, from_network
 from wb.models.network import build
 from wb.tasks.known import task_of
+from wb.tasks.suited import check_fits
 from wb.training.recipes.choose import recipe_for
 from wb.training.recipes.recipe import Recipe
-from wb.training.train import check_fits, train
+from wb.training.train import train
 
 OUTPUT = Output("sweep-aspect", "aspect.html", PAGES, "{path} is what the sweep reads")
 COUNTED = ("size", "params", "macs")
