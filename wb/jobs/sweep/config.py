@@ -30,7 +30,7 @@ class AspectConfig(DataConfig):
     depths: Annotated[
         tuple[Count, ...],
         Field(description="Numbers of blocks that divide the heads: 6,3,1. The most is what others are compared with."),
-        Cli(default="6,3,1", typed=str, parse=listed, metavar="N,N,…"),
+        Cli(default="6,3,1", typed=str, parse=listed),
     ] = (6, 3, 1)
     preset: Annotated[
         str,
@@ -50,7 +50,7 @@ class AspectConfig(DataConfig):
     lengths: Annotated[
         tuple[Count, ...],
         Field(description="Of texts: numbers of tokens that are timed."),
-        Cli(default="the usual and the longest", typed=str, parse=listed, metavar="N,N,…"),
+        Cli(default="the usual and the longest", typed=str, parse=listed),
     ] = ()
     seeds: Annotated[int, Field(ge=1, le=100, description="Trainings of each shape, from --seed on.")] = 3
     epochs: Annotated[
