@@ -41,7 +41,7 @@ DeviceName = Annotated[
 ScoreOn = Annotated[
     Literal["here", "device"],
     Field(
-        description="Where accuracy is scored: here, by ONNX Runtime, or on the device, as it rounds there; each of several."
+        description="Where accuracy is scored: here, by ONNX Runtime, or on --device, whose kernels may round otherwise."
     ),
 ]
 Threads = Annotated[int, Field(ge=1, description="Threads of the runtime and of training.")]
