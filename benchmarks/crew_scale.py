@@ -8,10 +8,12 @@ workers on each. The storage is measured with as many candidates under way as in
 PostgreSQL, of the server's process: so other work on this machine does not count, and waiting for disk and network is left
 out. The server has --cores cores. Planning is the guided sampler's CPU time for a batch, on archives of several sizes.
 
-"Each" is every worker proposing for itself (up to 16 workers `wb search` does so), "one" is one at a time for all. Efficiency is
-evaluations an hour over those of so many workers without any loss. What was lost is the workers' time: at the clock (waiting to
-time), at the database (computing there, or waiting for it), for want of proposals (planning, or waiting for a plan), at the end
-(no candidate is wanted any more). There are ten evaluations for each worker, and 300 at least.
+"Each" is every worker proposing for itself, as `wb search` has it for up to 16 workers and where evaluations are so short
+that one could not keep up; "one" is one at a time for all. What claims cost each one beside is left out, in favour of
+"each". Efficiency is evaluations an hour over those of so many workers without any loss. What was lost is the workers' time:
+at the clock (waiting to time), at the database (computing there, or waiting for it), for want of proposals (planning, or
+waiting for a plan), at the end (no candidate is wanted any more). There are ten evaluations for each worker, and 300 at
+least. With more candidates under way than were measured, costs are those of the most that were.
 """
 
 from __future__ import annotations

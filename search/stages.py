@@ -119,6 +119,7 @@ class Stages(Recorder[RunRecord]):
         self.study.sampler = sampler = make_sampler(
             config.sampler, ground.space, config.limits, config.seed, ground.crew.name, config.asked, workers
         )
+        batched = sampler.batched
         evaluate = Evaluator(
             supernet,
             self.ranking,
@@ -149,7 +150,7 @@ class Stages(Recorder[RunRecord]):
                 ground.crew,
                 self._late,
                 self.tell.say,
-                sampler.batched and Proposer(self.study, sampler.batched, ground.crew, workers),
+                None if batched is None else Proposer(self.study, batched, ground.crew, workers),
             )
             return search()
 

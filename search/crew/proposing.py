@@ -28,6 +28,7 @@ from wb.search.sampler.batched import PLANNED_BY, BatchSampler
 from wb.search.study.trials import own
 
 LAST = 20  # evaluations, whose times tell how fast candidates are taken
+ADDING_S = 0.04  # seconds of the processor for adding a candidate to PostgreSQL (docs/results.md, `crew_scale`)
 EACH = 16  # workers up to which each proposes for itself
 PROPOSER = "proposer"  # the name of the lease
 
@@ -67,9 +68,13 @@ class Proposer:
     exhausted: bool = field(default=False, init=False)
     """Whether there was nothing left to propose when this worker last planned."""
 
-    def serves(self, running: int) -> bool:
-        """Whether one worker proposes for all while `running` candidates are evaluated by others."""
-        return max(self.workers, running + 1) > EACH
+    def serves(self, running: int, done: Sequence[FrozenTrial]) -> bool:
+        """Whether one worker proposes for all while `running` candidates are evaluated by others, and those are `done`.
+
+        It would keep them waiting if their evaluations were so short that it cannot add candidates as fast.
+        """
+        workers = max(self.workers, running + 1)
+        return workers > EACH and workers * ADDING_S <= _seconds(done)
 
     def queue(self, trials: Sequence[FrozenTrial]) -> Queue:
         """What workers take their candidates from; they look again for those that were added after `trials` were read."""
@@ -112,9 +117,7 @@ class Proposer:
 
         A quarter of the workers at least, and not more than all of them: what is proposed too early knows too little.
         """
-        last = sorted(done, key=lambda trial: trial.datetime_complete or datetime.min)[-LAST:]
-        times = [trial.duration.total_seconds() for trial in last if trial.duration is not None]
-        seconds = median(times) if times else math.inf
+        seconds = _seconds(done)
         taken = self.workers if seconds <= 0 else math.ceil(self.workers * self.planning / seconds)
         return max(1, self.workers // PLANNED_BY, min(taken, self.workers))
 
@@ -132,6 +135,13 @@ class Proposer:
             self.study._storage.create_new_trial(self.study._study_id, trial)
         self.planning = time.monotonic() - begun
         return _waiting(trials) + len(added)
+
+
+def _seconds(done: Sequence[FrozenTrial]) -> float:
+    """What the last evaluations took, in the median; for ever before the first."""
+    last = sorted(done, key=lambda trial: trial.datetime_complete or datetime.min)[-LAST:]
+    times = [trial.duration.total_seconds() for trial in last if trial.duration is not None]
+    return median(times) if times else math.inf
 
 
 def _waiting(trials: Sequence[FrozenTrial]) -> int:

@@ -133,7 +133,7 @@ class Optimization:
             if len(done) >= self.trials or (not more and not running):
                 return None
             if more and len(done) + running < self.trials:
-                if self.proposer is None or not self.proposer.serves(running):
+                if self.proposer is None or not self.proposer.serves(running, done):
                     return self.study
                 if self.proposer.fill(trials, self.trials):
                     return self.proposer.queue(trials)

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from tests.search.sampler.layers import Layers, Tiny, both, objective
 from wb.search.crew.crew import Crew
-from wb.search.crew.proposing import EACH, NothingWaits, Proposer
+from wb.search.crew.proposing import ADDING_S, EACH, NothingWaits, Proposer
 from wb.search.sampler.batched import PREDICTED
 from wb.search.sampler.guided import GuidedSampler
 
@@ -33,10 +33,21 @@ def do(one: Proposer, count: int) -> None:
         one.queue(one.study.get_trials(deepcopy=False)).optimize(objective(Layers(), both), n_trials=1)
 
 
+def done(seconds: float) -> list[optuna.trial.FrozenTrial]:
+    """Five evaluations that took so long each."""
+    trial = optuna.trial.create_trial(values=[0.0, 0.0])
+    trial.datetime_complete = datetime.now()
+    trial.datetime_start = trial.datetime_complete - timedelta(seconds=seconds)
+    return [trial] * 5
+
+
 def test_it_serves_more_workers_than_can_well_propose_for_themselves(tmp_path: Path) -> None:
     few, many = proposer(tmp_path, workers=EACH), proposer(tmp_path)
-    assert [few.serves(running) for running in (0, EACH - 1, EACH)] == [False, False, True]
-    assert many.serves(0)
+    assert [few.serves(running, []) for running in (0, EACH - 1, EACH)] == [False, False, True]
+    assert many.serves(0, [])
+    short, long = (done(factor * WORKERS * ADDING_S) for factor in (0.9, 1.1))
+    assert not many.serves(0, short), "it cannot keep up"
+    assert many.serves(0, long)
 
 
 def test_first_a_spread_start_for_all_then_batches_before_the_last_one_is_used_up(tmp_path: Path) -> None:
@@ -59,14 +70,8 @@ def test_first_a_spread_start_for_all_then_batches_before_the_last_one_is_used_u
 
 def test_the_shorter_evaluations_are_the_more_candidates_wait(tmp_path: Path) -> None:
     """As many as are taken while a batch is planned, between a quarter of the workers and all of them."""
-    one, now = proposer(tmp_path), datetime.now()
+    one = proposer(tmp_path)
     one.planning = 2.0
-
-    def done(seconds: float) -> list[optuna.trial.FrozenTrial]:
-        trial = optuna.trial.create_trial(values=[0.0, 0.0])
-        trial.datetime_start, trial.datetime_complete = now - timedelta(seconds=seconds), now
-        return [trial] * 5
-
     assert one.needed([]) == WORKERS // 4
     assert [one.needed(done(seconds)) for seconds in (0.0, 1.0, 4.0, 8.0, 100.0)] == [
         WORKERS,

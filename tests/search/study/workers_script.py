@@ -27,6 +27,7 @@ from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.records import ImageInput
 from wb.models.counting import count_parameters
+from wb.search.crew import proposing as proposals
 from wb.search.crew.crew import Crew
 from wb.search.crew.proposing import EACH, PROPOSER, Proposer
 from wb.search.ending.front import front
@@ -65,7 +66,7 @@ def work(
     """One worker, as a search has it."""
     crew, study = Crew(folder), load_study(file_url(folder / "study.db"), "s")
     study.sampler = made = make_sampler(sampler, SPACE, (), 0, crew.name, workers=workers)  # type: ignore[arg-type]
-    proposer = made.batched and Proposer(study, made.batched, crew, workers)
+    proposer = None if made.batched is None else Proposer(study, made.batched, crew, workers)
     Optimization(study, SPACE, OBJECTIVES, (), evaluate, trials, lambda *_: None, crew, proposer=proposer)()
 
 
@@ -177,10 +178,11 @@ def proposing(folder: Path, sampler: str) -> object:
 
     def worker(kind: str) -> int:
         def begin() -> None:
+            proposals.ADDING_S = 0.0  # evaluations are as short as tests have to be
             if kind == "planning":
                 BatchSampler.batch = planning  # type: ignore[method-assign]
             if kind == "adding":
-                RDBStorage._create_new_trial = adding  # type: ignore[method-assign]
+                RDBStorage._create_new_trial = adding  # type: ignore[method-assign,assignment]
             work(run, sampler, 2 * TRIALS, kept, MANY)
 
         return forked(begin)
