@@ -86,7 +86,8 @@ def written(network: Network) -> tuple[str, dict[str, Tensor]]:
         if name in GIVEN and name not in own:
             return name
         tensors[name] = own[name] if name in own else recording.constants[name]
-        return f"self.{name}"
+        module, _, last = name.rpartition(".")
+        return f'at("{module}").{last}' if module else f"self.{last}"
 
     def part(name: str) -> Callable[[Sequence[str]], str] | None:
         return functions.called(name, [run.parts[name] for run in runs], tensors)

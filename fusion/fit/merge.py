@@ -70,9 +70,9 @@ def _writers(network: Network) -> set[str]:
     for sublayer in network.walk():
         if sublayer.gated:
             continue
-        found |= {*sublayer.scaling}
-        if not sublayer.scaling and sublayer.join is not None:
+        found |= {*sublayer.silencing}
+        if not sublayer.silencing and sublayer.join is not None:
             found |= {f"{sublayer.join_prefix}.{name}" for name in sublayer.join.axes}
-        elif not sublayer.scaling and sublayer.wiring.folds:
+        elif not sublayer.silencing and sublayer.wiring.folds:
             found |= {f"{sublayer.norm_prefix}.{name}" for name in sublayer.norm.axes}
     return found

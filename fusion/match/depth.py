@@ -166,7 +166,7 @@ def _silent(
     In a post-norm network the norm of the sub-layer is made nearly the identity on the output of the norm `before` it.
     """
     like, embed = next(iter(known.values())), a.stages[sublayer.stage].embed
-    zero = {*sublayer.scaling, *sublayer.readers.values()}
+    zero = {*sublayer.silencing, *sublayer.readers.values()}
     result = {}
     neutral = sublayer.operator.neutral if isinstance(sublayer.operator, BatchNormed) else {}
     for name, parameter in sublayer.operator.named_parameters(sublayer.prefix):
@@ -175,7 +175,7 @@ def _silent(
         drawn = drawn if value is None else torch.full_like(drawn, value)
         result[name] = (torch.zeros_like(drawn) if name in zero else drawn).to(like)
     norm = {name: torch.full_like(like.new_ones(embed), value) for name, value in FIRST.items()}
-    if not sublayer.wiring.folds and not sublayer.scaling:
+    if not sublayer.wiring.folds and not sublayer.silencing:
         raise Unsupported(
             f"{sublayer.name} of the target has no counterpart in the model and no weights that could silence it in a "
             f"{sublayer.wiring.record.title} network; give a target without it"
@@ -184,7 +184,7 @@ def _silent(
         old_gain, old_shift = known[f"{before}.gain"], known.get(f"{before}.shift", like.new_zeros(embed))
         norm["gain"] = norm["gain"] * (old_gain.square().mean() + old_shift.var(correction=0)).sqrt()
         norm["shift"] = norm["shift"] + old_shift.mean()
-    elif not sublayer.scaling:
+    elif not sublayer.silencing:
         norm["gain"] = torch.zeros_like(norm["gain"])
     if sublayer.join is not None and sublayer.gated:
         raise Unsupported(

@@ -158,5 +158,10 @@ class Sublayer:
         """Full names of the parameters on the stream that what the operator gives is proportional to."""
         return tuple(f"{self.prefix}.{name}" for name in self.operator.scaling)
 
+    @property
+    def silencing(self) -> tuple[str, ...]:
+        """Full names of the parameters that are zero where the operator gives nothing."""
+        return tuple(f"{self.prefix}.{name}" for name in self.operator.silencing)
+
     def _full(self, pairs: dict[str, str | None]) -> dict[str, str | None]:
         return {f"{self.prefix}.{w}": None if bias is None else f"{self.prefix}.{bias}" for w, bias in pairs.items()}

@@ -225,6 +225,11 @@ class OperatorModule(PartModule):
         """The parameters on the stream that all that the operator gives is proportional to; none if there are no such."""
         return tuple(name for pair in self.writers.items() for name in pair if name is not None)
 
+    @property
+    def silencing(self) -> tuple[str, ...]:
+        """The parameters that are zero where the operator gives nothing, whatever else it has."""
+        return self.scaling
+
     def entering(self, x: Tensor) -> Tensor:
         """What its readers see of its input, in tokens: (B, N, D) -> (B, N, D)."""
         return x

@@ -96,7 +96,8 @@ class Part:
         with torch.inference_mode():
             packing = state.context.packing
             if packing is not None:
-                state = state._replace(stream=packing.padded(state.stream), memory=())
+                kept = state.memory[: self.network.wiring(state.stage).keeps]
+                state = state._replace(stream=packing.padded(state.stream), memory=tuple(map(packing.padded, kept)))
             return self.network.end(state)
 
     def run(self, state: State) -> State:

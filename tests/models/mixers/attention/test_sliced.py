@@ -80,10 +80,10 @@ class Slow:
             size = COUNT // wanted
             groups = [order[start : start + size] for start in range(0, COUNT, size)]
             seen = torch.stack([self.norm(z, "attend") for z in y])
-            y = self.w["attend_keep"] * y + self.w["attend_add"] * self.attended(seen, groups)
+            y = (1 + self.w["attend_more"]) * y + self.w["attend_add"] * self.attended(seen, groups)
             for name in ("loop", f"after{t}"):
                 given = torch.stack([self.thought(self.norm(z, name), name) for z in y])
-                y = self.w[f"{name}_keep"] * y + self.w[f"{name}_add"] * given
+                y = (1 + self.w[f"{name}_more"]) * y + self.w[f"{name}_add"] * given
         return y - x
 
 
@@ -135,7 +135,7 @@ def unrolled(model: Model) -> Model:
 @pytest.mark.parametrize(("loops", "groups", "later"), [(2, 4, 1), (3, 1, 2), (2, 1, 1)])
 def test_loops_are_an_unrolled_network_with_copied_weights(loops: int, groups: int, later: int) -> None:
     model = random_model(recursive(loops=loops, groups=groups, later=later))
-    ones = {name: torch.ones_like(w) if name.endswith("_keep") else w for name, w in model.weights.items()}
+    ones = {name: torch.zeros_like(w) if name.endswith("_more") else w for name, w in model.weights.items()}
     model = Model(model.architecture, ones)
     other = unrolled(model)
     x = images(model.architecture)

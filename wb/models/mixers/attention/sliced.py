@@ -4,9 +4,10 @@ Source: Shen, Liu and Xing, "Sliced Recursive Transformer", 2022, https://arxiv.
 code: T times x <- c1 x + c2 A(LN x), x <- c3 x + c4 MLP(LN x) with the same weights and factors, each time followed by a
 projection x <- c5 x + c6 MLP_t(LN x) of its own; A is attention within groups of tokens, of which the later ones are
 of permuted tokens.
-Differs: a block with its projections is one operator, whose contribution is what it makes of the stream less the stream, so
-that pruning, fusion and export see a part like any other. Every second time and each after it has the same groups; the
-published test of the layer's number is right for two only. The permutation is drawn once (`group.py`).
+Differs: of c1, c3 and c5 what they are above one is kept (`…_more`), so that a block of zeros gives nothing. A block with its
+projections is one operator, whose contribution is what it makes of the stream less the stream, so that pruning, fusion and
+export see a part like any other. Every second time and each after it has the same groups; the published test of the layer's
+number is right for two only. The permutation is drawn once (`group.py`).
 Limits: it reads the stream behind norms of its own again and again, so that it has neither readers nor writers: it is
 corrected (fusion, pruning) by nothing, and kept in floating point. Its work grows with the loops, its parameters by a
 projection for each.
@@ -72,8 +73,12 @@ class SlicedRecursion(OperatorModule):
         """The norm in front of a step, and the factors of the stream and of what is added to it."""
         self.holds(f"{name}_gain", "embed")
         self.holds(f"{name}_shift", "embed")
-        self.holds(f"{name}_keep")
+        self.holds(f"{name}_more")
         self.holds(f"{name}_add")
+
+    def times(self, name: str) -> int:
+        """What the loops share is used in each of them, for every token."""
+        return super().times(name) * (1 if name.startswith("after") else self.record.loops)
 
     @property
     def inside(self) -> tuple[str, ...]:
@@ -86,16 +91,23 @@ class SlicedRecursion(OperatorModule):
         return ()
 
     @property
+    def silencing(self) -> tuple[str, ...]:
+        """The factors: with none of them it is the stream that came in."""
+        return tuple(name for name in self.axes if name.endswith(("_more", "_add")))
+
+    @property
     def factors(self) -> Mapping[str, float]:
         """The scale goes to the queries."""
         return dict.fromkeys(("wq", "bq"), self.record.factor)
 
     def reset(self) -> None:
-        """Gains and factors begin at one."""
+        """Gains and factors begin at one, which is nothing more for those of the stream."""
         super().reset()
         for name in self.axes:
-            if name.endswith(("_gain", "_keep", "_add")):
+            if name.endswith(("_gain", "_add")):
                 nn.init.ones_(getattr(self, name))
+            elif name.endswith("_more"):
+                nn.init.zeros_(getattr(self, name))
 
     def carry(self) -> None:
         """Gives the stream behind it, from which the stream before it is not subtracted."""
@@ -127,7 +139,7 @@ class SlicedRecursion(OperatorModule):
         return F.linear(up, self.kept(f"{name}_down"), getattr(self, f"{name}_down_bias"))
 
     def _stepped(self, y: Tensor, name: str, given: Tensor) -> Tensor:
-        stepped: Tensor = getattr(self, f"{name}_keep") * y + getattr(self, f"{name}_add") * given
+        stepped: Tensor = (1 + getattr(self, f"{name}_more")) * y + getattr(self, f"{name}_add") * given
         return stepped
 
     def _normed(self, y: Tensor, name: str) -> Tensor:
