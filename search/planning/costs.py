@@ -33,6 +33,7 @@ from wb.search.planning.shares import LIGHTEST, TUNED, TimePlan, allot
 from wb.search.supernet import Supernet, sandwich
 from wb.spaces.base import NetworkSpace
 from wb.tasks.known import task_of
+from wb.training.arithmetic import quick_products
 from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled, score
@@ -186,6 +187,7 @@ def _tuning(supernet: Supernet, architecture: Architecture, data: Dataset, recip
     return _step(supernet, data, recipe, backward, [0], PROBES)
 
 
+@quick_products()  # as `fit` does
 def _step(
     supernet: Supernet, data: Dataset, recipe: Recipe, backward: Callable[[Batch], float], at: Sequence[int], steps: int
 ) -> float:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from wb.data import Dataset
 from wb.training.arithmetic import LEAVE, MATMUL, ROUNDING, _alike, quick_products
+from wb.training.fit import Batch, fit
+from wb.training.recipes.recipe import Recipe
 
 
 def test_quick_products_are_those_of_float32() -> None:
@@ -27,6 +30,21 @@ def test_a_processor_that_would_round_is_left_alone(monkeypatch: pytest.MonkeyPa
         assert MATMUL.fp32_precision == before
     with pytest.raises(ZeroDivisionError), quick_products():
         raise ZeroDivisionError
+    assert MATMUL.fp32_precision == before
+
+
+def test_training_multiplies_so_and_leaves_all_as_it_was(stripes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wb.training.arithmetic._alike", lambda: True)
+    before, seen = MATMUL.fp32_precision, set()
+    weight = torch.nn.Parameter(torch.zeros(2))
+
+    def backward(_: Batch) -> float:
+        seen.add(MATMUL.fp32_precision)
+        weight.grad = torch.ones(2)
+        return 1.0
+
+    fit({"weight": weight}, backward, stripes.train, Recipe(epochs=1), seed=0, decayed=())
+    assert seen == {LEAVE}
     assert MATMUL.fp32_precision == before
 
 

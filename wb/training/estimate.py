@@ -14,6 +14,7 @@ from wb.data.batches import typical
 from wb.models.counting import count_macs, count_parameters
 from wb.models.network import Network, build
 from wb.tasks.known import task_of
+from wb.training.arithmetic import quick_products
 from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
 from wb.training.train import distilled, keep_still
@@ -53,6 +54,7 @@ def training_stage(
     return Planned(name, what, steps * step_seconds(architecture, data, recipe, teacher=teacher, freeze=freeze))
 
 
+@quick_products()  # as `fit` does
 def step_seconds(
     architecture: Architecture, data: Dataset, recipe: Recipe, *, teacher: bool = False, freeze: bool = False
 ) -> float:

@@ -18,6 +18,7 @@ from wb.data.batches import batches
 from wb.scale.ring.order import order
 from wb.scale.team import ALONE, Team
 from wb.tasks.base import Task
+from wb.training.arithmetic import quick_products
 from wb.training.augment.mix import Mixed
 from wb.training.augment.policy import augmented
 from wb.training.average import Average
@@ -98,6 +99,7 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
+@quick_products()
 def fit(
     weights: Mapping[str, nn.Parameter],
     backward: Backward,
