@@ -96,7 +96,8 @@ class Part:
         with torch.inference_mode():
             packing = state.context.packing
             if packing is not None:
-                state = state._replace(stream=packing.padded(state.stream), memory=())
+                memory = tuple(packing.padded(one) for one in state.memory)
+                state = state._replace(stream=packing.padded(state.stream), memory=memory)
             return self.network.end(state)
 
     def run(self, state: State) -> State:

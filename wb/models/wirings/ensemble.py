@@ -30,6 +30,7 @@ class Ensemble(Wiring):
 
     folds: ClassVar[bool] = True
     chained: ClassVar[bool] = False
+    keeps: ClassVar[int] = 1
     record: wirings.Ensemble
     path0: nn.Parameter
 
