@@ -129,6 +129,8 @@ def check_words(
         f"{name} writes texts with another tokenizer than {anchor}: {found.count:,} of {found.named:,} tokens are matched by "
         "text"
     )
+    if to.head.foresees:  # perplexities of other tokens do not compare
+        said += f", and its readings are on the tokens of {anchor}, on which it was not trained"
     if found.count == found.named == found.own:
         return said
     lacking, more = found.named - found.count, found.own - found.count

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tests.exiting import KINDS, exiting, given, images
-from tests.networks import of_digits, random_model
+from tests.networks import of_digits, random_model, wired
 from wb.core.errors import BadArtefact, BadOption, Unsupported
+from wb.core.records.wirings import Ensemble
 from wb.models.exits.files import exits_of, load_exiting, save_exiting
 from wb.models.exits.module import pooled
 from wb.models.exits.record import KEY, Exits, chosen, places, read_exits
@@ -100,3 +101,12 @@ def test_exits_are_spaced_evenly_and_only_where_they_can_be() -> None:
     with pytest.raises(BadOption, match="a single block"):
         chosen(of_digits(depth=1), ())
     assert exiting(random_model(of_digits(depth=2))).record.after == ("s0.b0",)
+
+
+def test_no_exit_stands_where_nothing_is_in_the_sum_of_a_path_ensemble_yet() -> None:
+    """Its features would be zero for every image."""
+    a = wired(of_digits(depth=4), "path_ensemble")
+    assert places(a) == ("s0.b0", "s0.b1", "s0.b2")
+    for cut, expected in ((2, ("s0.b0", "s0.b1", "s0.b2")), (3, ("s0.b1", "s0.b2")), (8, ())):
+        stage = a.stages[0].model_copy(update={"wiring": Ensemble(cut=cut)})
+        assert places(a.model_copy(update={"stages": (stage,)})) == expected

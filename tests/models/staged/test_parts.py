@@ -10,12 +10,13 @@ import torch
 
 from tests.catalogue import CATALOGUE, DECODERS
 from tests.models.staged.parts import EXACT, batch_of, parts, ran, stored
-from tests.networks import exactly, images, random_model
+from tests.networks import exactly, images, random_model, wired
 from wb.models.staged.part import Batch
 from wb.models.staged.spans import places
 
 NAMES = sorted(name for name in CATALOGUE if name.startswith("text-") or crc32(name.encode()) % 4 == 0)
-NETWORKS = {name: CATALOGUE[name] for name in NAMES} | {f"decoder-{name}": a for name, a in DECODERS.items()}
+WIRED = {f"{kind}-text": wired(CATALOGUE["text-softmax"], kind) for kind in ("ladder", "path_ensemble")}
+NETWORKS = {name: CATALOGUE[name] for name in NAMES} | {f"decoder-{name}": a for name, a in DECODERS.items()} | WIRED
 
 
 @pytest.mark.parametrize("name", NETWORKS)

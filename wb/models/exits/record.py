@@ -11,6 +11,8 @@ from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption
 from wb.core.measures.readings import Reading
 from wb.core.records import Frozen
+from wb.core.records.wirings import path_of
+from wb.core.stage import Stage
 
 KEY = "wb.exits"  # in the metadata of model files and graphs
 MOST = 64
@@ -67,8 +69,17 @@ def read_exits(metadata: Mapping[str, str], what: str) -> Exits | None:
 
 
 def places(architecture: Architecture) -> tuple[str, ...]:
-    """The blocks after which a network can be left: all but the last, and but those that are switched off."""
-    return tuple(name for name, _, block in architecture.blocks() if not block.off)[:-1]
+    """The blocks after which a network can be left.
+
+    All but the last, those that are switched off, and those of a path ensemble behind which nothing is in its sum yet.
+    """
+    return tuple(name for name, stage, block in architecture.blocks() if not block.off and _leaves(name, stage))[:-1]
+
+
+def _leaves(name: str, stage: Stage) -> bool:
+    """Whether anything leaves a stage after the block of that name."""
+    last = path_of(int(name.partition(".b")[2]), "ffn")
+    return stage.wiring.leaves([path for path in stage.paths if path <= last])
 
 
 def chosen(architecture: Architecture, wanted: Sequence[str], most: int = 3) -> tuple[str, ...]:
