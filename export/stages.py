@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wb.core.errors import BadOption, Unsupported
+from wb.core.errors import BadOption, StorageFailed, Unsupported, reason
 from wb.core.measures.readings import Reading
 from wb.core.precision import computes_weights
 from wb.core.records import Precision
@@ -107,6 +107,7 @@ def export_stages(model: Model, folder: Path, count: int, *, opset: int = OPSET,
         if set(precisions.values()) != {"fp32"}:
             difference = _lowered(network, files, owned, feed)
         order = [_described(path, span) for path, span in zip(files, found, strict=True)]
+        _forget(folder, count)
         for path in files:
             place(path, folder / path.name, force=force)
     for name, text in texts.items():
@@ -131,6 +132,22 @@ def _check_free(folder: Path, names: Sequence[str], *, force: bool) -> None:
     there = [name for name in names if (folder / name).exists()]
     if there and not force:
         raise BadOption(f"{folder / there[0]} exists already; choose another folder or say --force to replace it")
+
+
+def _forget(folder: Path, count: int) -> None:
+    """Deletes what an earlier line there has beyond `count` stages, and what says how it goes together: it is replaced."""
+    if not (folder / ORDER).is_file():
+        return
+    try:
+        (folder / ORDER).unlink()  # first: an interrupted export leaves no line of old and new graphs
+        number = count
+        while (old := folder / f"{number}.onnx").is_file():
+            old.unlink()
+            number += 1
+    except OSError as error:
+        raise StorageFailed(
+            f"could not replace the stages in {folder} ({reason(error)}); choose another folder"
+        ) from error
 
 
 def _written(

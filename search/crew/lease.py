@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -16,7 +17,7 @@ from wb.search.crew.crew import Crew
 from wb.search.study.storage import beat, stale_trials
 from wb.search.study.trials import WORKER
 
-OVERDUE = timedelta(minutes=10)  # for holders elsewhere: one may have died before its heart beat once
+OVERDUE_S = 600.0  # for holders elsewhere: one may have died before its heart beat once
 
 
 class Lease:
@@ -32,6 +33,7 @@ class Lease:
         self._crew, self._name = crew, f"{study.study_name}:{name}"
         self._storage: Any = study._storage
         self._terms: optuna.Study | None = None
+        self._seen: dict[int, float] = {}  # terms of holders elsewhere, and when this worker first saw them
 
     @contextmanager
     def held(self) -> Iterator[bool]:
@@ -90,11 +92,15 @@ class Lease:
         return self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _lost(self, running: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """The terms whose worker is dead."""
+        """The terms whose worker is dead.
+
+        Clocks and time zones of machines differ, so that this worker's own clock says how long it has seen a term.
+        """
         far = [term for term in running if self._crew.elsewhere(term.user_attrs.get(WORKER))]
         stale = stale_trials(self._study) if far else set()
-        late = datetime.now() - OVERDUE
-        lost = [term for term in far if term._trial_id in stale or (term.datetime_start or late) <= late]
+        now = time.monotonic()
+        self._seen = {term._trial_id: self._seen.get(term._trial_id, now) for term in far}
+        lost = [term for term in far if term._trial_id in stale or now - self._seen[term._trial_id] > OVERDUE_S]
         near = [term for term in running if term not in far]
         return lost + [t for t in near if self._crew.is_dead(t.user_attrs.get(WORKER), t.datetime_start)]
 

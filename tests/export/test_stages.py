@@ -105,3 +105,17 @@ def test_the_command_writes_a_folder(tmp_path: Path) -> None:
     assert "exists already" in " ".join(
         wb("export", tmp_path / "a.safetensors", "--stages", 2, tmp_path / "line").output.split()
     )
+
+
+def test_an_earlier_line_leaves_no_graph_behind(tmp_path: Path) -> None:
+    for number in (0, 1, 2, 4):
+        (tmp_path / f"{number}.onnx").write_text("old")
+    (tmp_path / ORDER).write_text("{}")
+    export_stages(random_model(of_digits(depth=2)), tmp_path, 1, force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.onnx", "4.onnx", ORDER]
+
+
+def test_graphs_of_another_kind_stay(tmp_path: Path) -> None:
+    (tmp_path / "1.onnx").write_text("of the user")
+    export_stages(random_model(of_digits(depth=2)), tmp_path, 1)
+    assert (tmp_path / "1.onnx").read_text() == "of the user"

@@ -8,6 +8,9 @@ import pytest
 from wb.core.errors import BadData, BadOption, WbError
 from wb.scale import launch
 from wb.scale.launch import Told, launched
+from wb.scale.team import ProcessLost
+
+KILLED = "rank      : 1 (local_rank: 1)\n  exitcode  : -9 (pid: 7)"
 
 
 def test_killed_processes_are_started_again_and_errors_are_told() -> None:
@@ -36,3 +39,16 @@ def test_errors_have_the_kind_that_they_had() -> None:
 def test_no_process_is_no_training() -> None:
     with pytest.raises(BadOption, match="0 processes cannot train"):
         launched(0, "none", [], lambda *_: None, lambda _: None)
+
+
+def test_of_a_killed_process_torchrun_knows_more_than_those_who_lost_it() -> None:
+    lost, told, bad = ProcessLost("killed"), ProcessLost("process 1 does not answer"), BadOption("no room")
+
+    def why(failed: WbError | None, code: int, text: str) -> WbError | None:
+        return launch._why(failed, code, text, lambda _: lost)
+
+    assert why(told, 1, KILLED) is lost
+    assert why(None, 1, KILLED) is lost
+    assert why(bad, 1, KILLED) is bad, "the others were ended for it"
+    assert why(told, 1, KILLED.replace("-9", "-15")) is told
+    assert why(None, 0, "") is None

@@ -109,12 +109,22 @@ def launched(
             code = started.wait()
         finally:
             _end(started)
-        if failed is not None:
-            raise failed
-        if code:
-            messages.seek(0)
-            text = messages.read()
-            raise _untrained(processes, tries, text) if lost is None else lost(text)
+        messages.seek(0)
+        error = _why(failed, code, messages.read(), lost or (lambda text: _untrained(processes, tries, text)))
+        if error is not None:
+            raise error
+
+
+def _why(failed: WbError | None, code: int, text: str, lost: Callable[[str], ProcessLost]) -> WbError | None:
+    """Why the processes ended, if not as they should: by what they told, or by what torchrun said.
+
+    Whoever lost another process cannot know why that one ended, and may not have told it before it was ended too: torchrun
+    knows, and is asked first where a signal ended one.
+    """
+    first = ended(text)
+    if isinstance(failed, ProcessLost) and first is not None and first[1] < 0 and -first[1] != signal.SIGTERM:
+        return lost(text)
+    return failed if failed is not None or not code else lost(text)
 
 
 def _untrained(processes: int, tries: int, text: str) -> ProcessLost:

@@ -109,6 +109,23 @@ def test_nonsense_is_no_output(device: Device, answer: dict[str, Any], monkeypat
         each(remote)
 
 
+@pytest.mark.parametrize("failing", ["have", "put", "outputs"])
+def test_a_device_without_memory_is_no_fault_of_the_graph(
+    device: Device, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "PAUSES_S", (0.0,))
+    ask = links.Link.ask
+
+    def full(link: links.Link, op: str, *rest: Any, **fields: Any) -> dict[str, Any]:
+        if op == failing:
+            raise links.Refused("no room", "MemoryError")
+        return {"missing": [SHA]} if op == "have" else ask(link, op, *rest, **fields)
+
+    monkeypatch.setattr(links.Link, "ask", full)
+    with pytest.raises(DeviceLost, match="no room"):
+        each(Remote(GRAPH, "it", device))
+
+
 def test_timing_and_scoring_take_turns(device: Device) -> None:
     bench, remote = There({"a": overhead_graph()}, device, 1, 0), Remote(GRAPH, "it", device)
     for _ in range(2):
@@ -140,7 +157,7 @@ def test_outputs_come_in_parts_and_what_has_no_room_is_not_kept(monkeypatch: pyt
     opened = one.answer({"op": "open", "sha": SHA, "name": "a", "threads": 1, "provider": "CPUExecutionProvider"}, b"")
     asking = {"op": "outputs", "sha": hashlib.sha256(raw).hexdigest(), "outputs": opened["outputs"]}
     assert one.answer(asking, b"") == {"missing": True}
-    with pytest.raises(ValueError, match="not those that were sent"):
+    with pytest.raises(OSError, match="not those that were sent"):
         one.answer(asking, raw + b"x")
     examples.scored.room = len(raw) - 1
     given = one.answer(asking, raw)

@@ -62,7 +62,7 @@ def test_the_first_loss_is_found_from_neighbour_to_neighbour() -> None:
 
 def test_of_several_the_silent_one_is_meant() -> None:
     store = Store()
-    assert named(store, 2, 0, 1, 2) == "process 0"
+    assert named(store, 2, 0, 1, 2) == "process 0 or process 1", "either may just be busy"
     store.words = {"lost-0": "1,2"}
     assert named(store, 2, 0, 1, 2) == "process 1"
 

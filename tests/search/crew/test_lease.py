@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 from wb.core.measures.metrics import METRICS
 from wb.search.crew.crew import Crew
-from wb.search.crew.lease import OVERDUE, Lease
+from wb.search.crew.lease import OVERDUE_S, Lease
 from wb.search.study.storage import file_url
 from wb.search.study.study import create_study, load_study
 from wb.search.study.trials import WORKER
@@ -95,18 +96,32 @@ def test_a_holder_elsewhere_keeps_it_while_its_heart_beats(tmp_path: Path, study
         assert mine == silent
 
 
-@pytest.mark.parametrize("age", [timedelta(seconds=30), 2 * OVERDUE])
+@pytest.mark.usefixtures("study")
 def test_a_holder_elsewhere_that_died_before_its_heart_beat_is_not_waited_for_for_ever(
-    tmp_path: Path, study: optuna.Study, age: timedelta
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crew = Crew(tmp_path)
     own = lease(tmp_path, crew)
-    terms = own._study
+    own._study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={WORKER: ELSEWHERE}))
+    begun, got = time.monotonic(), list[bool]()
+    with crew.join():
+        for seconds in (0.0, 0.9 * OVERDUE_S, 1.1 * OVERDUE_S):
+            monkeypatch.setattr(time, "monotonic", lambda s=seconds: begun + s)
+            with own.held() as mine:
+                got.append(mine)
+    assert got == [False, False, True]
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_a_holder_in_another_time_zone_keeps_it(tmp_path: Path, study: optuna.Study, hours: int) -> None:
+    crew = Crew(tmp_path)
+    own = lease(tmp_path, crew)
     term = create_trial(state=TrialState.RUNNING, user_attrs={WORKER: ELSEWHERE})
-    term.datetime_start = datetime.now() - age
-    terms.add_trial(term)
+    term.datetime_start = datetime.now() + timedelta(hours=hours)
+    own._study.add_trial(term)
+    study._storage.record_heartbeat(own.terms()[0]._trial_id)  # type: ignore[attr-defined]
     with crew.join(), own.held() as mine:
-        assert mine == (age > OVERDUE)
+        assert not mine
 
 
 @pytest.mark.usefixtures("study")

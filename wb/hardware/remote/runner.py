@@ -270,7 +270,7 @@ class Runner:
     def on_put(self, request: Mapping[str, Any], raw: bytes) -> dict[str, Any]:
         """Keeps a file in memory."""
         if hashlib.sha256(raw).hexdigest() != request["sha"]:
-            raise ValueError("the bytes that arrived are not those that were sent")
+            raise OSError("the bytes that arrived are not those that were sent")
         self.files[request["sha"]] = raw
         return {}
 

@@ -22,7 +22,7 @@ from wb.core.errors import BadArtefact
 from wb.hardware.remote import examples
 from wb.hardware.remote.address import checked
 from wb.hardware.remote.link import Refused
-from wb.hardware.remote.tenant import Tenant, content_of, hash_of
+from wb.hardware.remote.tenant import NOT_THE_GRAPH, Tenant, content_of, hash_of
 from wb.hardware.runtimes.failures import said
 
 if TYPE_CHECKING:
@@ -87,9 +87,14 @@ class Remote(Tenant):
     def _ask(self, block: bytes, count: int, outputs: Sequence[str]) -> list[list[Any]]:
         """The outputs of a block's runs. Raises `DeviceLost` for what cannot be those."""
         asked: dict[str, Any] = {"sha": hash_of(block), "outputs": list(outputs)}
-        answer = checked(_Given, self.link.ask("outputs", seconds=BLOCK_S, **asked), self.link)
-        if answer.missing:
-            answer = checked(_Given, self.link.ask("outputs", block, BLOCK_S, **asked), self.link)
+        try:
+            answer = checked(_Given, self.link.ask("outputs", seconds=BLOCK_S, **asked), self.link)
+            if answer.missing:
+                answer = checked(_Given, self.link.ask("outputs", block, BLOCK_S, **asked), self.link)
+        except Refused as error:
+            if error.kind in NOT_THE_GRAPH:
+                raise self.link.nonsense(f"{self._what} could not be run on examples: {error}") from error
+            raise
         content = _bytes(answer)
         while 0 < len(content) < answer.bytes:
             part = _bytes(checked(_Given, self.link.ask("rest", start=len(content)), self.link))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wb.hardware.device import Device
 
 ATTEMPTS = 3  # at one piece of work, where the channel is lost each time
+NOT_THE_GRAPH = ("MemoryError", "OSError", "KeyError")  # errors there for which no other graph would help
 LOAD_S = 120.0  # at most, for a graph or for a batch of samples
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Tenant(ABC):
         try:
             return self.link.ask(op, seconds=LOAD_S, **options)
         except Refused as error:
-            if error.kind in ("MemoryError", "OSError", "KeyError"):  # not the graph's fault
+            if error.kind in NOT_THE_GRAPH:
                 raise self.link.nonsense(f"{what} could not be loaded: {error}") from error
             known = f"{device.runtime} {device.version}"
             raise BadArtefact(why_not_loaded(what, str(error), known, device.name, content)) from error
@@ -95,9 +96,12 @@ class Tenant(ABC):
                 f"another device, or another runtime, answers at {self.device.address} now; what was measured before is of "
                 f"{self.device.text}. Begin again"
             )
-        if self.device.runtime != OURS:
-            self.learn(ov_session)
-        self.load()
+        try:
+            if self.device.runtime != OURS:
+                self.learn(ov_session)
+            self.load()
+        except Refused as error:  # no room for what is sent, or it did not arrive whole
+            raise self.link.nonsense(f"what was sent could not be taken: {error}") from error
         self.link.loaded = self
 
 

@@ -38,12 +38,16 @@ def naming(rank: int, board: Board, called: Callable[[int], str]) -> Iterator[No
     except Lost as lost:
         first = _first(rank, [one for one in lost.ranks if one != rank], board)
         raise ProcessLost(
-            f"{called(first)} has ended or does not answer ({lost}), and so the others end; start the command again"
+            f"{' or '.join(map(called, first))} has ended or does not answer ({lost}), and so the others end; start the command "
+            "again"
         ) from lost
 
 
-def _first(rank: int, suspects: list[int], board: Board) -> int:
-    """The process that ended first, of those that word was left of."""
+def _first(rank: int, suspects: list[int], board: Board) -> list[int]:
+    """The process that ended first, of those that word was left of; several where it may be any of them.
+
+    One that computes for long leaves no word in time either, and so is not told from the one that has ended.
+    """
     seen = {rank}
     _leave(board, rank, suspects)
     while True:
@@ -52,7 +56,7 @@ def _first(rank: int, suspects: list[int], board: Board) -> int:
         seen |= set(words)
         further = [one for others in words.values() for one in others if one not in seen]
         if silent or not further:  # each says that it lost one that says so too
-            return (silent or suspects)[0]
+            return silent or suspects
         suspects = further
 
 
