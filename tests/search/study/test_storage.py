@@ -92,6 +92,9 @@ def test_a_url_is_taken_from_the_environment_where_ps_does_not_show_it(
         absolute("env:AGAIN")
     with pytest.raises(BadOption, match="without a name"):
         absolute("env:")
+    with pytest.raises(BadOption, match="name of a variable") as refused:
+        absolute("env:postgresql://me:secret@host/db")
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
