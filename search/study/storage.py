@@ -73,8 +73,8 @@ def _of_environment(name: str) -> str:
     """The URL in the variable `name`: words of a command, with their passwords, are seen by all users of a machine (`ps`)."""
     if name and not name.isidentifier():
         raise BadOption(
-            f"--storage {ENVIRONMENT}… has to be followed by the name of a variable, of letters, digits and _, and is by something "
-            "else, which is not repeated here; say for example export STORAGE=URL, then --storage env:STORAGE"
+            f"--storage {ENVIRONMENT}… has to be followed by the name of a variable, and is by something else, which is "
+            "not repeated here; say for example export STORAGE=URL, then --storage env:STORAGE"
         )
     url = os.environ.get(name, "")
     if not url or url.startswith(ENVIRONMENT):
