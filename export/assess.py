@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Count
 from wb.core.measures.readings import Reading
 from wb.core.system.files import scratch
 from wb.data import Split
 from wb.export.counting.count import count_model, model_energy
 from wb.export.foreign.opening import file_size
 from wb.export.graph import export
-from wb.export.score import Told, examined, score, unheard
+from wb.export.score import examined, score, unheard
 from wb.export.timing.measure import Latency
 from wb.export.timing.runs import LATENCY, measure_runs, readings_of
 from wb.hardware.device import Device
@@ -46,7 +47,7 @@ class Assessor:
         *,
         cap_s: float = FINAL_S,
         timed: bool = True,
-        told: Told = unheard,
+        told: Count = unheard,
     ) -> dict[str, dict[str, Reading]]:
         """For every model: size, MACs, parameters, energy, and for each split the task's metric under the split's name.
 
@@ -79,7 +80,7 @@ class Assessor:
             found["energy"] = model_energy(architecture)
         return found | self.scores(path, splits, task_of(architecture))
 
-    def scores(self, path: Path, splits: Splits, task: Task, told: Told = unheard) -> dict[str, Reading]:
+    def scores(self, path: Path, splits: Splits, task: Task, told: Count = unheard) -> dict[str, Reading]:
         """The task's metric on every split. Raises as `file` does."""
         return {name: score(path, split, task, self.device, told=told) for name, split in splits.items()}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wb.core.commands.progress import Count
 from wb.core.measures.readings import Reading
 from wb.core.specs import NO_LABEL
 from wb.data import Split
@@ -16,15 +16,13 @@ from wb.export.run import BATCH, Runner
 from wb.hardware.device import Device
 from wb.tasks.base import Grades, Task
 
-Told = Callable[[int, int], None]  # how many examples were run, and of how many
-
 
 def unheard(done: int, of: int) -> None:
     """Nobody waits."""
 
 
 def outputs(
-    path: Path, split: Split, device: Device, batch: int | None = None, told: Told = unheard
+    path: Path, split: Split, device: Device, batch: int | None = None, told: Count = unheard
 ) -> NDArray[np.float32]:
     """The outputs of the graph at `path` for every example of `split`: (n, ...). Raises as `wb.export.run.Runner` does."""
     run, found = Runner(path, device), []
@@ -37,7 +35,7 @@ def outputs(
 
 
 def checked(
-    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, told: Told = unheard
+    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, told: Count = unheard
 ) -> NDArray[Any]:
     """The same outputs, after the task's checks.
 
@@ -49,7 +47,7 @@ def checked(
     return found
 
 
-def graded(path: Path, split: Split, task: Task, device: Device, told: Told = unheard) -> Grades:
+def graded(path: Path, split: Split, task: Task, device: Device, told: Count = unheard) -> Grades:
     """The grades of the graph's outputs, one per example, some at a time. Raises as `checked` does."""
     run, each = Runner(path, device), []
     places: list[NDArray[np.int_]] = []
@@ -80,7 +78,7 @@ def nats(path: Path, split: Split, device: Device, *, steps: bool) -> float:
 
 
 def score(
-    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, told: Told = unheard
+    path: Path, split: Split, task: Task, device: Device, batch: int | None = None, told: Count = unheard
 ) -> Reading:
     """The task's metric of the graph on `split`; `told` is called before every batch. Raises as `checked` does."""
     return examined(path, split, task, device, batch, told=told)[0]
@@ -94,7 +92,7 @@ def examined(
     batch: int | None = None,
     *,
     own: bool = False,
-    told: Told = unheard,
+    told: Count = unheard,
 ) -> tuple[Reading, str | None]:
     """The reading, and a warning if it is hardly better than guessing (`Task.doubt`). Raises as `checked` does."""
     if split.task == "next":  # scores for every token are too many to hold

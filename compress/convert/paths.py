@@ -69,7 +69,7 @@ class PathEnsemble:
         task, device, split = task_of(model.architecture), pick_device(), self.data.validation
         network, total = model.network(device), 0.0
         for images, labels in batches(split, BATCH, shuffle=False):
-            total += len(labels) * task.loss(network(images.to(device)), labels.to(device)).item()
+            total += task.loss(network(images.to(device)), labels.to(device), reduction="sum").item()
         return total / len(split)
 
 

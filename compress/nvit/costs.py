@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from wb.compress.nvit.cost import Cost, Piece, Sample
 from wb.core.architecture import Architecture, axis_sizes, kind_of_axis
+from wb.core.commands.progress import Count
 from wb.core.measures.metrics import LATENCIES
 from wb.export.counting.count import model_energy
 from wb.export.timing.blocks import parts, time_parts
 from wb.export.timing.runs import LATENCY
 from wb.export.timing.table import LatencyTable
 from wb.models.counting import block_macs, count_bytes, count_macs, count_parameters
-
-Progress = Callable[[int, int], None]  # done, of how many
 
 
 def costs_of(
@@ -24,7 +23,7 @@ def costs_of(
     *,
     keep: frozenset[str] = frozenset(),
     align: int = 1,
-    progress: Progress | None = None,
+    progress: Count | None = None,
 ) -> dict[str, Cost]:
     """The cost model of each metric for `dense` and what it can be pruned to; kinds of axes in `keep` keep their size.
 
@@ -52,7 +51,7 @@ def timed(
     dense: Architecture,
     table: LatencyTable,
     fixed: frozenset[str] = frozenset(),
-    progress: Progress | None = None,
+    progress: Count | None = None,
     align: int = 1,
     run: str = LATENCY,
 ) -> Cost:
@@ -84,7 +83,7 @@ def counting(metric: str) -> Sample:
     return sample
 
 
-def timing(table: LatencyTable, progress: Progress | None = None, run: str = LATENCY) -> Sample:
+def timing(table: LatencyTable, progress: Count | None = None, run: str = LATENCY) -> Sample:
     """What gives the milliseconds of the parts of networks, without the overhead of a call; the table keeps them."""
 
     def sample(wanted: Sequence[tuple[Architecture, Piece]]) -> list[float]:

@@ -29,6 +29,7 @@ from wb.compress.nvit.saliency import Scores, score
 from wb.compress.nvit.select import Selector
 from wb.compress.nvit.settings import Rules, Settings
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, kind_of_axis, kinds_of_axes
+from wb.core.commands.progress import Count
 from wb.core.errors import BadOption, BudgetMissed
 from wb.core.measures.metrics import METRICS, Limit
 from wb.core.measures.readings import scaled
@@ -47,10 +48,8 @@ from wb.training.refit.judged import Refit
 from wb.training.statistics import settled, shown, with_statistics
 from wb.training.train import Finetune
 
-REFITS = (
-    4  # cuts before the last that are made up for too; .0130 nat are left with them, .0178 without, .0136 with all 9
-)
-Progressed = Callable[[int, int], None]  # is told what is done, and of how much
+# Cuts before the last that are made up for too: .0130 nat are left with them, .0178 without, .0136 with all 9.
+REFITS = 4
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,14 @@ class Pruned:
 
     def did(self, settings: Settings) -> dict[str, Any]:
         """The settings in a history step, but for the seed: compensation that was not kept did not happen."""
-        kept = settings.compensate and (self.refitted or self.refit is None or self.refit.kept)
-        return {**settings.model_dump(mode="json", exclude={"seed"}), "compensate": kept}
+        return {
+            **settings.model_dump(mode="json", exclude={"seed"}),
+            "compensate": self.made_up(settings) or self.refitted,
+        }
+
+    def made_up(self, settings: Settings) -> bool:
+        """Whether the last cut is made up for: a refit that was not kept did not happen."""
+        return settings.compensate and (self.refit is None or self.refit.kept)
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,11 @@ class NViT:
                 state = self.between(state, model, left)
         return state
 
-    def between(self, state: Pruned, dense: Model, left: int, report: Progressed | None = None) -> Pruned:
+    def between(self, state: Pruned, dense: Model, left: int, report: Count | None = None) -> Pruned:
         """`state` after what follows a cut when so many rounds are `left`: near the end compensation, then recovery."""
         return self.recovered(self.compensated(state, dense, report) if left <= REFITS else state)
 
-    def rotated(self, model: Model, report: Progressed | None = None) -> Model:
+    def rotated(self, model: Model, report: Count | None = None) -> Model:
         """The same function: norms with the statistics of images, and, if the settings say so, heads in the bases of those."""
         model = settled(model, shown(self.data.train))
         if not self.settings.rotate:
@@ -132,7 +137,7 @@ class NViT:
 
         return rebased(model, images(), self.settings.keep)
 
-    def compensated(self, state: Pruned, dense: Model, report: Progressed | None = None) -> Pruned:
+    def compensated(self, state: Pruned, dense: Model, report: Count | None = None) -> Pruned:
         """`state` with its writers and head fitted to those of the model that was cut, if the settings say so and it helps."""
         if not self.settings.compensate or state.model.architecture == dense.architecture:
             return state

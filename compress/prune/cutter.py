@@ -13,11 +13,12 @@ from wb import __version__
 from wb.compress.depth.drop import DropLayers, Dropped, removed
 from wb.compress.nvit.compensate import refitted, step_of
 from wb.compress.nvit.cost import Cost
-from wb.compress.nvit.nvit import NViT, Progressed, Pruned
+from wb.compress.nvit.nvit import NViT, Pruned
 from wb.compress.nvit.settings import Settings
 from wb.compress.prune.config import PruneConfig
 from wb.compress.prune.stages import Stage
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Count
 from wb.data import Dataset
 from wb.models.model import Model, Step
 from wb.training.fit import pick_device
@@ -31,7 +32,7 @@ class Cutter(Protocol):
         """How many rounds lead to a stage."""
         ...
 
-    def rotated(self, model: Model, report: Progressed) -> Model:
+    def rotated(self, model: Model, report: Count) -> Model:
         """The dense model in the form that is cut, which computes the same."""
         ...
 
@@ -43,11 +44,11 @@ class Cutter(Protocol):
         """A smaller model, for which the cost models predict `aims` (by metric); `final` gives the aims of the last round."""
         ...
 
-    def between(self, state: Pruned, left: int, report: Progressed) -> Pruned:
+    def between(self, state: Pruned, left: int, report: Count) -> Pruned:
         """`state` after what follows a cut when so many rounds are `left`: compensation and training."""
         ...
 
-    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
+    def compensated(self, state: Pruned, report: Count) -> Pruned:
         """`state`, at the end of a stage, with what is left fitted to what the dense model did, if that helps."""
         ...
 
@@ -87,13 +88,13 @@ class Units:
     def cut(self, state: Pruned, aims: Mapping[str, float], final: Mapping[str, float] | None = None) -> Pruned:
         return self.pruner.cut(state, aims, final)
 
-    def between(self, state: Pruned, left: int, report: Progressed) -> Pruned:
+    def between(self, state: Pruned, left: int, report: Count) -> Pruned:
         return self.pruner.between(state, self.dense, left, report)
 
-    def rotated(self, model: Model, report: Progressed) -> Model:
+    def rotated(self, model: Model, report: Count) -> Model:
         return self.pruner.rotated(model, report)
 
-    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
+    def compensated(self, state: Pruned, report: Count) -> Pruned:
         return self.pruner.compensated(state, self.dense, report)
 
     def signed(self, state: Pruned, stage: Stage) -> Model:
@@ -138,13 +139,13 @@ class Layers:
         left = drop.first(itertools.chain(there, _kept(more, there)))
         return replace(state, model=left, rounds=state.rounds + 1, refit=None)
 
-    def between(self, state: Pruned, left: int, report: Progressed) -> Pruned:
+    def between(self, state: Pruned, left: int, report: Count) -> Pruned:
         return state
 
-    def rotated(self, model: Model, report: Progressed) -> Model:
+    def rotated(self, model: Model, report: Count) -> Model:
         return settled(model, shown(self.data.train))
 
-    def compensated(self, state: Pruned, report: Progressed) -> Pruned:
+    def compensated(self, state: Pruned, report: Count) -> Pruned:
         if not self.settings.compensate:
             return state
         seed = self.settings.seed
@@ -152,8 +153,8 @@ class Layers:
         return replace(state, model=model, refit=refit)
 
     def signed(self, state: Pruned, stage: Stage) -> Model:
-        did = replace(state, refitted=False).did(self.settings)["compensate"]  # an earlier refit has a step of its own
-        return state.model.then(step_of(self.data, self.settings.seed)) if did else state.model
+        made_up = state.made_up(self.settings)  # an earlier refit has a step of its own
+        return state.model.then(step_of(self.data, self.settings.seed)) if made_up else state.model
 
 
 def _kept(steps: Iterator[Dropped], seen: list[Dropped]) -> Iterator[Dropped]:

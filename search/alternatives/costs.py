@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wb.compress.nvit.cost import alone, pieces
-from wb.compress.nvit.costs import Progress, counting, milliseconds, timing
+from wb.compress.nvit.costs import counting, milliseconds, timing
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Count
 from wb.core.measures.metrics import LATENCIES, METRICS
 from wb.core.measures.readings import scaled
 from wb.export.timing.table import LatencyTable
@@ -54,7 +55,7 @@ def costs_of(
     architecture: Architecture,
     options: Mapping[str, Mapping[str, Option]],
     table: LatencyTable | None,
-    progress: Progress | None = None,
+    progress: Count | None = None,
 ) -> Costs:
     """The costs of a network's alternatives by slot and name; latency needs the `table` of a device."""
     sample = timing(table, progress, metric) if metric in LATENCIES and table else counting(metric)
@@ -80,7 +81,7 @@ def without_all(
     architecture: Architecture,
     reading: float,
     table: LatencyTable | None,
-    progress: Progress | None = None,
+    progress: Count | None = None,
 ) -> float:
     """The least that any choice costs, which needs no library: with nothing in the place of every sub-layer.
 

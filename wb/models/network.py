@@ -252,6 +252,15 @@ def build(architecture: Architecture, device: torch.device | str | None = None) 
         ) from error
 
 
+def fresh(architecture: Architecture, seed: int = 0) -> Network:
+    """A network on the CPU that nobody trained, its weights drawn with `seed`; torch's own generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build(architecture)
+        network.reset()
+    return network
+
+
 @lru_cache(maxsize=8)
 def skeleton(
     architecture: Architecture, training: bool = False, dropout: Dropout = NO_DROPOUT, spread: Spread | None = None

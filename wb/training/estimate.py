@@ -12,7 +12,7 @@ from wb.core.commands.plan import Planned
 from wb.data import Dataset
 from wb.data.batches import typical
 from wb.models.counting import count_macs, count_parameters
-from wb.models.network import Network, build
+from wb.models.network import Network, fresh
 from wb.tasks.known import task_of
 from wb.training.arithmetic import quick_products
 from wb.training.augment.policy import augmented
@@ -95,8 +95,4 @@ def image_seconds(architecture: Architecture, data: Dataset, batch: int = 128) -
 
 
 def _fresh(architecture: Architecture) -> Network:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build(architecture)
-        network.reset()
-    return network.to(pick_device())
+    return fresh(architecture).to(pick_device())

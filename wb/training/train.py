@@ -20,7 +20,7 @@ from wb.data import Dataset, Split
 from wb.data.batches import batches
 from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, from_network
-from wb.models.network import Dropout, Network, build
+from wb.models.network import Dropout, Network, fresh
 from wb.scale.ring.channel import Channel
 from wb.scale.ring.order import order
 from wb.scale.team import ALONE, Team
@@ -60,10 +60,7 @@ def train(
         TrainingDiverged: the loss is NaN or infinite.
     """
     check_fits(architecture, data)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build(architecture)
-        network.reset()
+    network = fresh(architecture, seed)
     found = fit_module(
         network.to(pick_device()),
         data,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 Progress = Callable[
     [str, int, int], None
 ]  # what is being done, how much of it is done, of how much; 0 where that is unknown
+Count = Callable[[int, int], None]  # of one thing that is being done: how much of it is, and of how much
 
 _hearing: list[Callable[[str], None]] = []
 

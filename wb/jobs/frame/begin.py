@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
+from wb.core.commands.progress import Count
 from wb.core.errors import BadArtefact
 from wb.core.measures.readings import Reading
 from wb.data import Dataset
 from wb.export.assess import Assessor
-from wb.export.score import Told
 from wb.export.timing.measure import reference_pace
 from wb.hardware.device import parse_device
 from wb.jobs.frame.config import JobConfig
@@ -69,7 +69,7 @@ def described(data: Dataset) -> dict[str, Any]:
 
 
 def measured(
-    config: JobConfig, seed: int, model: Model, data: Dataset, told: Told, *, timed: bool = True
+    config: JobConfig, seed: int, model: Model, data: Dataset, told: Count, *, timed: bool = True
 ) -> tuple[dict[str, Any], dict[str, Reading]]:
     """What every new record of a job on `model` says first, by field, and the model's readings on the validation images.
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption
@@ -28,8 +26,8 @@ from wb.jobs.sweep.config import AspectConfig
 from wb.jobs.sweep.record import AspectSweep, Timing, Trial
 from wb.jobs.sweep.shapes import Shape, shapes_of
 from wb.models.counting import count_parameters
-from wb.models.model import Model, from_network
-from wb.models.network import build
+from wb.models.model import from_network
+from wb.models.network import fresh
 from wb.tasks.known import task_of
 from wb.tasks.suited import check_fits
 from wb.training.recipes.choose import recipe_for
@@ -104,7 +102,7 @@ class AspectJob(Job[AspectSweep]):
             paths = {shape.name: folder / f"{number}.onnx" for number, shape in enumerate(shapes)}
             counted = {}
             for shape in shapes:
-                export(_fresh(shape.architecture), paths[shape.name])
+                export(from_network(shape.architecture, fresh(shape.architecture)), paths[shape.name])
                 found = count_model(shape.architecture, paths[shape.name])
                 counted[shape.name] = {name: found[name] for name in COUNTED}
             timings = [
@@ -208,12 +206,3 @@ def lengths(config: AspectConfig, architecture: Architecture) -> Sequence[int | 
             f"--lengths {','.join(map(str, config.lengths))}: texts of these data have {longest} tokens at most; give fewer"
         )
     return tuple(dict.fromkeys(config.lengths or (min(usual, longest), longest)))
-
-
-def _fresh(architecture: Architecture) -> Model:
-    """A network that nobody trained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build(architecture)
-        network.reset()
-    return from_network(architecture, network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Literal, Self
 
 from pydantic import JsonValue, model_validator
@@ -106,7 +107,7 @@ def over_seeds(values: Sequence[float], unit: str) -> Reading:
 
     The interval is Student's for a mean, which supposes that trainings scatter normally; of one training there is none.
     """
-    n, mean = len(values), sum(values) / len(values)
+    n, mean = len(values), fmean(values)
     interval = None
     if n > 1:
         half = float(stats.t.ppf(0.975, n - 1)) * spread(values) / math.sqrt(n)
@@ -116,7 +117,4 @@ def over_seeds(values: Sequence[float], unit: str) -> Reading:
 
 def spread(values: Sequence[float]) -> float:
     """The standard deviation of a sample; 0 of one value."""
-    if len(values) < 2:
-        return 0.0
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return stdev(values) if len(values) > 1 else 0.0
