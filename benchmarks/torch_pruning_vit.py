@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.measures.readings import Reading
-from wb.core.records import Softmax
+from wb.core.records import Mlp, Softmax
 from wb.core.specs import PIXELS
 from wb.data import Dataset
 from wb.export.graph import check_parity, export_module
 from wb.hardware.device import Device
+from wb.models.layers.tensors import ACTIVATIONS
 from wb.models.model import Model
 from wb.models.network import Network
 from wb.tasks.classes import CLASSES
@@ -55,16 +55,17 @@ class PlainAttention(nn.Module):
 
 
 class PlainMlp(nn.Module):
-    """`down(gelu(up(x)))`."""
+    """`down(activation(up(x)))`."""
 
-    def __init__(self, embed: int, mlp: int) -> None:
+    def __init__(self, embed: int, mlp: int, activation: str) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.up = nn.Linear(embed, mlp)
         self.down = nn.Linear(mlp, embed)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        return self.down(F.gelu(self.up(x)))
+        return self.down(self.activation(self.up(x)))
 
 
 class PlainBlock(nn.Module):
@@ -106,7 +107,8 @@ class PlainViT(nn.Module):
             attention = None
             if isinstance(m, Softmax):
                 attention = PlainAttention(embed, m.heads, m.qk, m.v, m.qk**-0.5 if m.scale is None else m.scale)
-            self.blocks.append(PlainBlock(embed, attention, None if f is None else PlainMlp(embed, f.mlp), eps))
+            mlp = PlainMlp(embed, f.mlp, f.activation) if isinstance(f, Mlp) else None
+            self.blocks.append(PlainBlock(embed, attention, mlp, eps))
         self.norm = nn.LayerNorm(embed, eps)
         self.head = nn.Linear(embed, a.head.classes)
 
@@ -225,7 +227,9 @@ def _copy(network: Network, plain: PlainViT) -> None:
             m, attention = source.mixer, target.attention
             pairs += [(target.norm1.weight, source.norm1.gain), (target.norm1.bias, source.norm1.shift)]
             for ours, theirs in (("q", attention.q), ("k", attention.k), ("v", attention.v), ("o", attention.out)):
-                pairs += [(theirs.weight, getattr(m, f"w{ours}")), (theirs.bias, getattr(m, f"b{ours}"))]
+                bias = getattr(m, f"b{ours}", None)
+                pairs += [(theirs.weight, getattr(m, f"w{ours}"))]
+                pairs += [(theirs.bias, torch.zeros_like(theirs.bias) if bias is None else bias)]
         if source.ffn is not None:
             f, mlp = source.ffn, target.mlp
             pairs += [(target.norm2.weight, source.norm2.gain), (target.norm2.bias, source.norm2.shift)]
