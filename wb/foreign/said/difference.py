@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from wb.core.architecture import Architecture, Block
 from wb.core.records import Attention, ImageInput, Input, Part, TextInput
@@ -61,14 +62,19 @@ def _plain(a: Architecture) -> Architecture:
 def _block_difference(a: Architecture, again: Architecture) -> str:
     for (name, _, mine), (_, _, theirs) in zip(a.blocks(), again.blocks(), strict=False):
         if mine != theirs:
-            return f"block {name}{_first(mine.model_dump(mode='json'), theirs.model_dump(mode='json'))}"
+            return f"block {name}{_first(mine, theirs)}"
     return "the number of its blocks, or how they are wired"
 
 
-def _first(mine: Mapping[str, Any], theirs: Mapping[str, Any], place: str = "") -> str:
+def _first(mine: BaseModel, theirs: BaseModel, place: str = "") -> str:
     """The first field in which two parts differ, in words."""
-    key = next(key for key in (*mine, *theirs) if mine.get(key) != theirs.get(key))
-    ours, other = mine.get(key), theirs.get(key)
-    if isinstance(ours, dict) and isinstance(other, dict):
-        return _first(ours, other, f"{place}{key}.")
-    return f", whose {place}{key} is {ours} where it would be {other}"
+    fields = [key for key in type(mine).model_fields if getattr(mine, key) != getattr(theirs, key, None)]
+    ours, other = getattr(mine, fields[0]), getattr(theirs, fields[0], None)
+    if isinstance(ours, BaseModel) and isinstance(other, type(ours)):
+        return _first(ours, other, f"{place}{fields[0]}.")
+    return f", whose {place}{fields[0]} is {_said(ours)} where it would be {_said(other)}"
+
+
+def _said(value: object) -> object:
+    """A value as it is told; a part by its name."""
+    return value.title if isinstance(value, Part) else value
