@@ -27,8 +27,18 @@ def test_labels_are_the_values_and_the_same_in_every_call() -> None:
     } == SIZES
     for i in range(200):
         assert value(data.test.line(i).split()) == data.test.labels[i]
-    assert data.fingerprint == load("listops").fingerprint == "ce0bfb4041f7502f"
+    assert data.fingerprint == load("listops").fingerprint == "9b33bba0a9c8c22a"
     assert np.bincount(data.train.labels).min() > 200
+
+
+def test_no_text_that_judges_was_seen_before() -> None:
+    data = load("listops")
+    train, validation, test = (
+        [split.line(i) for i in range(len(split))] for split in (data.train, data.validation, data.test)
+    )
+    judging = validation + test
+    assert len(set(judging)) == len(judging)
+    assert not set(judging) & set(train)
 
 
 def test_operations_are_those_of_the_paper() -> None:

@@ -37,7 +37,10 @@ def read() -> Parts:
     """All expressions, the same in every call."""
     # RandomState and not default_rng: numpy promises that this stream never changes.
     random = np.random.RandomState(SEED)
-    found = {role: [expression(random, DEPTH) for _ in range(count)] for role, count in SIZES.items()}
+    found: dict[str, list[tuple[str, int]]] = {"train": [expression(random, DEPTH) for _ in range(SIZES["train"])]}
+    seen = {text for text, _ in found["train"]}
+    for role in ("validation", "test"):
+        found[role] = _unseen(random, SIZES[role], seen)
     vocabulary = vocabulary_of([text for text, _ in found["train"]], WORDS)
     train, validation, test = (
         texts_of([text for text, _ in part], [value for _, value in part], vocabulary) for part in found.values()
@@ -53,6 +56,17 @@ def expression(random: np.random.RandomState, depth: int) -> tuple[str, int]:
         for _ in range(random.randint(*ARGUMENTS))
     ]
     return f"[{name} {' '.join(text for text, _ in parts)} ]", OPERATIONS[name]([value for _, value in parts])
+
+
+def _unseen(random: np.random.RandomState, count: int, seen: set[str]) -> list[tuple[str, int]]:
+    """So many expressions that are not yet seen, all different: what is remembered cannot help there."""
+    found = list[tuple[str, int]]()
+    while len(found) < count:
+        text, value = expression(random, DEPTH)
+        if text not in seen:
+            seen.add(text)
+            found.append((text, value))
+    return found
 
 
 def _digit(random: np.random.RandomState) -> tuple[str, int]:
