@@ -31,6 +31,7 @@ from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.ground import Ground
 from wb.search.beginning.metrics import check_metrics
 from wb.search.crew.crew import Crew
+from wb.search.crew.hands import hands_of
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import check_same
 from wb.search.ending.baselines import check_baselines
@@ -98,7 +99,7 @@ class Search:
             stages.read_again()
             if stages.finished():
                 return self._there()
-            points = stages.finish(supernet, seconds)
+            points = stages.finish(supernet, seconds, self._hands)
             self._report()
         return points
 
@@ -146,6 +147,11 @@ class Search:
     @cached_property
     def _crew(self) -> Crew:
         return Crew(self.run.folder, shared=self.config.storage is not None or self.ray is not None)
+
+    @property
+    def _hands(self) -> int:
+        """How many processes train networks alone."""
+        return hands_of(self.workers, self.config.threads, self.ray)
 
     @cached_property
     def _tell(self) -> Teller:
@@ -212,6 +218,7 @@ class Search:
                     lambda what: self._tell.update(task, what, 0),
                     ground.places,
                     ground.processes.faster(len(usable_cores()) // config.threads),
+                    self._hands,
                 )
             config = plan.applied(config)
             self._tell.say(plan.text())

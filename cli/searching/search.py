@@ -145,6 +145,7 @@ def search(
     from wb.scale.processes import Processes
     from wb.search import run as runs
     from wb.search.beginning.options import check_workers, configured, resumed
+    from wb.search.crew.hands import hands_of
     from wb.search.pipeline import Search
     from wb.search.together.leading import follow, led, remember, restarted
 
@@ -194,7 +195,8 @@ def search(
             given, start = trained.supernet_from(given, source, resume)
         config = resumed(resume, given, out) if resume else configured(given)
         if dry_run:
-            _plan(config, workers, runs.Run(resume) if resume else None, processes, as_json)
+            hands = hands_of(workers, config.threads, ray)
+            _plan(config, workers, runs.Run(resume) if resume else None, processes, hands, as_json)
             return
         run = runs.Run(resume) if resume else runs.create(out)
         remember(run.folder)
@@ -258,7 +260,9 @@ def _changes(given: Mapping[str, str], precision: str | None) -> dict[str, str] 
     return {**({} if precision is None else {"precision": precision}), **given} or None
 
 
-def _plan(config: SearchConfig, workers: int, run: Run | None, processes: Processes, as_json: bool) -> None:
+def _plan(
+    config: SearchConfig, workers: int, run: Run | None, processes: Processes, hands: int, as_json: bool
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -266,7 +270,7 @@ def _plan(config: SearchConfig, workers: int, run: Run | None, processes: Proces
     from wb.search.planning.plan import plan
 
     with output.progress() as progress:
-        stages = plan(config, progress, workers, run, processes)
+        stages = plan(config, progress, workers, run, processes, hands)
     if as_json:
         output.print_json([stage._asdict() for stage in stages])
         return

@@ -45,8 +45,8 @@ class Crew:
         with suppress(OSError):
             self.machine += "." + (folder / JOINED).read_text(encoding="ascii")
         self.name = f"{WORKER}{self.machine}-{os.getpid()}-{uuid4().hex[:8]}"
-        self._own, self._sole, self._reclaiming = (
-            FileLock(self.folder / name) for name in (self.name, "sole", "reclaiming")
+        self._own, self._sole, self._reclaiming, self._writing = (
+            FileLock(self.folder / name) for name in (self.name, "sole", "reclaiming", "writing")
         )
 
     @contextmanager
@@ -82,6 +82,12 @@ class Crew:
     def reclaiming(self) -> Iterator[None]:
         """Lock for putting back the trials of dead workers."""
         with self._held(self._reclaiming):
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Lock for files of the run that several processes add to."""
+        with self._held(self._writing):
             yield
 
     @contextmanager

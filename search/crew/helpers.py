@@ -79,7 +79,7 @@ def _help(config: SearchConfig, folder: Path, workers: int, tell: Connection) ->
     from wb.search.run import Run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     progress = Progress(console=Console(quiet=True), disable=True)
     try:
         Search(config, Run(folder), progress, workers).assist()
@@ -91,7 +91,8 @@ def _help(config: SearchConfig, folder: Path, workers: int, tell: Connection) ->
         os._exit(1)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process when its parent is gone; for a thread of its own."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

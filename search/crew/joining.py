@@ -125,6 +125,6 @@ def config_here(record: RunRecord, url: str, given: Mapping[str, object]) -> Sea
     return record.config.model_copy(update={"storage": url, **given})
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Why a worker ended, in a line."""
     return str(error) if isinstance(error, WbError) else f"{type(error).__name__}: {error}"

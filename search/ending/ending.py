@@ -12,6 +12,7 @@ from rich.progress import TaskID
 from wb.core.architecture import Architecture
 from wb.models.counting import count_macs
 from wb.search.beginning.recipes import told_recipes
+from wb.search.crew.hands import Hands, speed_of
 from wb.search.ending.baselines import MOST, Comparable
 from wb.search.ending.finalists import Finish
 from wb.search.fidelity.climb import Climb
@@ -38,8 +39,15 @@ def _work(trials: Mapping[int, FrozenTrial]) -> Callable[[int], float]:
 class Ending(Stages):
     """The last stages, after all processes have evaluated candidates."""
 
-    def finish(self, supernet: Supernet, seconds: float) -> list[FrontPoint]:
-        """Makes the front from the evaluations of all processes, which took `seconds`; the record is written last."""
+    def finish(self, supernet: Supernet, seconds: float, count: int = 1) -> list[FrontPoint]:
+        """Makes the front from the evaluations of all processes, which took `seconds`; the record is written last.
+
+        Networks are trained alone in `count` processes.
+        """
+        with Hands(self.config, self.run.folder, count, self.tell.say) as hands:
+            return self._finish(supernet, seconds, hands)
+
+    def _finish(self, supernet: Supernet, seconds: float, hands: Hands) -> list[FrontPoint]:
         ground, trials = self.ground, evaluated(self.study)
         self.took({"search": seconds})
         if len(trials) < self.config.trials and self._late(trials):
@@ -47,9 +55,9 @@ class Ending(Stages):
         config = self.config
         self.note(predictors=predictor_quality(ground.space, trials, config.metrics), workers=at_once(trials))
         teacher = largest(supernet)
-        self._climb(supernet, teacher, trials)
+        self._climb(supernet, teacher, trials, hands)
         with self.tell.task("finishing") as task, self.timed("finalists"):
-            finalists = self._settled(supernet, trials)
+            finalists = self._settled(supernet, trials, hands)
             networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
             config = self.config
             if config.finetune:
@@ -58,7 +66,7 @@ class Ending(Stages):
                 epochs = {n: first if n == most else others for n in finalists}
                 told = told_recipes({n: self._tuning(epochs[n], network) for n, network in networks.items()})
                 self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
-            finish = self._finishing(supernet, teacher, list(finalists.values()), networks, task)
+            finish = self._finishing(supernet, teacher, list(finalists.values()), networks, task, hands)
             points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
@@ -76,6 +84,7 @@ class Ending(Stages):
         finalists: Sequence[FrozenTrial],
         networks: Mapping[int, Architecture],
         task: TaskID,
+        hands: Hands,
     ) -> Finish:
         """What trains and reads the finalists."""
         ground, config, plan = self.ground, self.config, self.record.plan
@@ -102,6 +111,7 @@ class Ending(Stages):
             progress=lambda what, done, of: self.tell.update(task, what, done, of),
             say=self.tell.say,
             alone=ground.crew.timing,
+            hands=hands,
             known=self._known(supernet, finalists),
             # Blocks that see mirror images too, or in 8 bits, are in no table.
             mirror=config.mirror and not ground.places.tables,
@@ -111,7 +121,7 @@ class Ending(Stages):
             most=max(trial.number for trial in evaluated(self.study)),
         )
 
-    def _climb(self, supernet: Supernet, teacher: Teacher, trials: Sequence[FrozenTrial]) -> None:
+    def _climb(self, supernet: Supernet, teacher: Teacher, trials: Sequence[FrozenTrial], hands: Hands) -> None:
         """Trains candidates alone, as the rungs of the configuration say; the record has the reading of each at once."""
         config = self.config
         if not config.halving:
@@ -130,6 +140,7 @@ class Ending(Stages):
                 seed=config.seed,
                 progress=lambda what, done, of: self.tell.update(task, what, done, of),
                 note=lambda climbed: self.note(rungs=climbed),
+                hands=hands,
             )
             climb(trials, self.record.rungs)
         self.note()
@@ -145,7 +156,7 @@ class Ending(Stages):
             self.tell.say(why_not)
         return why_not is None
 
-    def _settled(self, supernet: Supernet, trials: Sequence[FrozenTrial]) -> Mapping[int, FrozenTrial]:
+    def _settled(self, supernet: Supernet, trials: Sequence[FrozenTrial], hands: Hands) -> Mapping[int, FrozenTrial]:
         """The finalists; with a given time, as many as it trains for long enough, and their epochs, chosen once."""
         ground, plan, config = self.ground, self.record.plan, self.config
         numbered = {trial.number: trial for trial in trials}
@@ -166,7 +177,8 @@ class Ending(Stages):
 
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
         beside = min(MOST, len(ground.space.known)) if config.baselines else 0
-        found = enough(plan, plan.seconds - over, choose, epoch, _work(numbered), beside)
+        speed = speed_of(hands.count)
+        found = enough(plan, plan.seconds - over, choose, epoch, _work(numbered), beside, speed)
         kept = found.settled(plan, len(choose(plan.finalists, ())))
         if kept.finalists != plan.finalists:
             self.tell.say(f"{kept.finalists} finalists instead of {plan.finalists} fit into the time that is left")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
-from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadArtefact, BudgetMissed
+from wb.core.errors import BudgetMissed
 from wb.core.measures.metrics import METRICS, Limit, Metric
 from wb.core.measures.readings import Reading
 from wb.core.measures.requirements import Requirement
@@ -33,10 +32,11 @@ from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.hardware.runtimes.base import Way
 from wb.hardware.runtimes.known import way_of
-from wb.models.model import Model, load, save
-from wb.models.passes.base import apply
+from wb.models.model import Model
+from wb.search.crew.hands import Hands
 from wb.search.ending.pointed import Pointed, compared
 from wb.search.ending.tabled import table_error
+from wb.search.ending.tuner import Teach, Tuner, Who
 from wb.search.ending.twins import Made, lowering, mirroring
 from wb.search.ending.words import words_alone
 from wb.search.fidelity.choice import closest
@@ -45,7 +45,6 @@ from wb.search.judgement.choice import left
 from wb.search.places import NOWHERE, Places, Written
 from wb.search.results.answers import NetworkAnswers, collected
 from wb.search.results.baselines import Baseline, write_baselines
-from wb.search.results.curves import Curves
 from wb.search.results.point import FrontPoint
 from wb.search.run import Run
 from wb.search.study.trials import choices_of, readings_of
@@ -54,12 +53,10 @@ from wb.search.writing import depends, write_graph, write_graphs
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe
-from wb.training.train import Finetune
 from wb.training.train import score as score_network
 
 PRECISION = 0.03
 CPU = torch.device("cpu")
-Teach = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,7 @@ class Finish:
     progress: Progress
     say: Callable[[str], None]
     alone: Callable[[], AbstractContextManager[None]]
+    hands: Hands
     known: Mapping[str, Architecture] = field(default_factory=dict)
     mirror: bool = True  # whether finalists that were trained on mirror images have twins
     low: bool = True  # whether finalists of convolutions have twins in 8 bits
@@ -100,9 +98,9 @@ class Finish:
         Raises:
             BudgetMissed: no finalist is within the budget.
         """
-        made, teacher = self._export(chosen)
+        made, who = self._export(chosen)
         self._add_twins(made)
-        readings, right = self._measure(made, self._beside(teacher))
+        readings, right = self._measure(made, self._beside(who))
         found = left(readings, self.metrics, self.limits, self.requirements, right)
         within = found.kept
         if not within:
@@ -135,26 +133,32 @@ class Finish:
         self.run.publish(points, collected(answers, self.data.test, self.data.classes) if answers else None)
         return points, error
 
-    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Made], Teach | None]:
+    def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Made], Who]:
         """The finalists, their graphs, and who taught the last ones: the largest is trained first, and teaches."""
-        space, teacher = self.supernet.space, self.teacher
-        made = {}
+        space, who = self.supernet.space, Who(self.teacher)
         work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
-        for done, number in enumerate(sorted(chosen, key=lambda number: (-work[number], number))):
-            self.progress("fine-tuning the finalists" if self.recipe else "exporting the finalists", done, len(chosen))
-            folders = (self.run.staging, self.run.models)
-            architecture = space.decode(choices_of(space, chosen[number]))
-            model, path = (
-                self._model(str(number), architecture, folders, teacher),
-                self.run.staging / f"{number}.onnx",
-            )
+        numbers = sorted(chosen, key=lambda number: (-work[number], number))
+        networks = {number: space.decode(choices_of(space, chosen[number])) for number in numbers}
+        made, folders = {}, (self.run.staging, self.run.models)
+        what = "fine-tuning the finalists" if self.recipe else "exporting the finalists"
+        ready = 0
+        for done, (number, architecture) in enumerate(networks.items()):
+            self.progress(what, max(done, ready), len(chosen))
+            if done == 1:
+                others = {str(other): networks[other] for other in numbers[1:]}
+                for ready, _ in enumerate(self._tuner.ahead(others, folders, who), start=2):
+                    self.progress(what, ready, len(chosen))
+            model, path = self._tuner(str(number), architecture, folders, who), self.run.staging / f"{number}.onnx"
             self._written[number] = write_graphs(model, path, self._ways, self.data, self.seed)
             made[number] = Made(number, model, path, architecture)
-            others = len(chosen) - 1 + len(self.known)
-            if self.recipe is not None and not done and others and self._is_better(model):
-                teacher = Teacher(model.network())
+            if self.recipe is not None and not done and len(chosen) - 1 + len(self.known) and self._is_better(model):
+                who = Who(Teacher(model.network()), self.run.staging / f"{number}.safetensors")
                 self.say(f"finalist {number}, which is better than the supernet's largest network, teaches the others")
-        return {number: made[number] for number in chosen}, teacher
+        return {number: made[number] for number in chosen}, who
+
+    @cached_property
+    def _tuner(self) -> Tuner:
+        return Tuner(self.run, self.supernet, self.data, self.recipe, self.seed, self.hands)
 
     def _add_twins(self, made: dict[int, Made]) -> None:
         """Adds the twins of the finalists."""
@@ -204,35 +208,17 @@ class Finish:
         """Whether the networks continue texts."""
         return self.supernet.space.largest().causal
 
-    def _beside(self, teacher: Teach | None) -> dict[str, tuple[Model, Path]]:
+    def _beside(self, who: Who) -> dict[str, tuple[Model, Path]]:
         """The known networks, made as finalists are, and their graphs."""
-        made = {}
+        made, folders, ready = {}, (self.run.beside,), 0
+        for ready, _ in enumerate(self._tuner.ahead(self.known, folders, who), start=1):
+            self.progress("training the known networks", ready, len(self.known))
         for done, (name, architecture) in enumerate(self.known.items()):
-            self.progress("training the known networks", done, len(self.known))
+            self.progress("training the known networks", max(done, ready), len(self.known))
             path = self.run.beside / f"{name}.onnx"
-            made[name] = self._model(name, architecture, (self.run.beside,), teacher), path
+            made[name] = self._tuner(name, architecture, folders, who), path
             export(made[name][0], path, force=True)
         return made
-
-    def _model(self, name: str, architecture: Architecture, folders: Sequence[Path], teacher: Teach | None) -> Model:
-        """The network as it will be delivered, from the first folder; if some folder has it fine-tuned, it is read back."""
-        model = self.supernet.extract(architecture, self.data.train)
-        if self.recipe is None:
-            return model
-        report = Curves(self.run.curves_path).of(name)
-        tune = Finetune(self.data, self.recipe(architecture), teacher, self.seed, report=report)
-        for path in (folder / f"{name}.safetensors" for folder in folders):
-            with suppress(BadArtefact):  # a missing or damaged file is made again
-                kept = load(path)
-                steps = tuple(step for step in kept.history if step.name != "search")
-                if kept.architecture == architecture and steps == (*model.history, tune.step):
-                    found = replace(kept, history=steps)
-                    if path.parent != folders[0]:  # where it stays if only a twin of it is on the front
-                        save(found, folders[0] / path.name, force=True)
-                    return found
-        model = apply(tune, model)
-        save(model, folders[0] / f"{name}.safetensors", force=True)
-        return model
 
     def _measure(
         self, made: Mapping[int, Made], beside: Mapping[str, tuple[Model, Path]]

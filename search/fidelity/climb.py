@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +21,9 @@ from wb.data import Dataset
 from wb.export.graph import export
 from wb.export.score import score as score_graph
 from wb.hardware.device import Device
-from wb.models.model import Model
+from wb.models.model import Model, load
 from wb.models.passes.base import apply
+from wb.search.crew.hands import Hands, Order
 from wb.search.fidelity.choice import known, promising
 from wb.search.fidelity.forecast import Climbed, forecast
 from wb.search.fidelity.rungs import Rung
@@ -56,6 +58,7 @@ class Climb:
     seed: int
     progress: Progress
     note: Callable[[Climbed], None]
+    hands: Hands
 
     def __call__(self, trials: Sequence[FrozenTrial], climbed: Climbed) -> Climbed:
         """The readings of all rungs, those in `climbed` among them; `trials` are all that were evaluated.
@@ -69,21 +72,36 @@ class Climb:
             below = {r.epochs: climbed.get(r.epochs, {}) for r in self.rungs[:i]}
             readings = known(trials, self.metrics, forecast(trials, self.metrics, below))
             chosen = promising(readings, self.metrics, costs, rung.candidates, self.requirements)
-            for number in sorted(chosen):
-                self.progress(f"training candidates alone for {_epochs(rung.epochs)}", done, total)
+            missing = [by_number[number] for number in sorted(chosen) if number not in climbed.get(rung.epochs, {})]
+            done += len(chosen) - len(missing)
+            what = f"training candidates alone for {_epochs(rung.epochs)}"
+            self.progress(what, done, total)
+            for number, own in self._trained(missing, rung.epochs):
                 done += 1
-                if number not in climbed.get(rung.epochs, {}):
-                    own = self._trained(by_number[number], rung.epochs)
-                    climbed = {**climbed, rung.epochs: {**climbed.get(rung.epochs, {}), number: own}}
-                    self.note(climbed)
+                self.progress(what, done, total)
+                climbed = {**climbed, rung.epochs: {**climbed.get(rung.epochs, {}), number: own}}
+                self.note(climbed)
         return climbed
 
-    def _trained(self, trial: FrozenTrial, epochs: int) -> Reading:
-        """The quality of a candidate after so many epochs alone."""
-        space = self.supernet.space
-        model = self.supernet.extract(space.decode(choices_of(space, trial)), self.data.train)
-        tune = Finetune(self.data, self.recipe(epochs), self.teacher, self.seed)
-        return self._score(apply(tune, model), model.architecture)
+    def _trained(self, trials: Sequence[FrozenTrial], epochs: int) -> Iterator[tuple[int, Reading]]:
+        """The quality of each candidate after so many epochs alone, as soon as it is known; several are trained at once."""
+        space, recipe, start = self.supernet.space, self.recipe(epochs), time.perf_counter()
+        left = {trial.number: space.decode(choices_of(space, trial)) for trial in trials}
+        while left:
+            number, architecture = left.popitem()
+            tune = Finetune(self.data, recipe, self.teacher, self.seed)
+            model = apply(tune, self.supernet.extract(architecture, self.data.train))
+            yield number, self._score(model, architecture)
+            each = (time.perf_counter() - start) / (len(trials) - len(left))
+            if self.hands.pay(each * len(left)):
+                yield from self._together(left, recipe)
+
+    def _together(self, left: dict[int, Architecture], recipe: Recipe) -> Iterator[tuple[int, Reading]]:
+        """Takes from `left` what is trained by several processes."""
+        with scratch() as folder:
+            orders = {n: Order(a, recipe, folder / f"{n}.safetensors", ranks=True) for n, a in left.items()}
+            for number in self.hands(orders):
+                yield number, self._score(load(orders[number].out), left.pop(number))
 
     def _score(self, model: Model, architecture: Architecture) -> Reading:
         """The quality on the images that rank: of the exported graph where precision shows in that alone, else in torch."""

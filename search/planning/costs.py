@@ -23,6 +23,7 @@ from wb.models.counting import count_macs
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.recipes import alone as alone_share
 from wb.search.beginning.recipes import supernet_recipe, tuning_recipe
+from wb.search.crew.hands import speed_of
 from wb.search.ending.baselines import MOST
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
@@ -126,10 +127,11 @@ def planned(
     tell: Callable[[str], None],
     places: Places | None = None,
     faster: float = 1.0,
+    hands: int = 1,
 ) -> TimePlan:
     """The plan of a search on `data` that was given a time; `spent` gives the seconds since it began.
 
-    The supernet's training is taken to be that much `faster` than the steps that are timed, in this process.
+    So many `hands` train networks alone. The supernet's training is taken to be that much `faster` than the steps that are timed, in this process.
 
     Raises:
         BadOption: the time is too short for anything.
@@ -143,7 +145,7 @@ def planned(
         parse_duration(config.time),
         spent(),
         costs,
-        size_of(config, space, ranks, data, workers, faster),
+        size_of(config, space, ranks, data, workers, faster, hands),
         alone_share(config),
     )
 
@@ -154,7 +156,13 @@ def epoch_seconds(supernet: Supernet, data: Dataset, finalist: Architecture, rec
 
 
 def size_of(
-    config: SearchConfig, space: NetworkSpace, ranks: Dataset, data: Dataset, workers: int = 1, faster: float = 1.0
+    config: SearchConfig,
+    space: NetworkSpace,
+    ranks: Dataset,
+    data: Dataset,
+    workers: int = 1,
+    faster: float = 1.0,
+    hands: int = 1,
 ) -> Size:
     """The training steps of an epoch: of the supernet and of a network alone on the data that rank, of one on all; processes."""
     one = tuning_recipe(config, space, data, _tuned(config)).model_copy(update={"epochs": 1})
@@ -166,6 +174,7 @@ def size_of(
         workers,
         beside=min(MOST, len(space.known)) if config.baselines else 0,
         faster=faster,
+        at_once=speed_of(hands),
     )
 
 

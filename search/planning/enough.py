@@ -57,15 +57,16 @@ def enough(
     epoch: Callable[[int], float],
     work: Callable[[int], float],
     beside: int = 0,
+    speed: float = 1.0,
 ) -> Enough[Found]:
     """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
 
     `choose` gives that many finalists by number, without some; `epoch` the seconds that the one with that number takes for an
     epoch, and `work` its multiply-accumulates: the largest has most of them. So many networks `beside` them take as
-    long as they do in the mean. Larger networks get fewer epochs; of several choices that one is taken whose largest is to be
-    expected to be best.
+    long as they do in the mean. All but the largest are trained `speed` times as fast, where several are at once.
+    Larger networks get fewer epochs; of several choices that one is taken whose largest is to be expected to be best.
     """
-    found = [_within(max(1, plan.first // part), plan, seconds, choose, epoch, work, beside) for part in PARTS]
+    found = [_within(max(1, plan.first // part), plan, seconds, choose, epoch, work, beside, speed) for part in PARTS]
 
     def expected(one: Enough[Found]) -> float:
         """The logarithm of the errors of the largest finalist, but for what all have in common."""
@@ -82,6 +83,7 @@ def _within(
     epoch: Callable[[int], float],
     work: Callable[[int], float],
     beside: int,
+    speed: float,
 ) -> Enough[Found]:
     """As `enough`, of networks that get `first` epochs in the largest's share of the time.
 
@@ -94,7 +96,8 @@ def _within(
         dear = {number for number in finalists if epoch(number) * first > DEAREST * seconds}
         others = [epoch(number) for number in finalists if number != largest]
         others += beside * [fmean([epoch(number) for number in finalists])]
-        epochs = epochs_left(epoch(largest), others, seconds - READ * plan.costs.evaluation * (len(others) + 1))
+        left = seconds - READ * plan.costs.evaluation * (len(others) + 1)
+        epochs = epochs_left(epoch(largest), [one / speed for one in others], left)
         if dear and len(dear) < len(finalists):
             without |= dear
             finalists = choose(plan.finalists, without)

@@ -55,11 +55,16 @@ class Stage(NamedTuple):
 
 
 def plan(
-    config: SearchConfig, progress: Progress, workers: int = 1, run: Run | None = None, processes: Processes = ONE
+    config: SearchConfig,
+    progress: Progress,
+    workers: int = 1,
+    run: Run | None = None,
+    processes: Processes = ONE,
+    hands: int = 1,
 ) -> list[Stage]:
     """The stages of a search with that configuration, without those that `run` has done; nothing is written.
 
-    `processes` train the supernet.
+    `processes` train the supernet, and so many `hands` networks alone.
 
     Raises:
         WbError: as `wb search` does before it starts.
@@ -93,7 +98,7 @@ def plan(
     ranks = ranking(data, held, 1.0 if record is None else record.part)
     costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what), places)
     faster = processes.faster(len(usable_cores()) // config.threads)
-    size, notes = size_of(config, space, ranks, data, workers, faster), []
+    size, notes = size_of(config, space, ranks, data, workers, faster, hands), []
     if run is None:
         config = settled(config)
     if run is None and config.time is not None:
@@ -112,9 +117,13 @@ def plan(
             supernet_seconds(costs, size, config.epochs, alone(config), done.epochs),
         ),
         Stage("search", _search(config, done, len(space.genes), workers, within), search_seconds(costs, size, left)),
-        *_rungs(config, done, costs, size),
-        _finalists(config, done, costs, size, None if record is None else record.plan),
+        *_rungs(config, done, costs, size, _at_once(hands)),
+        _finalists(config, done, costs, size, None if record is None else record.plan, _at_once(hands)),
     ]
+
+
+def _at_once(hands: int) -> str:
+    return f", {hands} at once" if hands > 1 else ""
 
 
 def _data(data: Dataset, held: int) -> str:
@@ -150,7 +159,7 @@ def _search(config: SearchConfig, done: There, genes: int, workers: int, within:
     return "; ".join(part for part in parts if part)
 
 
-def _rungs(config: SearchConfig, done: There, costs: Costs, size: Size) -> list[Stage]:
+def _rungs(config: SearchConfig, done: There, costs: Costs, size: Size, at_once: str = "") -> list[Stage]:
     """The stage of trainings alone; none without rungs."""
     left = [
         Rung(min(rung.candidates, config.trials) - climbed, rung.epochs)
@@ -162,10 +171,12 @@ def _rungs(config: SearchConfig, done: There, costs: Costs, size: Size) -> list[
     if done.front or not any(rung.candidates for rung in left):
         return [Stage("rungs", "all candidates are trained", 0.0)]
     parts = [f"{rung.candidates} candidates alone for {epochs_text(rung.epochs)}" for rung in left if rung.candidates]
-    return [Stage("rungs", ", then ".join(parts), rungs_seconds(costs, size, left))]
+    return [Stage("rungs", ", then ".join(parts) + at_once, rungs_seconds(costs, size, left))]
 
 
-def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size, kept: TimePlan | None = None) -> Stage:
+def _finalists(
+    config: SearchConfig, done: There, costs: Costs, size: Size, kept: TimePlan | None = None, at_once: str = ""
+) -> Stage:
     """The stage of finalists: each is fine-tuned and exported once and read twice."""
     if done.front:
         return Stage("finalists", "the front is there", 0.0)
@@ -173,6 +184,7 @@ def _finalists(config: SearchConfig, done: There, costs: Costs, size: Size, kept
     count = config.finalists or expected(config.trials, len(config.metrics))
     made = min(done.finalists, count)
     tuned = f", each fine-tuned for {epochs_text(config.finetune)}" if config.finetune else ""
+    tuned += at_once if tuned and count > made + 2 else ""
     if kept is not None and kept.longest and kept.finetune == config.finetune:
         tuned += f", the largest for {kept.longest}"
     there = f", {made} made already" if made else ""

@@ -54,7 +54,8 @@ class Costs(Frozen):
 
 class Size(NamedTuple):
     """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
-    beside the finalists; times that the supernet's steps are `faster`, as several processes train it."""
+    beside the finalists; times that the supernet's steps are `faster`, as several processes train it; times that networks are
+    trained alone faster, as several are `at_once`."""
 
     supernet: int
     ranking: int
@@ -62,6 +63,7 @@ class Size(NamedTuple):
     workers: int = 1
     beside: int = 0
     faster: float = 1.0
+    at_once: float = 1.0
 
     def of(self, part: float) -> Size:
         """The steps where the supernet and the rungs see that part of the images."""

@@ -153,7 +153,8 @@ def search_seconds(costs: Costs, size: Size, trials: int) -> float:
 def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
     """Seconds of training at the rungs; the teacher answers once to each batch."""
     taught = max((rung.epochs for rung in rungs), default=0) * size.ranking * costs.teach
-    return taught + sum(rung.candidates * (rung.epochs * size.ranking * costs.tune + costs.score) for rung in rungs)
+    step = costs.tune / size.at_once
+    return taught + sum(rung.candidates * (rung.epochs * size.ranking * step + costs.score) for rung in rungs)
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
@@ -161,7 +162,7 @@ def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> floa
     blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
     count += size.beside if count else 0
-    return taught + count * (epochs * size.whole * costs.tune + READ * costs.evaluation)
+    return taught + count * (epochs * size.whole * costs.tune / size.at_once + READ * costs.evaluation)
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
@@ -287,7 +288,7 @@ def _count(seconds: float, usual: int, trials: int, costs: Costs, size: Size) ->
 
 def _rungs(seconds: float, trials: int, finalists: int, costs: Costs, size: Size) -> tuple[Rung, ...]:
     """The rungs that so many seconds are enough for: as many candidates for one epoch as the time allows, a third for three."""
-    one, three = (epochs * size.ranking * costs.tune + costs.score for epochs in (1, 3))
+    one, three = (epochs * size.ranking * costs.tune / size.at_once + costs.score for epochs in (1, 3))
     seconds -= 3 * size.ranking * costs.teach
     first = max(0, min(trials, 3 * FIRST * finalists, int(seconds / (one + three / 3))))
     last = first // 3

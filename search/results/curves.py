@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,8 +26,9 @@ _CURVES = TypeAdapter(dict[str, tuple[tuple[Annotated[int, Field(ge=1)], FiniteF
 class Curves:
     """Keeps the losses of a run in the file at `path`, which is written after every epoch, so that an end loses none."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, guard: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """Within `guard` no other process writes the file."""
+        self._path, self._guard = path, guard
 
     def of(self, name: str, also: Report | None = None) -> Report:
         """What `wb.training.fit.fit` reports to: it notes the loss of each epoch under `name`, and passes it on to `also`.
@@ -37,18 +38,20 @@ class Curves:
 
         def report(epoch: int, epochs: int, loss: float) -> None:
             if math.isfinite(loss):  # that of a checkpoint of an older version is unknown
-                found: dict[str, Curve] = {}
-                with suppress(BadArtefact):  # a damaged file is written anew
-                    found = dict(read_curves(self._path))
-                found[name] = (
-                    *(pair for pair in found.get(name, ()) if pair[0] < epoch),
-                    (epoch, float(f"{loss:.6g}")),
-                )
-                write_text(self._path, json.dumps(found) + "\n")
+                with self._guard():
+                    self._add(name, epoch, loss)
             if also is not None:
                 also(epoch, epochs, loss)
 
         return report
+
+    def _add(self, name: str, epoch: int, loss: float) -> None:
+        found: dict[str, Curve] = {}
+        with suppress(BadArtefact):  # a damaged file is written anew
+            found = dict(read_curves(self._path))
+        before = (pair for pair in found.get(name, ()) if pair[0] < epoch)
+        found[name] = (*before, (epoch, float(f"{loss:.6g}")))
+        write_text(self._path, json.dumps(found) + "\n")
 
 
 def read_curves(path: Path) -> Mapping[str, Curve]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from wb.core.measures.metrics import parse_budget
 from wb.data import Dataset
 from wb.hardware.device import Device
 from wb.search.beginning.config import SearchConfig
+from wb.search.crew.hands import Hands
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import Climbed, chosen, rung_counts
 from wb.search.fidelity.rungs import Rung
@@ -60,6 +62,7 @@ def climb(supernet: Supernet, data: Dataset, note: Callable[[Climbed], None] = l
         "seed": 0,
         "progress": lambda *_: None,
         "note": note,
+        "hands": Hands(CONFIG, Path(), 1, print),
     }
     return Climb(**{**given, **changes})
 

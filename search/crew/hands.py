@@ -1,0 +1,174 @@
+"""Processes of this machine that train networks alone, side by side: candidates at rungs, and finalists (`wb search --workers`).
+
+Each training depends on its order alone, and leaves its network in a file. Whoever gave the orders reads them there, and trains
+what is missing: a process that dies harms nothing.
+
+Limits: one process trains where a graphics card does, as several would share it. Workers on a cluster of Ray or on other
+machines evaluate candidates, and do not train.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+
+from wb.core.architecture import Architecture
+from wb.data import Dataset
+from wb.data import load as load_data
+from wb.hardware.device import usable_cores
+from wb.models.model import load, save
+from wb.models.passes.base import apply
+from wb.search.beginning.config import SearchConfig
+from wb.search.crew.crew import Crew
+from wb.search.crew.helpers import end_with_parent
+from wb.search.crew.joining import reason_of
+from wb.search.fidelity.teacher import Teacher, largest
+from wb.search.fidelity.yardstick import ranking
+from wb.search.results.curves import Curves
+from wb.search.run import Run
+from wb.search.supernet import Supernet
+from wb.search.trained.start import space_of
+from wb.training.fit import Recipe, pick_device
+from wb.training.train import Finetune
+
+LARGEST = "largest"  # the teacher that is the supernet's largest network
+START_S = 8.0  # that they take to start: libraries, data and supernet are read anew
+BESIDE = 0.8  # of what a process does alone, what another one adds to it (assumed: they share caches and memory)
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A sub-network of the supernet to train by a recipe, into the file `out`.
+
+    `teacher` is the file of a network, or the supernet's largest one, or nobody. `curve` is the name of its losses among those of
+    the run; None: they are not kept. `ranks` is whether it learns from what candidates learn from, and not from everything.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    out: Path
+    teacher: Path | str | None = LARGEST
+    curve: str | None = None
+    ranks: bool = False
+
+
+class Hands:
+    """At most `count` processes that train; they start with the first orders, and end with the block."""
+
+    def __init__(self, config: SearchConfig, folder: Path, count: int, say: Callable[[str], None]) -> None:
+        self._start = (config, folder)
+        self.count, self._say = count, say
+        self._pool: ProcessPoolExecutor | None = None
+        self._others: list[multiprocessing.process.BaseProcess] = []
+
+    def __enter__(self) -> Hands:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._pool is None:
+            return
+        own = [process for process in multiprocessing.active_children() if process not in self._others]
+        if kind is not None:  # they may be in the middle of a long training
+            for process in own:
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def pay(self, seconds: float | None) -> bool:
+        """Whether they are worth starting for what takes one process so many seconds, None if that is unknown."""
+        started = self._pool is not None
+        return self.count > 1 and (started or seconds is None or seconds * (1 - 1 / self.count) > START_S)
+
+    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
+        """Trains the networks, the first orders first; gives the name of each that is done, at once.
+
+        What is not given could not be trained so: the caller does it, and meets the reason. So it is with one order alone.
+        """
+        if min(self.count, len(orders)) < 2:
+            return
+        futures = {self._trainers.submit(_train, order): key for key, order in orders.items()}
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is not None:
+                for other in futures:
+                    other.cancel()
+                self._say(f"a process that trained ended early ({reason_of(error)}); the rest is trained here")
+                self.count = 1
+                return
+            yield futures[future]
+
+    @property
+    def _trainers(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._others = multiprocessing.active_children()
+            self._pool = ProcessPoolExecutor(
+                self.count, multiprocessing.get_context("spawn"), initializer=_begin, initargs=self._start
+            )
+        return self._pool
+
+
+def hands_of(workers: int, threads: int, ray: str | None = None) -> int:
+    """How many processes train side by side where so many may evaluate, each with so many threads; one if those are on Ray."""
+    alone = ray is not None or pick_device().type != "cpu"
+    return 1 if alone else max(1, min(workers, len(usable_cores()) // threads))
+
+
+def speed_of(hands: int) -> float:
+    """How many times as fast so many processes train as one does."""
+    return 1 + BESIDE * (hands - 1)
+
+
+class _Trainer:
+    """What one process needs for any order."""
+
+    def __init__(self, config: SearchConfig, folder: Path) -> None:
+        self.config, self.run = config, Run(folder)
+        self.crew, self.others = Crew(folder), dict[Path, Teacher]()
+        self.data = load_data(config.data, image_size=config.image_size, limit=config.limit)
+        self.supernet = Supernet.load(self.run.supernet_path, space_of(config, self.data))
+
+    @cached_property
+    def ranks(self) -> Dataset:
+        record = self.run.read()
+        return ranking(self.data, record.held_back, record.part)
+
+    @cached_property
+    def largest(self) -> Teacher:
+        return largest(self.supernet)
+
+    def __call__(self, order: Order) -> None:
+        data = self.ranks if order.ranks else self.data
+        curves = Curves(self.run.curves_path, self.crew.writing)
+        report = None if order.curve is None else curves.of(order.curve)
+        tune = Finetune(data, order.recipe, self._teacher(order.teacher), self.config.seed, report=report)
+        save(apply(tune, self.supernet.extract(order.architecture, data.train)), order.out, force=True)
+
+    def _teacher(self, name: Path | str | None) -> Teacher | None:
+        """One object for one teacher, which remembers what it answered."""
+        if name is None or name == LARGEST:
+            return None if name is None else self.largest
+        return self.others.setdefault(Path(name), Teacher(load(Path(name)).network()))
+
+
+_HERE: list[_Trainer] = []  # of this process, which does nothing else
+
+
+def _begin(config: SearchConfig, folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all processes: the parent ends this one
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(config.threads)
+    _HERE.append(_Trainer(config, folder))
+
+
+def _train(order: Order) -> None:
+    _HERE[0](order)
