@@ -262,7 +262,8 @@ def tables(options: argparse.Namespace, out: Output) -> bool:
     recipe = PARENT.model_copy(update={"epochs": options.parent})
     given = options.model and load_foreign(options.model)
     benches = [Bench(given or dense(data, architecture, recipe, s, options.cache), data, s, options) for s in seeds]
-    accuracy = mean([score(one.model.network(), data.test, CLASSES, CPU).value for one in benches], 2)
+    reached = [score(one.model.network(), data.test, CLASSES, CPU).value for one in benches]
+    accuracy = mean(reached, 2)
     title = (
         f"{Path(data.spec).name}, {len(data.train)} images, seeds {options.seeds}: mean (each); the model, "
         f"{options.parent} epochs, {accuracy} %"
@@ -280,7 +281,7 @@ def tables(options: argparse.Namespace, out: Output) -> bool:
         table.rule()
         faults += behind(found, target)
     out.table(table)
-    error = 100 * (0.85 * 0.15 / len(data.test)) ** 0.5
+    error = 100 * (fmean(reached) * (1 - fmean(reached)) / len(data.test)) ** 0.5
     out.say(f"The standard error of one accuracy is about {error:.2f} points, less for differences.")
     out.say(f"Behind: {'; '.join(faults)}." if faults else "No other method is ahead of `--from` after fine-tuning.")
     return not faults
