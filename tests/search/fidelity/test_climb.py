@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -16,8 +16,10 @@ from tests.search.conftest import DIGITS
 from wb.core.measures.metrics import parse_budget
 from wb.data import Dataset
 from wb.hardware.device import Device
+from wb.models.model import save
+from wb.models.passes.base import apply
 from wb.search.beginning.config import SearchConfig
-from wb.search.crew.hands import Hands
+from wb.search.crew.hands import Hands, Order
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import Climbed, chosen, rung_counts
 from wb.search.fidelity.rungs import Rung
@@ -29,6 +31,9 @@ from wb.search.supernet import Supernet
 from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit
 from wb.training.fit import Recipe
+from wb.training.train import Finetune
+
+Key = TypeVar("Key")
 
 CONFIG = SearchConfig(trials=12, rungs="5x1,3x2", finetune=4, finalists=2)
 
@@ -87,6 +92,36 @@ def test_an_interrupted_climb_ends_as_one_that_was_not(
         again: list[Climbed] = []
         assert climb(supernet, some, again.append)(trials, kept[-1]) == whole
         assert len(again) == 8 - kills
+
+
+class Here(Hands):
+    """Does in this process what several do, but for every third candidate."""
+
+    supernet: Supernet
+    data: Dataset
+
+    def pay(self, seconds: float | None) -> bool:
+        return True
+
+    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
+        teacher = largest(self.supernet)
+        for i, (key, order) in enumerate(orders.items()):
+            if i % 3 != 2:
+                tune = Finetune(self.data, order.recipe, teacher, 0)
+                save(apply(tune, self.supernet.extract(order.architecture, self.data.train)), order.out)
+                assert order.ranks
+                yield key
+
+
+def test_several_processes_climb_as_one_does(
+    supernet: Supernet, stripes: Dataset, trials: Sequence[FrozenTrial]
+) -> None:
+    some = replace(stripes, train=stripes.train.take(slice(0, 64)))
+    hands = Here(CONFIG, Path(), 2, print)
+    hands.supernet, hands.data = supernet, some
+    kept: list[Climbed] = []
+    assert climb(supernet, some, kept.append, hands=hands)(trials, {}) == climb(supernet, some)(trials, {})
+    assert len(kept) == 8
 
 
 def test_training_alone_makes_better_and_finalists_are_of_the_last_rung(

@@ -1,0 +1,75 @@
+"""Finalists that several processes trained are those that one would have trained, and are read back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from wb.core.space import random_choices
+from wb.data import load as load_data
+from wb.search.beginning.config import SearchConfig
+from wb.search.crew.hands import Hands, Order, _Trainer
+from wb.search.ending.tuner import Tuner, Who
+from wb.search.fidelity.teacher import Teacher, largest
+from wb.search.run import Run
+from wb.search.supernet import Supernet
+from wb.search.trained.start import space_of
+from wb.training.fit import Recipe
+
+Key = TypeVar("Key")
+CONFIG = SearchConfig(data="digits", preset="tiny", limit=64)
+
+
+class Here(Hands):
+    """Does what other processes do, in this one."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(CONFIG, folder, 2, print)
+        self.trainer, self.done = _Trainer(CONFIG, folder), list[object]()
+
+    def pay(self, seconds: float | None) -> bool:
+        return True
+
+    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
+        for key, order in orders.items():
+            self.trainer(order)
+            self.done.append(key)
+            yield key
+
+
+def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_makes(tmp_path: Path) -> None:
+    data = load_data(CONFIG.data, limit=CONFIG.limit)
+    supernet, rng = Supernet.fresh(space_of(CONFIG, data), 0), random.Random(1)
+    networks = {str(i): supernet.space.decode(random_choices(supernet.space, rng)) for i in range(3)}
+    runs = {name: Run(tmp_path / name) for name in ("alone", "ahead")}
+    for run in runs.values():
+        run.folder.mkdir()
+        supernet.save(run.supernet_path)
+    hands = Here(runs["ahead"].folder)
+
+    def tuner(run: Run, hands: Hands) -> Tuner:
+        return Tuner(run, supernet, data, lambda _: Recipe(epochs=1, batch=16), CONFIG.seed, hands)
+
+    alone = tuner(runs["alone"], Hands(CONFIG, tmp_path, 1, print))
+    ahead = tuner(runs["ahead"], hands)
+    found = {}
+    for one in (alone, ahead):
+        folders = (one.run.staging, one.run.models)
+        for folder in folders:
+            folder.mkdir(parents=True)
+        first = one("0", networks["0"], folders, Who(largest(supernet)))
+        who = Who(Teacher(first.network()), folders[0] / "0.safetensors")
+        told = list(one.ahead(networks, folders, who))
+        assert told == (["1", "2"] if one is ahead else []), "the first is there"
+        found[one.run.folder.name] = {name: one(name, a, folders, who) for name, a in networks.items()}
+    assert hands.done == ["1", "2"]
+    assert list(ahead.ahead(networks, (runs["ahead"].staging,), Who(largest(supernet)))) == [], "all are there"
+    for name in networks:
+        mine, theirs = found["alone"][name], found["ahead"][name]
+        assert mine.history == theirs.history
+        for key, weight in mine.weights.items():
+            torch.testing.assert_close(theirs.weights[key], weight)
