@@ -4,7 +4,7 @@ All runs have the same batch size (the last is padded with copies of one example
 sum in another order at another batch size. So the same file and examples give exactly the same numbers. A graph that
 quantizes activations dynamically uses one range for a whole batch, so that examples would change each other's outputs: it is
 run example by example, as it is timed. Texts are run without the padding that none of a batch needs: it costs time, and would be
-in such a range.
+in such a range. Padding in front of a text is refused, but by graphs that continue texts: these count places without it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
-from wb.core.specs import IDS, MASK
+from wb.core.specs import IDS, IN_FRONT, MASK
 from wb.data import Feed
 from wb.export.pasts import empty_pasts
 from wb.hardware.device import DTYPES, Device, session
@@ -64,7 +64,7 @@ class Runner:
         Raises:
             BadOption: `batch` is below 1.
             BadArtefact: the graph has other inputs, fails, or gives no numbers for every example.
-            BadData: no examples, or of another shape.
+            BadData: no examples, or of another shape, or texts with padding in front.
         """
         if batch is not None and batch < 1:
             raise BadOption(f"batch={batch}; give a positive number of examples per run")
@@ -116,7 +116,10 @@ class Runner:
         inputs = {spec.name: spec for spec in self._loaded.get_inputs()}
         if IDS in feed:  # a graph that continues texts begins them
             shapes = {name: spec.shape for name, spec in inputs.items()}
-            feed = {**feed, **empty_pasts(shapes, len(feed[IDS]))}
+            past = empty_pasts(shapes, len(feed[IDS]))
+            if not past and MASK in feed and (np.diff(feed[MASK], axis=1) > 0).any():
+                raise BadData(f"{self.what}: {IN_FRONT}")
+            feed = {**feed, **past}
         if len(inputs) == len(feed) == 1:
             feed = dict(zip(inputs, feed.values(), strict=True))
         offered = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feed.items()) or "nothing"
