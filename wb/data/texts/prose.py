@@ -45,7 +45,7 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         texts = {"train": (EMBEDDED, _documentation())}
     between = choices.get("between")
     texts = _divided(texts, between)
-    vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH)
+    vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH, truncate=spec.truncates)
     found = {
         role: Passages.of(text, vocabulary, f"the text for {role}, {name},", between)
         for role, (name, text) in texts.items()
@@ -99,11 +99,11 @@ def _some(text: str, between: str) -> tuple[str, str]:
     return some, rest
 
 
-def _vocabulary(text: str, choices: Mapping[str, str], length: int) -> Vocabulary:
+def _vocabulary(text: str, choices: Mapping[str, str], length: int, *, truncate: bool) -> Vocabulary:
     if not text:
         raise BadData("the text for training is empty; give a file with some")
     kind = choices.get("tokenizer") or (CHARACTERS if len(alphabet_of(text)) <= FEW else BPE)
-    return vocabulary_of([text], kind, length, prose=True)
+    return vocabulary_of([text], kind, length, prose=True, truncate=truncate)
 
 
 def _few(found: Mapping[str, Passages], roles: Sequence[str]) -> str | None:
