@@ -127,6 +127,7 @@ def test_characters_that_training_lacks_are_told(tmp_path: Path) -> None:
         ("lm:FILE,FILE,FILE,FILE", "name 4 files"),
         ("lm:FILE.none", "give the file of a text"),
         ("lm,label=x:FILE", "is no option of 'lm'"),
+        ("lm,truncate=yes:FILE", "none of which is too long"),
     ],
 )
 def test_what_is_no_text_is_refused(file: Path, spec: str, why: str) -> None:

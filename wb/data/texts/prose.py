@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wb.core.errors import BadData, BadOption, Unsupported
 from wb.data.readers.parts import Parts
-from wb.data.spec import Spec
+from wb.data.spec import Spec, with_truncation
 from wb.data.texts.passages import Passages
 from wb.data.texts.tables import ROLES, length_of, read_utf8
 from wb.data.texts.vocabulary import BPE, CHARACTERS, Vocabulary, alphabet_of, vocabulary_of
@@ -44,6 +44,8 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
     else:
         texts = {"train": (EMBEDDED, _documentation())}
     between = choices.get("between")
+    if spec.truncates:
+        with_truncation(spec.text())  # refuses it where it would do nothing
     texts = _divided(texts, between)
     vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH, truncate=spec.truncates)
     found = {
