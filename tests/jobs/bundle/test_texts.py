@@ -91,7 +91,7 @@ def test_texts_that_are_too_long_are_refused_or_truncated_by_the_script(
 ) -> None:
     shutil.copyfile(INFER_TEXTS, tmp_path / "infer.py")
     (tmp_path / "card.json").write_text(json.dumps({"text": {"length": 2}}))
-    within: Any = script(tmp_path).within  # type: ignore[attr-defined]
+    within: Any = script(tmp_path).within
     given = [np.arange(3), np.arange(1)]
     with pytest.raises(
         SystemExit, match="1 of 2 texts are longer than the 2 tokens that the network reads, the longest has 3"
