@@ -2,6 +2,9 @@
 
 Their weights can be compared once the channels of two heads are matched, which keys and values alone tell. So heads of keys and
 values are compared as units, every two of them at the best maps of what lies within, and queries are assigned within them.
+
+Limits: of heads that merge into one, units are put into one order and channels rotated alike; what is only permuted, as planes,
+stays in the order of each.
 """
 
 from __future__ import annotations
