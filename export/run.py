@@ -4,7 +4,8 @@ All runs have the same batch size (the last is padded with copies of one example
 sum in another order at another batch size. So the same file and examples give exactly the same numbers. A graph that
 quantizes activations dynamically uses one range for a whole batch, so that examples would change each other's outputs: it is
 run example by example, as it is timed. Texts are run without the padding that none of a batch needs: it costs time, and would be
-in such a range.
+in such a range. Padding in front of a text is refused, but by graphs that continue texts, which count places without it, and by
+those of others.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, BadData, BadOption
-from wb.core.specs import IDS, MASK
+from wb.core.specs import IDS, IN_FRONT, MASK
 from wb.data import Feed
 from wb.export.pasts import empty_pasts
-from wb.hardware.device import DTYPES, Device, session
+from wb.hardware.device import DTYPES, Device, session, usual_tokens
 from wb.hardware.remote.session import Remote
 from wb.hardware.runtimes.base import Loaded
 from wb.hardware.runtimes.failures import said
@@ -64,7 +65,7 @@ class Runner:
         Raises:
             BadOption: `batch` is below 1.
             BadArtefact: the graph has other inputs, fails, or gives no numbers for every example.
-            BadData: no examples, or of another shape.
+            BadData: no examples, or of another shape, or texts with padding in front.
         """
         if batch is not None and batch < 1:
             raise BadOption(f"batch={batch}; give a positive number of examples per run")
@@ -116,7 +117,10 @@ class Runner:
         inputs = {spec.name: spec for spec in self._loaded.get_inputs()}
         if IDS in feed:  # a graph that continues texts begins them
             shapes = {name: spec.shape for name, spec in inputs.items()}
-            feed = {**feed, **empty_pasts(shapes, len(feed[IDS]))}
+            past = empty_pasts(shapes, len(feed[IDS]))
+            if not past and _in_front(feed) and usual_tokens(self._loaded) is not None:
+                raise BadData(f"{self.what}: {IN_FRONT}")
+            feed = {**feed, **past}
         if len(inputs) == len(feed) == 1:
             feed = dict(zip(inputs, feed.values(), strict=True))
         offered = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feed.items()) or "nothing"
@@ -195,6 +199,12 @@ def unpadded(part: Mapping[str, NDArray[Any]], stretching: Collection[str]) -> d
 def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:
     """`part` (b, ...), padded to `size` examples with copies of the last."""
     return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)]) if len(part) < size else part
+
+
+def _in_front(feed: Feed) -> bool:
+    """Whether a token that does not count stands before one that does."""
+    mask = feed.get(MASK)
+    return mask is not None and mask.ndim == 2 and bool((mask[:, 1:] > mask[:, :-1]).any())
 
 
 def _numbers(dtype: Any) -> str:

@@ -75,7 +75,8 @@ def _analyzed(
 
     folder = model.is_dir() and not (model / "config.json").is_file()
     files = kept_in(model) if folder else [model]
-    choice = choose(files[-1:], given_data(config.data, background), config.image_size, say=output.say)
+    spec = given_data(config.data, background)
+    choice = choose(files[-1:], spec, config.image_size, say=output.say, truncate=config.truncate)
     last, data = read(files[-1], choice, config.seed, progress, say=output.say, by_index=config.by_index)
     models = [*(load(path) for path in files[:-1]), last]
     what = "looking at attention"

@@ -60,7 +60,8 @@ def depth(
     if out.exists() and not force:
         raise BadOption(f"{out} exists already; choose another name with --out or say --force to replace it")
     files = [model] if model else []
-    choice = choose(files, given_data(config.data, background), config.image_size, say=output.say)
+    spec = given_data(config.data, background)
+    choice = choose(files, spec, config.image_size, say=output.say, truncate=config.truncate)
     torch.set_num_threads(config.threads)
     with output.progress() as progress:
         told = running.telling(progress, "reading the data")

@@ -22,6 +22,7 @@ LAST = (
     "text_column",
     "label_column",
     "tokenizer",
+    "truncate",
     "image_size",
     "limit",
     "by_index",

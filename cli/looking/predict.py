@@ -33,6 +33,14 @@ def predict(
             show_default="that of the data it was trained with, else white",
         ),
     ] = None,
+    truncate: Annotated[
+        bool,
+        typer.Option(
+            "--truncate",
+            help="Of texts that are longer than the network reads take the beginning, and say how many; they are refused "
+            "otherwise.",
+        ),
+    ] = False,
     mean: MeanOption = None,
     std: StdOption = None,
     scale: ScaleOption = None,
@@ -50,7 +58,8 @@ def predict(
 
     images = read_preparation(mean, std, scale, preprocessor)
     with output.progress() as work:
-        found = Predicting(top, background, images, run_limit)(model, list(pictures), telling(work, "reading"))
+        predicting = Predicting(top, background, images, run_limit, truncate)
+        found = predicting(model, list(pictures), telling(work, "reading"))
     if as_json:
         output.print_json(found.content())
         return

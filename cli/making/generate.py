@@ -35,11 +35,11 @@ def generate(
     how = config_of(Generating, "generate", given)
     if as_json:
         with output.progress() as work:
-            found = how(model, telling(work, "reading"))
+            found = how(model, telling(work, "reading"), output.say)
         output.print_json(found.content())
         return
     begun = False
-    for piece in how.pieces(model, lambda what, done, of: None):
+    for piece in how.pieces(model, lambda what, done, of: None, output.say):
         sys.stdout.write(piece if begun else how.prompt + piece)
         sys.stdout.flush()
         begun = True

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from wb.core.records import Frozen
-from wb.jobs.frame.config import ByIndex, ModelData, ModelSize, Seed, Threads
+from wb.jobs.frame.config import ByIndex, ModelData, ModelSize, Seed, Threads, Truncate
 
 
 class AnalyzeConfig(Frozen):
@@ -18,5 +18,6 @@ class AnalyzeConfig(Frozen):
     image_size: ModelSize = None
     limit: Annotated[int, Field(ge=1, description="Look at no more than this many images.")] = 512
     by_index: ByIndex = False
+    truncate: Truncate = False
     threads: Threads = 1
     seed: Seed = 0

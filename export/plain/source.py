@@ -117,6 +117,10 @@ def saying(architecture: Architecture) -> Saying:
         usage="scores = load()(ids, mask)  # the mask is 1 at tokens of a text and 0 at padding behind them",
         arguments="x: Tensor, mask: Tensor | None = None",
         does=f"Ids (B, N) and a mask (B, N), by default of ones -> scores {shape}",
-        first=("mask = torch.ones_like(x) if mask is None else mask",),
+        first=(
+            "mask = torch.ones_like(x) if mask is None else mask",
+            "if (mask[:, 1:] > mask[:, :-1]).any():",
+            '    raise ValueError("padding stands in front of a text, which gives other numbers; put it behind")',
+        ),
         example=f"torch.randint(0, {vocabulary}, (1, {min(longest, 5)}))",
     )

@@ -1,8 +1,8 @@
 """Alignment: maps that bring a parent to the axes of a reference, found from the similarity of weights or activations.
 
 Each residual stream gets one map, for all weights that read and write it. Heads are assigned to heads, and each pair of heads
-gets maps for its channels. Hidden units are assigned or transported. Everything is derived from the axes of the parameters and
-the symmetries that operators declare.
+gets maps for its channels, and for the queries that share its keys and values, if there are several. Hidden units are assigned or
+transported. Everything is derived from the axes of the parameters and the symmetries that operators declare.
 
 Source: Ainsworth et al., "Git Re-Basin", 2023 (coordinate ascent on weights); Theus et al., "Generalized Linear Mode
 Connectivity for Transformers", 2025, https://arxiv.org/abs/2506.22712 (one rotation of the stream, heads on circuits).
@@ -15,7 +15,6 @@ before operators without parameters, are always aligned by weights.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,28 +22,30 @@ from torch import Tensor
 
 from wb.core.architecture import axis_sizes
 from wb.core.records import dims
+from wb.fusion.align.grouped import compared_now, cost, gauge, turned
 from wb.fusion.align.similarity import Heads, Statistics, contract, norms, shared, usable
 from wb.fusion.align.solvers import (
     REGULARISATION,
+    Kind,
     Matrix,
     couple,
     couplings,
     matched,
-    rotations,
+    matrices,
     shown,
     stream_rotation,
+    within_heads,
 )
 from wb.fusion.forms.canonical import centred, foldable
 from wb.fusion.match.depth import Match
 from wb.fusion.match.match import By
 from wb.fusion.match.placed import Placed
 from wb.fusion.settings import Solver
-from wb.models.axes import Couple, CoupleWithin, Map, Select, nested
+from wb.models.axes import Map, Select, nested
 from wb.models.model import Model
 from wb.models.named import axes_of
 from wb.models.network import build
 
-Kind = Literal["rotation", "permutation", "paired"]
 ITERATIONS = 20
 TOLERANCE = 1e-2  # rounds stop once one gains less than this share of the remaining distance
 ROUNDING = 1e-13  # or less than this share of the largest possible similarity
@@ -146,7 +147,7 @@ class Aligner:
         self.found.maps[axis] = map_
         if not axis.endswith(".embed"):
             return 0.0, 0.0
-        read = _matrices(map_, similarity.shape)[1]
+        read = matrices(map_, similarity.shape)[1]
         return float((similarity.double() * read.double().T).sum()), float(own.sum() + other.sum()) / 2
 
     def _similarity(self, axis: str) -> tuple[Tensor, Matrix, Matrix]:
@@ -181,19 +182,28 @@ class Aligner:
         heads = Heads(self.source, self.reference, axis, within, self.found.maps, self.statistics)
         plan, times = self.settled.get(axis, (np.zeros(0), 0))
         if times < SETTLED:  # comparing all heads at their best rotation is the slowest step
-            cost = heads.cost()
-            new = couplings(cost, "lap")
+            apart = cost(heads)
+            new = couplings(apart, "lap")
             self.settled[axis] = new, times + 1 if np.array_equal(plan, new) else 0
             plan = new
             if plan.shape[0] > plan.shape[1]:
-                heads = heads.turned(plan, cost)
+                heads = turned(heads, plan, apart)
         self.found.plans[axis] = shown(plan)
         self.found.maps[axis] = couple(plan)
-        for name, kind in within.items():
-            compared = heads.within(name, plan) if kind == "rotation" else heads.apart(name, plan)
-            gauge = _gauge(plan) if self.source.is_read(name) else None
-            self.found.maps[name], plan_within = within_heads(compared, kind, axis, gauge)
-            self.found.plans[name] = shown(plan_within)
+        channels = [name for name in within if name not in heads.units]
+        for name in channels:
+            compared = heads.within(name, plan) if within[name] == "rotation" else heads.apart(name, plan)
+            self._settle(heads, name, compared, plan)
+        for name in heads.units:
+            self._settle(heads, name, compared_now(heads, name), plan)
+        for name in channels if heads.units and self.statistics is None else ():  # by the weights of units too
+            self._settle(heads, name, compared_now(heads, name), plan)
+
+    def _settle(self, heads: Heads, name: str, compared: Tensor, plan: Matrix) -> None:
+        """Takes the best map of what lies within heads, which are coupled by `plan`."""
+        sizes = _gauge(plan) * gauge(heads) if self.source.is_read(name) else None
+        self.found.maps[name], plan_within = within_heads(compared, heads.within_kinds[name], heads.axis, sizes)
+        self.found.plans[name] = shown(plan_within)
 
     def _distances(self) -> dict[str, float]:
         """Axis -> distance of the parameters on it, with the maps found so far."""
@@ -207,35 +217,10 @@ class Aligner:
         return {axis: difference[axis] / size[axis] if size[axis] else 0.0 for axis in self.kinds}
 
 
-def within_heads(compared: Tensor, kind: Kind, axis: str, gauge: Tensor | None = None) -> tuple[Map, Matrix]:
-    """The map of the channels within each head, and its plan for display.
-
-    `compared` (heads, source, reference) holds inner products for rotations, else distances. `gauge` (heads,) is a factor per
-    head that multiplies the writers and divides the readers.
-    """
-    if kind == "rotation":
-        q = rotations(compared)
-        factor = torch.ones(()) if gauge is None else gauge[:, None, None]
-        return CoupleWithin(q.mT * factor, q.mT / factor, axis), q.flatten(0, 1).numpy()
-    plans = [couplings(head, "lap") for head in compared.double().numpy()]
-    maps = [_matrices(couple(plan, paired=kind == "paired"), plan.shape) for plan in plans]
-    write, read = (torch.stack([pair[i] for pair in maps]) for i in range(2))
-    return CoupleWithin(write, read, axis), np.concatenate(plans)
-
-
 def _gauge(plan: Matrix) -> Tensor:
     """Per reference head: the factor that keeps |W_v| = |W_o| when heads are split or merged, (heads,)."""
     shares = plan.sum(axis=1, keepdims=True)
     return torch.from_numpy((plan / shares).sum(axis=0)).sqrt()
-
-
-def _matrices(map_: Map, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    if isinstance(map_, Select):
-        eye = torch.eye(shape[0], dtype=torch.float64)[map_.index]
-        return eye, eye
-    if not isinstance(map_, Couple):
-        raise TypeError(f"{type(map_).__name__} has no matrices")
-    return map_.write, map_.read
 
 
 def _kinds(reference: Model, source: Placed, *, rotate: bool) -> dict[str, Kind]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wb.fusion.align.similarity import Statistics
 from wb.fusion.match.placed import Placed, runs
-from wb.models.axes import nested
+from wb.models.axes import Axes, nested
 from wb.models.layers.planes import as_tokens
 from wb.models.model import Model
 from wb.models.walk import Sublayer
@@ -57,12 +57,23 @@ def _compare(
     """Adds the outputs (rows, features) of one sub-layer's readers in both networks."""
     for name in theirs.operator.readers:
         a, b = (part[name] for part in outputs)
-        axes = [axis.name for axis in source.axes[f"{theirs.prefix}.{name}"][:-1] if axis is not None]
+        on = source.axes[f"{theirs.prefix}.{name}"][:-1]
+        axes = [axis.name for axis in on if axis is not None]
+        if len(axes) > 2:  # units of groups within heads, which keys and values tell
+            continue
+        shapes = source.weight(f"{theirs.prefix}.{name}").shape[:-1], getattr(theirs.operator, name).shape[:-1]
+        a, b = (_apart(part, shape, on) for part, shape in zip((a, b), shapes, strict=True))
         if len(axes) == 1:
             found.add(axes[0], a, b)
         elif len(axes) == 2 and within.get(axes[1]) == axes[0]:
-            heads = source.weight(f"{theirs.prefix}.{name}").shape[0], getattr(theirs.operator, name).shape[0]
-            found.add_heads(axes[1], a.unflatten(1, (heads[0], -1)), b.unflatten(1, (heads[1], -1)))
+            found.add_heads(axes[1], a, b)
+
+
+def _apart(y: Tensor, shape: tuple[int, ...], on: Axes) -> Tensor:
+    """(rows, features) of that shape as (rows, each dimension on an axis); others are rows, as the two sides of a plane."""
+    y = y.unflatten(1, shape)
+    fixed = [dim for dim, axis in enumerate(on, 1) if axis is None]
+    return y.movedim(fixed, list(range(1, 1 + len(fixed)))).flatten(0, len(fixed))
 
 
 def _drawn(tokens: Tensor, share: float, generator: torch.Generator) -> Tensor:

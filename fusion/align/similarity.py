@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wb.fusion.align.solvers import Matrix, assignment, rotations
+from wb.fusion.align.solvers import Kind, Matrix, assignment, rotations
 from wb.fusion.match.placed import Placed
 from wb.models.axes import Axes, CoupleWithin, Map
 from wb.models.model import Model
@@ -102,40 +103,50 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Heads:
-    """Comparison of the heads on `axis`; `within_kinds` maps the axes of their channels to the symmetry that each allows."""
+    """Comparison of the heads on `axis`; `within_kinds` maps the axes of what lies within them to the symmetry of each."""
 
     source: Placed
     reference: Model
     axis: str
-    within_kinds: Mapping[str, str]
+    within_kinds: Mapping[str, Kind]
     maps: Mapping[str, Map]
     statistics: Statistics | None = None
     known: dict[str, tuple[Tensor, Matrix, Matrix]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """The axes all of whose parameters lie on another one within heads too: queries that share keys and values."""
+        on = [{*_names(axes)} & self.within_kinds.keys() for axes in self.source.axes.values()]
+        return tuple(name for name in self.within_kinds if all(len(names) > 1 for names in on if name in names))
 
     def cost(self) -> Matrix:
         """The squared distance of every two heads after the best map of their channels: (source, reference)."""
         total: Matrix | float = 0.0
         for name, kind in self.within_kinds.items():
-            products, own, other = self._channels(name)
-            part = _least(products, own, other, kind)
-            sizes = own.sum(1).mean() + other.sum(1).mean()
-            total = total + part / ((sizes or 1.0) if self.statistics is not None else 1.0)
+            if name not in self.units:
+                products, own, other = self.channels(name)
+                total = total + self.weighed(least(products, own, other, kind), own, other)
         for name in self._whole():
-            a, b, dimensions = self._pair(name)
+            a, b, dimensions = self.pair(name)
             common = contract(a, b, dimensions, self.axis).double().numpy()
             own, other = (norms(w, dimensions, self.axis).numpy() for w in (a, b))
             total = total + own[:, None] + other[None, :] - 2 * common
         return np.asarray(total, dtype=np.float64).clip(min=0)
 
+    def weighed(self, part: Matrix, own: Matrix, other: Matrix) -> Matrix:
+        """A part of the distance; where activations are compared it is relative to the squared norms (heads, n) of both sides."""
+        size = own.sum(1).mean() + other.sum(1).mean() if self.statistics is not None else 1.0
+        return part / (size or 1.0)
+
     def within(self, name: str, plan: Matrix) -> Tensor:
         """Inner products of channels, averaged over the source heads of each reference head: (heads, source, reference)."""
-        products = self._channels(name)[0].double()
+        products = self.channels(name)[0].double()
         share = torch.from_numpy(plan / plan.sum(axis=0))
         return torch.einsum("ij,ijkl->jkl", share, products)
 
     def apart(self, name: str, plan: Matrix) -> Tensor:
         """Squared distances of channels, averaged in the same way as `within`."""
-        _, own, other = self._channels(name)
+        _, own, other = self.channels(name)
         mean = (plan / plan.sum(axis=0)).T @ own
         return torch.from_numpy(mean[:, :, None] + other[:, None, :]) - 2 * self.within(name, plan)
 
@@ -144,7 +155,7 @@ class Heads:
 
         The source's function does not change.
         """
-        nearest = np.where(plan > 0, cost, np.inf).argmin(axis=0)[plan.argmax(axis=1)]
+        nearest = nearest_of(plan, cost)
         for name, kind in self.within_kinds.items():
             if kind == "rotation":
                 q = rotations(self._own_channels(name, nearest)).transpose(1, 2)
@@ -158,11 +169,11 @@ class Heads:
         """Inner products of each source head's channels with those of its `nearest` head: (heads, channels, channels)."""
         total: Tensor | float = 0.0
         for parameter in self._parameters(name):
-            flat = _flat(self.source.weight(parameter).double(), self.source.axes[parameter], self.axis, name)
-            total = total + torch.einsum("hkr,hlr->hkl", flat, flat[torch.from_numpy(nearest)])
+            own = flat(self.source.weight(parameter).double(), self.source.axes[parameter], self.axis, name)
+            total = total + torch.einsum("hkr,hlr->hkl", own, own[torch.from_numpy(nearest)])
         return torch.as_tensor(total)
 
-    def _channels(self, name: str) -> tuple[Tensor, Matrix, Matrix]:
+    def channels(self, name: str) -> tuple[Tensor, Matrix, Matrix]:
         """Inner products (source heads, reference heads, channels, channels), and squared norms (heads, channels)."""
         if name not in self.known:
             self.known[name] = self._compared(name)
@@ -184,8 +195,8 @@ class Heads:
         own: Matrix | float = 0.0
         other: Matrix | float = 0.0
         for parameter in self._parameters(name):
-            a, b, dimensions = self._pair(parameter)
-            x, y = _flat(a, dimensions, self.axis, name), _flat(b, dimensions, self.axis, name)
+            a, b, dimensions = self.pair(parameter)
+            x, y = flat(a, dimensions, self.axis, name), flat(b, dimensions, self.axis, name)
             total = total + (x.flatten(0, 1) @ y.flatten(0, 1).T).reshape(*x.shape[:2], *y.shape[:2]).permute(
                 0, 2, 1, 3
             )
@@ -193,8 +204,9 @@ class Heads:
         return torch.as_tensor(total), np.asarray(own), np.asarray(other)
 
     def _parameters(self, name: str) -> list[str]:
-        found = usable(self.source.axes, name, {*self.maps, *self.source.fixed, self.axis})
-        return [parameter for parameter in found if name in _names(self.source.axes[parameter])]
+        """Those by which an axis within heads is compared: they lie on no other such axis."""
+        known = {*self.maps, *self.source.fixed, self.axis} - {*self.within_kinds}
+        return list(usable(self.source.axes, name, known))
 
     def _whole(self) -> list[str]:
         """Parameters on the heads' axis that lie on no axis within heads."""
@@ -203,12 +215,15 @@ class Heads:
             return []
         return [p for p in found if not set(_names(self.source.axes[p])) & set(self.within_kinds)]
 
-    def _pair(self, parameter: str) -> tuple[Tensor, Tensor, Axes]:
+    def pair(self, parameter: str, but: Collection[str] = ()) -> tuple[Tensor, Tensor, Axes]:
+        """A parameter of both, on the same streams, scaled for other sizes of heads and of what lies within, `but` for these."""
         dimensions = self.source.axes[parameter]
         known = {name: map_ for name, map_ in self.maps.items() if name not in (self.axis, *self.within_kinds)}
         a, b = self.source.mapped(parameter, known), self.reference.weights[parameter]
         names = [name for name in _names(dimensions) if name in self.within_kinds]
-        halves = {n: self.within_kinds[n] == "paired" for n in names if self.within_kinds[n] != "rotation"}
+        halves = {
+            n: self.within_kinds[n] == "paired" for n in names if n not in but and self.within_kinds[n] != "rotation"
+        }
         return shared(a, b, dimensions, {**halves, self.axis: any(map(self._balanced, names))}), b, dimensions
 
     def _balanced(self, name: str) -> bool:
@@ -216,20 +231,25 @@ class Heads:
         return self.within_kinds[name] == "rotation" and self.source.is_read(name)
 
 
-def _least(products: Tensor, own: Matrix, other: Matrix, kind: str) -> Matrix:
+def least(products: Tensor, own: Matrix, other: Matrix, kind: str) -> Matrix:
     """The least squared distance that any map of the channels reaches, for every two heads: (source, reference)."""
     if kind == "rotation":
         best = np.asarray(torch.linalg.svdvals(products.double()).sum(dim=-1))
         return np.asarray(own.sum(1)[:, None] + other.sum(1)[None, :] - 2 * best)
     values = products.double().numpy()
-    least = np.zeros(values.shape[:2])
-    for i, j in np.ndindex(least.shape):
+    found = np.zeros(values.shape[:2])
+    for i, j in np.ndindex(found.shape):
         apart = own[i][:, None] + other[j][None, :] - 2 * values[i, j]
-        least[i, j] = (apart * assignment(apart)).sum()
-    return least
+        found[i, j] = (apart * assignment(apart)).sum()
+    return found
 
 
-def _flat(weight: Tensor, dimensions: Axes, outer: str, inner: str) -> Tensor:
+def nearest_of(plan: Matrix, cost: Matrix) -> Matrix:
+    """For each source head that which is nearest to the reference head it goes to, of all that go there."""
+    return np.asarray(np.where(plan > 0, cost, np.inf).argmin(axis=0)[plan.argmax(axis=1)])
+
+
+def flat(weight: Tensor, dimensions: Axes, outer: str, inner: str) -> Tensor:
     """The weight as (outer, inner, everything else)."""
     moved = weight.movedim((_dim(dimensions, outer), _dim(dimensions, inner)), (0, 1))
     return moved.reshape(*moved.shape[:2], -1)

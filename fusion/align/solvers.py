@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Literal
 
 import numpy as np
 import ot
@@ -20,9 +21,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from wb.fusion.settings import Solver
-from wb.models.axes import Couple, Map, Select
+from wb.models.axes import Couple, CoupleWithin, Map, Select
 
 Matrix = NDArray[np.float64]
+Kind = Literal["rotation", "permutation", "paired"]  # of the map that an axis may get
 REGULARISATION = 0.08  # of Sinkhorn, for costs up to 1
 SHOWN = 64  # rows and columns of a plan for display, at most
 _ITERATIONS = 1000
@@ -143,3 +145,29 @@ def stream_rotation(similarity: Tensor, *, centred: bool) -> Couple:
     q = rotations(s)
     ratio = math.sqrt(reference / source)
     return Couple(ratio * q.T, q.T / ratio)
+
+
+def within_heads(compared: Tensor, kind: Kind, axis: str, gauge: Tensor | None = None) -> tuple[Map, Matrix]:
+    """The map of the channels within each head, and its plan for display.
+
+    `compared` (heads, source, reference) holds inner products for rotations, else distances. `gauge` (heads,) is a factor per
+    head that multiplies the writers and divides the readers.
+    """
+    if kind == "rotation":
+        q = rotations(compared)
+        factor = torch.ones(()) if gauge is None else gauge[:, None, None]
+        return CoupleWithin(q.mT * factor, q.mT / factor, axis), q.flatten(0, 1).numpy()
+    plans = [couplings(head, "lap") for head in compared.double().numpy()]
+    maps = [matrices(couple(plan, paired=kind == "paired"), plan.shape) for plan in plans]
+    write, read = (torch.stack([pair[i] for pair in maps]) for i in range(2))
+    return CoupleWithin(write, read, axis), np.concatenate(plans)
+
+
+def matrices(map_: Map, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """What a map multiplies writers and readers by, each (reference, source); `shape` is (source, reference)."""
+    if isinstance(map_, Select):
+        eye = torch.eye(shape[0], dtype=torch.float64)[map_.index]
+        return eye, eye
+    if not isinstance(map_, Couple):
+        raise TypeError(f"{type(map_).__name__} has no matrices")
+    return map_.write, map_.read

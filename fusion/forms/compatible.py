@@ -73,16 +73,17 @@ def check_scales(architecture: Architecture, name: str) -> None:
 
 
 def check_nesting(architecture: Architecture, name: str) -> None:
-    """Raises `Unsupported` for parameters on two axes within heads, such as groups of queries: each needs the other's map.
+    """Raises `Unsupported` for parameters on several axes within heads that need each other's maps.
 
-    So does one that lies on the same axis twice.
+    Groups of queries are none of these: keys and values tell the maps of their channels. One that lies on an axis twice is.
     """
     network = skeleton(architecture)
     axes, sizes = axes_of(network), axis_sizes(architecture)
     within = {axis for axis in nested(axes, axis_dims(architecture)) if sizes[axis] > 1}  # one entry needs no map
-    for parameter, dimensions in axes.items():
-        inner = sorted(on.name for on in dimensions if on is not None and on.name in within)
-        if len(inner) > 1:
+    inside = {p: sorted(on.name for on in dims if on is not None and on.name in within) for p, dims in axes.items()}
+    told = {inner[0] for inner in inside.values() if len(inner) == 1}
+    for parameter, inner in inside.items():
+        if len(inner) > len({*inner}) or len({*inner} - told) > 1 or (len(inner) > 1 and not {*inner} - told):
             raise Unsupported(
                 f"{parameter} of {name} lies on {' and '.join(inner)}, both within heads, which cannot be aligned together; fuse "
                 "networks with other mixers"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadOption
+from wb.core.errors import BadData, BadOption
 from wb.data import Dataset
 from wb.foreign.reading import load
 from wb.fusion.forms.compatible import check_together
+from wb.fusion.forms.vocabularies import differ
 from wb.fusion.job.config import FuseConfig
 from wb.fusion.job.job import FuseJob
 from wb.fusion.job.record import Fusion, ParentRow, worked_on
@@ -100,6 +101,9 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
     check_together(architectures, [parent.name for parent in parents], anchor, words)
     notes: list[str] = []
     if data is not None:
+        for parent, history, own in zip(parents, histories, words, strict=True):
+            if differ(own, words[anchor]):  # it is scored on texts as it reads them, in the end
+                _check_read(parent, history, data)
         data = taken(data, architectures[anchor], histories[anchor])
         data, notes = fitted(data, architectures[anchor], parents[anchor].name, by_index=config.by_index)
         if config.calib is not None and config.calib > len(data.train):
@@ -114,6 +118,14 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
             f"{config.settings.method} of these models looks at no images; leave out --samples, or take --method regress"
         )
     return Checked(tuple(parents), anchor, data, tuple(notes), tuple(words))
+
+
+def _check_read(parent: ParentRow, history: Sequence[Step], data: Dataset) -> None:
+    """Raises `BadData` where the parent reads the texts of `data` with a tokenizer of its own, and some are too long for it."""
+    try:
+        taken(data, parent.architecture, history)
+    except BadData as error:
+        raise BadData(f"{parent.name}: {error}") from error
 
 
 def _check_options(config: FuseConfig, parents: int) -> None:

@@ -48,8 +48,8 @@ def configured(given: Mapping[str, Any], models: Sequence[Path]) -> FuseConfig:
     """
     given = {name: value for name, value in given.items() if value is not None or name == "data"}
     if given["data"] is None:
-        for name in ("finetune", "calib", "limit", "image_size", "by_index", "device"):
-            if name in given and (name not in ("finetune", "by_index") or given[name]):
+        for name in ("finetune", "calib", "limit", "image_size", "by_index", "truncate", "device"):
+            if name in given and (name not in ("finetune", "by_index", "truncate") or given[name]):
                 raise BadOption(f"{option_of(FuseConfig, name)} is of no use without data; name some with --data")
     given.setdefault("method", "regress" if given["data"] and not given.get("repair") else "orth")
     given.setdefault("finetune", 0 if models else EPOCHS)

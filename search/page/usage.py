@@ -45,7 +45,9 @@ metadata = session.get_modelmeta().custom_metadata_map
 classes, tokenizer = json.loads(metadata["wb.labels"]), Tokenizer.from_str(metadata["wb.tokenizer"])
 
 def predict(text):
-    ids = np.array([tokenizer.encode(text).ids[:{length}]], np.int64)
+    ids = np.array([tokenizer.encode(text).ids], np.int64)
+    if ids.shape[1] > {length}:
+        sys.exit(f"{{text!r}} has {{ids.shape[1]}} tokens, and the network reads {length}: shorten it")
     (scores,) = session.run(["logits"], {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})
     chances = np.exp(scores[0] - scores[0].max())
     return dict(zip(classes, (chances / chances.sum()).tolist()))
@@ -68,9 +70,11 @@ names = [given.name for given in session.get_inputs()][2:]
 random = np.random.default_rng(0)
 
 def continued(text, tokens=100):
-    ids = tokenizer.encode(text, add_special_tokens=False).ids[-max(1, {length} // 2) :]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
     if not ids:
         return text
+    if len(ids) > {length}:
+        sys.exit(f"{{text!r}} has {{len(ids)}} tokens, and the network reads {length}: shorten it")
     given = np.array([ids], np.int64)
     past = [np.zeros([{{"batch": 1, "past": 0}}.get(n, n) for n in one.shape], np.float32) for one in session.get_inputs()[2:]]
     for _ in range(min(tokens, {length} - len(ids))):

@@ -24,6 +24,9 @@ USUAL = {
 }  # of the network to train where none is named
 
 
+AHEAD = ", which measures what ranges of 8-bit activations, one for all tokens of a run, see of those that follow"
+
+
 class Text(Columnar):
     """The architectures that `options` allow for texts of one vocabulary.
 
@@ -69,7 +72,8 @@ def check_kinds(space: str, options: VitOptions, layout: Layout, what: str) -> N
     """Raises `BadOption` for mixers and feed-forwards that do not compute on `what` lies like that, and for precisions."""
     if options.precision != ("fp32",):
         raise BadOption(
-            f"space {space!r} has networks in fp32, and precision={','.join(options.precision)}; leave it out"
+            f"space {space!r} has networks in fp32, and precision={','.join(options.precision)}; leave it out, and put what is "
+            f"found into fewer bits with wb quantize{AHEAD if layout.causal else ''}"
         )
     for part, kinds, names in (("mixer", OFFERED, options.mixer), ("ffn", FFN_KINDS, options.ffn)):
         lacks = {name: lack for name in names if name in kinds and (lack := kinds[name].lacks(layout))}

@@ -97,6 +97,47 @@ def test_latency_and_work_are_of_a_length_that_is_said(model: Path, graph: Path)
     assert "--tokens 9999 is longer than the network reads" in refused("measure", graph, "--tokens", 9999)
 
 
+def test_texts_longer_than_the_model_are_read_only_with_truncate_and_counted(
+    model: Path, table: Path, tmp_path: Path
+) -> None:
+    """By every command: on data that are named, on those of the history, and on texts as they are."""
+    length = load(model).architecture.layout.tokens
+    long = "my card is " + "lost and " * length
+    said = refused("predict", model, long, "the loan was paid late")
+    assert f"1 of 2 texts are longer than the {length} tokens that the network reads" in said
+    assert "give --truncate" in said
+    found = json.loads(succeeded("predict", model, long, "--truncate", "--json").stdout)
+    assert (found["cut"], found["texts"][0]["class"]) == (1, "card")
+    assert json.loads(succeeded("run", model, long, "--truncate", "--json").stdout)["cut"] == 1
+    assert "1 of 1 texts are longer" in refused("run", model, long)
+    (tmp_path / "long.csv").write_text(f"question,kind\n{long},card\nthe loan was paid,loan\nwhich rate,rate\n")
+    data = ("--data", f"csv:{table},{tmp_path / 'long.csv'}", *COLUMNS)
+    for command in (
+        ("measure", model, "--cap", 0.1),
+        ("analyze", "depth", model, "-o", tmp_path / "d.html"),
+        ("prune", "depth", model, "-o", tmp_path / "p.pt", "--budget", "macs=0.9x"),
+        ("train", "--from", model, "-o", tmp_path / "f.pt", "--epochs", 1),
+        ("quantize", model, "-o", tmp_path / "q.onnx"),
+        ("fuse", model, model, "-o", tmp_path / "g.pt"),
+    ):
+        given = data if command[0] != "analyze" else ("--data", with_columns_of(data))
+        assert f"1 of 3 texts for test are longer than the {length} tokens" in refused(*command, *given), command
+    told = succeeded("measure", model, *data, "--cap", 0.1, "--truncate")
+    assert f"1 of 3 texts for test are longer than {length} tokens: the rest is cut" in " ".join(told.stderr.split())
+    succeeded("measure", model, "--cap", 0.1, "--truncate")
+    for idle in (
+        ("measure", model, "--data", "digits"),
+        ("train", "--data", "digits", "-o", tmp_path / "x.pt"),
+        ("search",),
+    ):
+        assert "--truncate is for texts" in refused(*idle, "--truncate")
+
+
+def with_columns_of(data: tuple[str, ...]) -> str:
+    """Data with their columns, as a command without options for these takes them."""
+    return data[1].replace("csv:", f"csv,label={COLUMNS[3]},text={COLUMNS[1]}:")
+
+
 def named(model: Path) -> dict[str, str]:
     """What a model or a graph calls some texts."""
     return named_texts(model, "my card is lost and due", "which rate is low or old", "the loan was paid late")
@@ -208,7 +249,8 @@ def test_a_bundle_reads_texts_without_wb(model: Path, tmp_path: Path) -> None:
 def test_a_model_is_tuned_further_with_its_own_vocabulary(model: Path, table: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("text,label\n" + "".join(f"my {word} zebra card,{name}\n" for word in WORDS for name in FORMS))
-    succeeded("train", "--from", model, "--data", f"csv:{other}", "--epochs", 1, "-o", tmp_path / "u.safetensors")
+    how = ("--data", f"csv:{other}", "--truncate", "--epochs", 1)
+    succeeded("train", "--from", model, *how, "-o", tmp_path / "u.safetensors")
     again = load(tmp_path / "u.safetensors")
     assert again.architecture.input == load(model).architecture.input
     assert tokenizer_of(again.history) == tokenizer_of(load(model).history)
@@ -245,7 +287,7 @@ def test_options_that_would_do_nothing_are_refused(model: Path, table: Path, tmp
     plan = json.loads(succeeded("train", *how, "--dry-run", "--json").stdout)
     assert "merges" not in json.dumps(plan)
     assert "there is no file nowhere.txt" in refused("predict", model, "nowhere.txt")
-    assert list(named_texts(model, "a note on nowhere.txt")) == ["a note on nowhere.txt"]
+    assert list(named_texts(model, "a note on nowhere.txt", "--truncate")) == ["a note on nowhere.txt"]
 
 
 def test_data_are_described_as_texts(table: Path, tmp_path: Path) -> None:

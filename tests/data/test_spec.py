@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wb.core.errors import BadOption
-from wb.data.spec import Spec, resolved, with_background
+from wb.data.spec import Spec, resolved, with_background, with_columns, with_truncation
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,26 @@ def test_paths_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
         resolved(f"imagefolder:{tmp_path / 'loop'}")
     with pytest.raises(BadOption, match="the name of a user that does not exist"):
         resolved("imagefolder:~nosuchuser/x")
+
+
+def test_texts_are_said_to_be_truncated_and_others_cannot_be() -> None:
+    assert with_truncation("csv,text=a:/x.csv") == "csv,text=a,truncate=yes:/x.csv"
+    assert with_truncation(with_truncation("listops")) == "listops,truncate=yes"
+    assert Spec.parse("lm,between=#,truncate=yes:a").truncates
+    assert not Spec.parse("csv:/x.csv").truncates
+    for data, why in (
+        ("digits", "--truncate is for texts, and digits has none"),
+        ("lm:a", "none of which is too long"),
+    ):
+        with pytest.raises(BadOption, match=why):
+            with_truncation(data)
+    with pytest.raises(BadOption, match="truncate=no is not known; csv,truncate=yes"):
+        Spec.parse("csv,truncate=no:/x.csv")
+
+
+def test_truncation_goes_into_the_data_or_waits_for_them() -> None:
+    assert with_columns({"data": "csv:/x.csv", "truncate": True}) == {
+        "data": "csv,truncate=yes:/x.csv",
+        "truncate": False,
+    }
+    assert with_columns({"data": None, "truncate": True}) == {"data": None, "truncate": True}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.catalogue import CATALOGUE
 from tests.networks import fed, images, random_model
+from wb.core.errors import BadData
 from wb.core.precision import allowed, with_precisions
 from wb.core.specs import IDS, MASK
 from wb.export.graph import export
@@ -40,6 +41,12 @@ def test_texts_alone_are_run_at_their_own_length(run: Runner) -> None:
     feed = fed(images(CATALOGUE["text-softmax"], 4))
     one = {name: values[1:2, : int(feed[MASK][1].sum())] for name, values in feed.items()}
     np.testing.assert_array_equal(run(one, 1), run(feed, 1)[1:2])
+
+
+def test_padding_in_front_is_refused(run: Runner) -> None:
+    feed = {IDS: np.ones((2, 3), np.int64), MASK: np.array([[1, 1, 0], [0, 1, 1]])}
+    with pytest.raises(BadData, match="padding stands in front of a text, or within it, where it moves the places"):
+        run(feed)
 
 
 def test_only_columns_behind_the_last_token_that_counts_go() -> None:

@@ -119,7 +119,7 @@ def test_stories260k_has_its_nats_and_is_handed_back(real: Path, tmp_path: Path)
     said = (source / "tinystories_sample.txt").read_text(encoding="utf-8")
     straight = tmp_path / "straight.txt"
     straight.write_text(said.translate(str.maketrans("\u201c\u201d\u2018\u2019", "\"\"''")), encoding="utf-8")
-    data = f"lm,between=<|endoftext|>,length=512:{straight},{straight}"
+    data = f"lm,between=<|endoftext|>,length=512,truncate=yes:{straight},{straight}"
     succeeded("export", str(out), "-o", str(tmp_path / "s.onnx"))
     measured = succeeded("measure", str(tmp_path / "s.onnx"), "--data", data, "--split", "test", "--json")
     (reading,) = [one for name, one in json.loads(measured.stdout).items() if name.startswith("perplexity")]

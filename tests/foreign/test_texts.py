@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import Tensor
 
 from tests.foreign.checkpoints import NAMES, REFERENCES, answer, config, tensors, written
@@ -240,3 +242,25 @@ def test_scores_that_shrink_from_layer_to_layer() -> None:
         if isinstance(block.mixer, Softmax)
     ]
     assert scales == [None, 4**-0.5 / 2]
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["hf-bert", "hf-distilbert", "hf-roberta", "hf-gpt2", "hf-llama"])
+def test_padding_in_front_is_refused_where_places_are_counted_with_it(name: str, file: str, tmp_path: Path) -> None:
+    place = written(tmp_path, tensors(name), config(name))
+    if file == "tokenizer.json":
+        tokenizer = Tokenizer(WordLevel({"a": 0, "b": 1}, unk_token="a"))
+        tokenizer.enable_padding(direction="left")
+        tokenizer.save(str(place / file))
+    else:
+        (place / file).write_text('{"padding_side": "left"}', encoding="utf-8")
+    if name not in ("hf-bert", "hf-distilbert"):
+        notes = read_checkpoint(place).notes
+        assert any("here it is behind, which gives the same numbers" in note for note in notes)
+        return
+    with pytest.raises(
+        Unsupported, match=rf"{file} says that padding stands in front .*counts places .*padding_side right"
+    ):
+        read_checkpoint(place)
+    (place / "tokenizer_config.json").write_text('{"padding_side": "right"}', encoding="utf-8")
+    assert not any("padding" in note for note in read_checkpoint(place).notes), "the settings win over the tokenizer"

@@ -105,6 +105,9 @@ def test_one_graph_begins_texts_and_continues_them(a: Architecture, tmp_path: Pa
     expected = model.network()(IDENTITIES).detach().numpy()
     feed = {IDS: IDENTITIES.numpy(), MASK: np.ones((3, N), np.int64)}
     np.testing.assert_allclose(Runner(path, Device())(feed), expected, rtol=1e-4, atol=1e-4)
+    front = {name: np.pad(values[:, :5], ((0, 0), (2, 0))) for name, values in feed.items()}  # padding in front
+    if recalled(skeleton(a)):
+        np.testing.assert_allclose(Runner(path, Device())(front)[:, 2:], expected[:, :5], rtol=1e-4, atol=1e-4)
     run = Continuing(path, Device(), 3)
     given = [run(IDENTITIES[:, start:end].numpy()) for start, end in ((0, 2), (2, 3), (3, N))]
     np.testing.assert_allclose(np.concatenate(given, axis=1), expected, rtol=1e-4, atol=1e-4)

@@ -11,10 +11,12 @@ from torch import Tensor
 from tests.catalogue import CATALOGUE
 from tests.networks import random_model
 from wb.core.architecture import Architecture
+from wb.core.errors import BadData
 from wb.core.records import TextInput
 from wb.core.specs import IDS, MASK
 from wb.export.graph import export
 from wb.hardware.device import Device, session
+from wb.models.network import skeleton
 
 TEXTS = {name: a for name, a in CATALOGUE.items() if isinstance(a.input, TextInput)}
 COUNTS = (6, 4, 1, 5)  # tokens of each text
@@ -43,6 +45,17 @@ def test_ids_under_padding_and_more_padding_change_nothing(a: Architecture) -> N
     torch.testing.assert_close(network(*padded(a, max(COUNTS) + 1)), expected, rtol=1e-9, atol=1e-9)
     ids, mask = padded(a, max(COUNTS))
     torch.testing.assert_close(network(torch.where(mask == 1, ids, -1)), expected, rtol=0, atol=0)
+
+
+@texts
+def test_padding_in_front_of_a_text_or_within_it_is_refused(a: Architecture) -> None:
+    """As positions count it; a text of padding alone is none of this."""
+    network = skeleton(a).to_empty(device="cpu")
+    for mask in ([0, 1, 1], [1, 0, 1]):
+        ids, counts = torch.ones(2, 3, dtype=torch.int64), torch.tensor([[1, 1, 1], mask])
+        for given in ((ids, counts), (torch.where(counts == 1, ids, -1),)):
+            with pytest.raises(BadData, match="padding stands in front of a text, or within it"):
+                network(*given)
 
 
 @texts

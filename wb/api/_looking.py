@@ -48,17 +48,21 @@ def predict(
     background: str | None = None,
     images: Preparation | None = None,
     run_limit: float | None = None,
+    truncate: bool = False,
     quiet: bool = False,
 ) -> Predictions:
     """As `wb predict`: the classes of pictures, with probabilities. A picture is a path, a PIL image or an array.
 
-    `images` prepares pictures for a network that is not the workbench's. Raises as `wb.jobs.verbs.predicting.Predicting`.
+    `images` prepares pictures for a network that is not the workbench's; `truncate` is for texts that are too long. Raises as
+    `wb.jobs.verbs.predicting.Predicting`.
     """
     from wb.jobs.verbs.classifier import apart
     from wb.jobs.verbs.predicting import Predicting
 
     with shown(quiet=quiet) as progress:
-        return Predicting(top, background, images, run_limit)(path_of(model) or Path(), apart(pictures), progress)
+        return Predicting(top, background, images, run_limit, truncate)(
+            path_of(model) or Path(), apart(pictures), progress
+        )
 
 
 def run(
@@ -99,7 +103,7 @@ def generate(model: Given, prompt: str, *, quiet: bool = False, **options: Any) 
 
     how = config_of(Generating, "generate", {"prompt": prompt, **options})
     with shown(quiet=quiet) as progress:
-        return how(path_of(model) or Path(), progress)
+        return how(path_of(model) or Path(), progress, saying(quiet=quiet))
 
 
 def diff(

@@ -10,6 +10,10 @@ IDS, MASK = "input_ids", "attention_mask"  # the arrays of texts
 BATCH = "batch"  # the dynamic axis in front of every array
 TOKENS = "tokens"  # the dynamic axis of what a run may have more or fewer of
 NO_LABEL = -1  # where no token follows that is to be foreseen
+IN_FRONT = (
+    "padding stands in front of a text, or within it, where it moves the places of tokens, so that the network gives other "
+    "numbers; put it behind: the mask is 1 at the tokens of a text and 0 behind them"
+)
 PAST, TOTAL = "past", "total"  # of graphs that continue a text: the tokens before, and all with those of the run
 
 

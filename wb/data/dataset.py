@@ -125,6 +125,9 @@ class Dataset:
         """The same texts as a network has them that was trained with that vocabulary; images stay as they are.
 
         What it does not see of them is logged, and among the notes.
+
+        Raises:
+            BadData: texts are longer than the network reads, and the data do not say that they are truncated.
         """
         from wb.data.texts.gaps import gaps  # imports a library that only texts need
 

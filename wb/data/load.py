@@ -40,7 +40,7 @@ READERS: dict[str, Callable[[_Request], Parts]] = {
     "cifar10": lambda request: cifar10.read(request.place),
     "npz": lambda request: npz.read(request.place, features=request.spec.features),
     **dict.fromkeys(TABLES, lambda request: _tables(request)),
-    LISTOPS: lambda request: _listops(),
+    LISTOPS: lambda request: _listops(request.spec),
     LM: lambda request: _prose(request),
     "hf": lambda request: hub.read(request.spec, image_size=request.image_size, progress=request.progress),
 }
@@ -65,11 +65,12 @@ def load(
     validation images; the test split stays whole. The fingerprint is of the images that are kept. `progress(done, total)` is
     called while an image folder is read. Images that were left out or resized, and classes missing in a split, are described in
     the data set's `notes` and logged as warnings; so is what networks do not see of texts, unless `own_words` is false,
-    because the texts will be written with the vocabulary of a model (`Dataset.written_by`).
+    because the texts will be written with the vocabulary of a model (`Dataset.written_by`), and there be refused where they
+    are longer than it reads and `spec` does not say that they are truncated.
 
     Raises:
         BadOption: an unknown form, an impossible size, or a limit below the number of classes.
-        BadData: the files are missing, broken, or do not make a data set.
+        BadData: the files are missing, broken, or do not make a data set, or texts are too long.
 
     Limits: everything but features is held as uint8 in memory; `limit` is applied after reading.
     """
@@ -104,7 +105,7 @@ def load(
         if asked.form in EMBEDDED or not asked.place
         else absolute(place).name
     )
-    notes = (*parts.notes, *(_gaps(parts) if own_words else ()), *_missing(parts), *_blank(parts))
+    notes = (*parts.notes, *(_gaps(parts, asked) if own_words else ()), *_missing(parts), *_blank(parts))
     for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)
     return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes, sources)
@@ -117,10 +118,10 @@ def _tables(request: _Request) -> Parts:
     return tables.read(request.spec, places)
 
 
-def _listops() -> Parts:
+def _listops(spec: Spec) -> Parts:
     from wb.data.texts import listops  # imports a library that only texts need
 
-    return listops.read()
+    return listops.read(truncate=spec.truncates)
 
 
 def _prose(request: _Request) -> Parts:
@@ -130,12 +131,12 @@ def _prose(request: _Request) -> Parts:
     return prose.read(request.spec, [Path(one) if not one.startswith("~") else absolute(one) for one in given])
 
 
-def _gaps(parts: Parts) -> tuple[str, ...]:
+def _gaps(parts: Parts, spec: Spec) -> tuple[str, ...]:
     if parts.train.vocabulary is None:
         return ()
     from wb.data.texts.gaps import gaps  # imports a library that only texts need
 
-    return gaps(parts.train, parts.validation, parts.test)
+    return gaps(parts.train, parts.validation, parts.test, own=spec.form)
 
 
 def _missing(parts: Parts) -> list[str]:

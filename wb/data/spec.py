@@ -1,7 +1,7 @@
 """Specifications of data sets: `digits`, `imagefolder:PATH`, `imagefolder,background=black:PATH`,
 `imagefolder,colours=grey:PATH`, `idx:PATH`, `cifar10:PATH`,
 `npz:FILE`, `npz,values=features:FILE`, `hf:PLACE`, `hf,config=plain_text,label=fine_label:PLACE`, `csv:train.csv,test.csv`,
-`csv,text=text,label=category,tokenizer=words:train.csv`, `jsonl:FILES`, `listops`, `lm`, `lm:FILE`,
+`csv,text=text,label=category,tokenizer=words:train.csv`, `csv,truncate=yes:FILES`, `jsonl:FILES`, `listops`, `lm`, `lm:FILE`,
 `lm,tokenizer=bpe,length=256:train.txt,test.txt`, `lm,between=<|endoftext|>:FILE`."""
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ LISTOPS = "listops"  # texts that are generated
 LM = "lm"  # plain text, whose tokens are to be foreseen; embedded where no file is named
 EMBEDDED = ("digits", LISTOPS)  # data that need no files
 TABLES = (CSV, JSONL)
+TRUNCATE, YES = "truncate", "yes"  # the option of texts whose beginning alone is read, and its value
 OPTIONS = {
     FOLDERS: ("background", COLOURS),
     "cifar10": (COLOURS,),
     ARRAYS: (COLOURS, "values"),
     HUB: ("background", COLOURS, "config", "image", "label"),
-    **dict.fromkeys(TABLES, ("text", "label", "tokenizer", "length")),
-    LM: ("tokenizer", "length", "between"),
+    **dict.fromkeys(TABLES, ("text", "label", "tokenizer", "length", TRUNCATE)),
+    LISTOPS: (TRUNCATE,),
+    LM: ("tokenizer", "length", "between", TRUNCATE),
 }  # images of others are never transparent
 WHITE = "white"
 FEATURES = "features"  # what values of arrays may be said to be, if they are no images
@@ -85,6 +87,11 @@ class Spec:
                     f"data {text!r}: values={value} is not known; {ARRAYS},values={FEATURES}:FILE keeps numbers of any range, "
                     f"and {ARRAYS}:FILE reads images"
                 )
+            if name == TRUNCATE and value != YES:
+                raise BadOption(
+                    f"data {text!r}: {option} is not known; {form},{TRUNCATE}={YES} reads the beginning alone of texts that are "
+                    "longer than a network reads"
+                )
             found[name] = value
         background = colour(found.pop("background", WHITE))
         return Spec(form, place, background, tuple(sorted(found.items())))
@@ -114,6 +121,11 @@ class Spec:
     def in_grey(self) -> str:
         """The text of the same with images in grey."""
         return replace(self, choices=tuple(sorted({*self.choices, (COLOURS, GREY)}))).text()
+
+    @property
+    def truncates(self) -> bool:
+        """Whether of texts that are longer than a network reads the beginning is read; else such texts are refused."""
+        return (TRUNCATE, YES) in self.choices
 
     @property
     def on_the_hub(self) -> bool:
@@ -170,12 +182,35 @@ def resolved(data: str) -> str:
     return replace(spec, place=places, choices=choices).text()
 
 
-def with_columns(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given`, options by field, with `text_column`, `label_column` and `tokenizer` as choices of its `data`.
+def with_truncation(data: str) -> str:
+    """`data` of which the beginnings alone of texts are read that are longer than a network reads.
 
     Raises:
-        BadOption: data that are no tables.
+        BadOption: data that are no texts, or passages of one text, of which none is too long.
     """
+    spec = Spec.parse(data)
+    if TRUNCATE not in OPTIONS.get(spec.form, ()):
+        raise BadOption(
+            f"--{TRUNCATE} is for texts, and {data} has none; leave it out, or name texts with --data {CSV}:train.csv,test.csv"
+        )
+    if spec.form == LM and "between" not in dict(spec.choices):
+        raise BadOption(
+            f"--{TRUNCATE} is for texts, and {data} is one text in passages, none of which is too long; leave it out, or say "
+            f"what stands between several texts: {LM},between=MARK:FILES"
+        )
+    return replace(spec, choices=tuple(sorted({**dict(spec.choices), TRUNCATE: YES}.items()))).text()
+
+
+def with_columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, options by field, with `text_column`, `label_column`, `tokenizer` and `truncate` as choices of its `data`.
+
+    `truncate` stays as it is where there are no `data` yet.
+
+    Raises:
+        BadOption: data that are no tables, or no texts.
+    """
+    if given.get(TRUNCATE) and given.get("data") is not None:
+        given = {**given, TRUNCATE: False, "data": with_truncation(str(given["data"]))}
     asked = {name: given[field] for field, name in COLUMNS.items() if given.get(field) is not None}
     rest = {name: value for name, value in given.items() if name not in COLUMNS}
     if not asked:

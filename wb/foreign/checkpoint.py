@@ -21,12 +21,13 @@ CONFIG = "config.json"
 PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
-TOKENIZER = "tokenizer.json"
+TOKENIZER_FILE = "tokenizer.json"
+SETTINGS = "tokenizer_config.json"
 BESIDE = (
-    "tokenizer_config.json",
+    SETTINGS,
     "special_tokens_map.json",
     "generation_config.json",
-)  # handed back, and not looked at
+)  # handed back; of the first the padding is looked at
 _PIECES = re.compile(r"tok\d+\.json")  # a vocabulary as llama2.c exports it
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 EXPECTED = "a folder with config.json and weights, or a state dict (.safetensors, .pt, .pth or .bin)"
@@ -72,11 +73,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         return _together(path, [path], {})
     names = [name for name in (CONFIG, *PREPROCESSORS, *BESIDE) if (path / name).is_file()]
-    pieces = [] if (path / TOKENIZER).is_file() else sorted(one.name for one in path.iterdir() if is_pieces(one.name))
+    pieces = (
+        [] if (path / TOKENIZER_FILE).is_file() else sorted(one.name for one in path.iterdir() if is_pieces(one.name))
+    )
     texts = {name: _text(path / name) for name in (*names, *pieces[:1])}
     found = _weights(path, texts)
-    if (path / TOKENIZER).is_file():
-        return replace(found, tokenizer=_text(path / TOKENIZER))
+    if (path / TOKENIZER_FILE).is_file():
+        return replace(found, tokenizer=_text(path / TOKENIZER_FILE))
     if not pieces:
         return found
     from wb.data.texts.pieces import tokenizer_of_pieces  # imports a library that only texts need

@@ -12,7 +12,7 @@ from torch import Tensor
 from wb.core.architecture import Architecture
 from wb.core.errors import BadOption
 from wb.core.system.files import write_text
-from wb.foreign.checkpoint import CONFIG, INDICES, PREPROCESSORS, TOKENIZER, is_pieces, parsed
+from wb.foreign.checkpoint import CONFIG, INDICES, PREPROCESSORS, TOKENIZER_FILE, is_pieces, parsed
 from wb.foreign.origin import StoredFile, StoredTensor
 from wb.foreign.rule import front_of
 from wb.foreign.said.target import Target, check_made, target_of
@@ -128,7 +128,7 @@ def _texts(model: Model, to: To, target: Target) -> dict[str, str]:
             texts[CONFIG] = json.dumps(target.config, indent=2, sort_keys=True) + "\n"
     tokenizer = tokenizer_of(model.history)
     if tokenizer is not None and (to != "source" or not any(map(is_pieces, texts))):
-        texts[TOKENIZER] = tokenizer
+        texts[TOKENIZER_FILE] = tokenizer
     if (
         target.family.library == "hf"
         and target.family.takes == "image"

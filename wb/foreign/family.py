@@ -212,6 +212,7 @@ class Family(ABC):
     options: ClassVar[Sequence[str]] = ()  # what its checkpoints do not say (`Given`), besides its images
     takes: ClassVar[Literal["image", "text"]] = "image"
     auto: ClassVar[str] = "AutoModelForImageClassification"  # the class of transformers that reads it
+    counts_padding: ClassVar[bool] = False  # the places of tokens are moved by padding in front of a text
     prefix: ClassVar[str] = ""  # what names begin with, but for those of a network that was saved without its head
 
     @abstractmethod

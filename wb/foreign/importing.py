@@ -16,7 +16,7 @@ from wb.core.architecture import Architecture, explain
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable, reason
 from wb.core.records import TextInput
 from wb.data.preparation import Preparation, read_preprocessor
-from wb.foreign.checkpoint import CONFIG, PREPROCESSORS, Checkpoint, open_checkpoint
+from wb.foreign.checkpoint import CONFIG, PREPROCESSORS, SETTINGS, TOKENIZER_FILE, Checkpoint, open_checkpoint, parsed
 from wb.foreign.families.known import family_of
 from wb.foreign.family import Family, Seen
 from wb.foreign.form import Shape
@@ -88,6 +88,7 @@ def recognised(path: Path, given: Given | None = None) -> Recognised:
         _check_options(family, given)
         architecture = family.architecture(seen)
         _check_tokenizer(checkpoint.tokenizer, architecture, notes)
+        _check_padding(checkpoint, family, notes)
         shapes = _stored(family, architecture, checkpoint)
         rules = bare(applying(family.rules(architecture), shapes), family.prefix, checkpoint.shapes)
         again = _again(family, architecture, checkpoint)
@@ -149,6 +150,32 @@ def _check_tokenizer(tokenizer: str | None, a: Architecture, notes: list[str]) -
             f"the tokenizer beside it has ids up to {size - 1:,}, and the embeddings {a.input.vocabulary:,} rows: it is that of "
             "another model, or tokens were added to it alone; give the one that it was trained with"
         )
+
+
+def _check_padding(checkpoint: Checkpoint, family: Family, notes: list[str]) -> None:
+    """Notes a tokenizer that pads in front of texts. Raises `Unsupported` where that moved the places of tokens."""
+    where = _pads_in_front(checkpoint)
+    if where is None or family.takes != "text":
+        return
+    if family.counts_padding:
+        raise Unsupported(
+            f"{where} says that padding stands in front of texts, and a {family.title} counts places from the first token, be it "
+            "padding: in a batch it saw texts elsewhere than networks of wb have them, whose padding is behind. If it was "
+            "trained with padding behind, or with none, say so there (padding_side right)"
+        )
+    notes.append(f"{where} says that padding stands in front of texts; here it is behind, which gives the same numbers")
+
+
+def _pads_in_front(checkpoint: Checkpoint) -> str | None:
+    """The file that says that padding stands in front of texts; the settings of transformers win over the tokenizer's own."""
+    if SETTINGS in checkpoint.texts:
+        side = parsed(checkpoint.texts[SETTINGS], checkpoint.path / SETTINGS).get("padding_side")
+        if side is not None:
+            return SETTINGS if side == "left" else None
+    own = (
+        parsed(checkpoint.tokenizer, checkpoint.path / TOKENIZER_FILE).get("padding") if checkpoint.tokenizer else None
+    )
+    return TOKENIZER_FILE if isinstance(own, dict) and own.get("direction") == "Left" else None
 
 
 def _stored(family: Family, a: Architecture, checkpoint: Checkpoint) -> dict[str, Shape]:

@@ -6,7 +6,7 @@ Data that are not named are taken from the model's history; `wb.jobs.reading` re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import image_spec
 from wb.core.system.files import read_text
 from wb.data import Dataset
-from wb.data.spec import FOLDERS, HUB, LISTOPS, LM, TABLES, Spec, resolved, with_background
+from wb.data.spec import FOLDERS, HUB, LISTOPS, LM, TABLES, Spec, resolved, with_background, with_truncation
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, read_image
 from wb.export.graph import read_architecture as architecture_of_graph
@@ -63,17 +63,39 @@ def choose(
     needed: bool = True,
     guess: bool = True,
     graphs: bool = False,
+    truncate: bool = False,
 ) -> Choice:
     """The data for the models in `files`; without files for the stock model. With `graphs`, files may be ONNX graphs too.
 
     Without `spec` the data and their limit come from the models' history. Data from a history, and all that are files of images,
     get the image size that the models take. If no history names data, `guess` allows digits if they fit. Unless data are
-    `needed`, there may be none. `say` is called about every choice that the user did not make.
+    `needed`, there may be none. `say` is called about every choice that the user did not make. The beginnings alone of long
+    texts are read if these are to be `truncate`d.
 
     Raises:
         BadArtefact: a file is no model and no ONNX graph, or damaged.
-        BadOption: no data are named and none are known, or the known data no longer exist.
+        BadOption: no data are named and none are known, or the known data no longer exist; or no texts are to be truncated.
     """
+    found = _choose(files, spec, image_size, limit, say=say, needed=needed, guess=guess, graphs=graphs)
+    if not truncate:
+        return found
+    if found.spec is None:
+        raise BadOption("--truncate is of no use without data; name texts with --data")
+    return replace(found, spec=with_truncation(found.spec))
+
+
+def _choose(
+    files: Sequence[Path],
+    spec: str | None,
+    image_size: int | None,
+    limit: int | None,
+    *,
+    say: Say,
+    needed: bool,
+    guess: bool,
+    graphs: bool,
+) -> Choice:
+    """The data, as they are named or known."""
     for file in files:
         if graphs:
             need(file, *MODELS, "onnx", expected=GRAPH)

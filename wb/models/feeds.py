@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wb.core.specs import Spec
+from wb.core.specs import MASK, Spec
 
 _DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
@@ -17,7 +17,7 @@ TOKENS = 5  # of a text that is made up, where nothing else is said
 def made_up(specs: Sequence[Spec], batch: int, seed: int = 0, tokens: int = TOKENS) -> dict[str, Tensor]:
     """Random arrays for `specs`, by name, determined by the seed: `batch` examples, of `tokens` tokens if they are texts.
 
-    Numbers are uniform in [0, 1), integers in their range, so that masks leave out some tokens.
+    Numbers are uniform in [0, 1), integers in their range; masks leave out some tokens at the ends of texts.
     """
     generator = torch.Generator().manual_seed(seed)
     return {spec.name: _random(spec, spec.sized(batch, tokens), generator) for spec in specs}
@@ -33,4 +33,5 @@ def shapes_only(specs: Sequence[Spec], batch: int, tokens: int = TOKENS) -> dict
 def _random(spec: Spec, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     if spec.below is None:
         return torch.rand(shape, generator=generator)
-    return torch.randint(0, spec.below, shape, generator=generator)
+    found = torch.randint(0, spec.below, shape, generator=generator)
+    return found.sort(dim=1, descending=True).values if spec.name == MASK else found

@@ -16,6 +16,7 @@ from wb.models.block import BlockModule, build_norm, build_wiring, class_at
 from wb.models.ends import HeadModule, PositionModule
 from wb.models.layers.convolution import BatchNormed
 from wb.models.layers.operator import NOTHING, Context, PartModule
+from wb.models.layers.packing import check_behind
 from wb.models.layers.planes import laid
 from wb.models.layers.tensors import parameter
 from wb.models.merges.base import MergeModule
@@ -42,8 +43,9 @@ class Network(nn.Module):
     """Images (B, channels, height, width) in [0, 1] -> logits (B, classes); normalisation is inside.
 
     Texts are ids (B, N), negative at padding; or any ids there, with a mask (B, N) that is not zero at tokens that count, which
-    is how graphs have it; a head that foresees tokens gives (B, N, vocabulary). `dropout` is for training, and not of the
-    architecture; nor is `spread`, by which the tokens that it is given are some of each line (`wb.training.spreading`).
+    is how graphs have it. Padding stands behind a text (`wb.models.decoding` takes it on either side). A head that foresees
+    tokens gives (B, N, vocabulary). `dropout` is for training, and not of the architecture; nor is `spread`, by which the tokens
+    that it is given are some of each line (`wb.training.spreading`).
 
     `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
     norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the
@@ -135,8 +137,10 @@ class Network(nn.Module):
         return cast(MergeModule, self.merges[stage - 1])
 
     def begin(self, inputs: Tensor, mask: Tensor | None = None) -> State:
-        """The state before the first sub-layer; `mask` is that of graphs."""
+        """The state before the first sub-layer; `mask` is that of graphs. Raises `BadData` for padding in front of a text."""
         inputs, counts = self.stem.unpadded(inputs) if mask is None else (inputs, mask.bool())
+        if counts is not None and self.spread is None:
+            check_behind(counts)
         places = None if self.spread is None else self.spread.places(inputs.shape[1]).to(inputs.device)[None]
         return self.wiring(0).begin(self.tokens(inputs, places), 0)._replace(context=self.context(counts, places))
 

@@ -127,6 +127,7 @@ def test_characters_that_training_lacks_are_told(tmp_path: Path) -> None:
         ("lm:FILE,FILE,FILE,FILE", "name 4 files"),
         ("lm:FILE.none", "give the file of a text"),
         ("lm,label=x:FILE", "is no option of 'lm'"),
+        ("lm,truncate=yes:FILE", "none of which is too long"),
     ],
 )
 def test_what_is_no_text_is_refused(file: Path, spec: str, why: str) -> None:
@@ -143,7 +144,12 @@ def test_a_text_of_one_character_teaches_nothing(tmp_path: Path) -> None:
 def test_texts_with_something_between_them_begin_and_end_by_themselves(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_text(" abc de\n<|end|>\nde<|end|>\n\n<|end|>a<|end|>" + "abcde" * 9, encoding="utf-8")
-    split = passages(load(f"lm,between=<|end|>,length=16:{path},{path}").test)
+    with pytest.raises(BadData, match=r"1 of 3 texts .* 16 tokens of a passage .*has 45; .*lm,length=44:FILES"):
+        load(f"lm,between=<|end|>,length=16:{path},{path}")
+    assert load(f"lm,between=<|end|>,length=44:{path},{path}").notes[-1].startswith("there are only")
+    data = load(f"lm,between=<|end|>,length=16,truncate=yes:{path},{path}")
+    assert "1 of 3 texts for test are longer than 17 tokens: the rest is cut" in data.notes
+    split = passages(data.test)
     read = split.written_with.read
     assert [read([one for one in row if one >= 0]) for row in split.labels.tolist()] == [
         "bc de",

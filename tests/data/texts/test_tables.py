@@ -92,11 +92,29 @@ def test_rows_without_a_text_or_a_label_are_left_out_and_counted(tmp_path: Path)
     )
 
 
-def test_texts_that_are_cut_are_counted(tmp_path: Path) -> None:
+def test_texts_that_are_too_long_are_refused_or_truncated_and_counted(tmp_path: Path) -> None:
     long = [(f"{text} " * 9, label) for text, label in ROWS[:2]]
-    data = loaded(csv(tmp_path / "a.csv", ROWS), csv(tmp_path / "b.csv", long), options=",tokenizer=words,length=8")
+    files, short = (csv(tmp_path / "a.csv", ROWS), csv(tmp_path / "b.csv", long)), ",tokenizer=words,length=8"
+    with pytest.raises(
+        BadData, match=r"2 of 2 texts for test are longer than the 8 .*--truncate .*csv,length=48:FILES"
+    ):
+        loaded(*files, options=short)
+    data = loaded(*files, options=f"{short},truncate=yes")
     assert "2 of 2 texts for test are longer than 8 tokens: the rest is cut" in data.notes
     assert data.text.length == 8
+    assert int(data.test.inputs().shape[1]) == 8
+
+
+def test_without_a_length_no_text_of_a_usual_length_is_too_long(tmp_path: Path) -> None:
+    """Though none for training is as long; those that may be truncated have no say."""
+    files = csv(tmp_path / "a.csv", ROWS), csv(tmp_path / "b.csv", [("word1 " * 50, "yes"), ("word2", "no")])
+    whole, cut = (loaded(*files, options=f",tokenizer=words{more}") for more in ("", ",truncate=yes"))
+    assert (whole.text.length, cut.text.length) == (56, 8)
+    assert whole.text.tokens == cut.text.tokens
+    with pytest.raises(BadData, match=r"1 of 2 texts .* longer than the 512 tokens .* has 600; .*csv,length=600:FILES"):
+        loaded(
+            files[0], csv(tmp_path / "c.csv", [("word1 " * 600, "yes"), ("word2", "no")]), options=",tokenizer=words"
+        )
 
 
 @pytest.mark.parametrize(
@@ -144,3 +162,33 @@ def test_sizes_of_images_and_more_than_three_files_are_refused(tmp_path: Path) -
         load(f"csv:{path}", image_size=8)
     with pytest.raises(BadOption, match="name 4 files; give one, training and test, or all three"):
         loaded(path, path, path, path)
+
+
+def jsonl(path: Path, *labels: object) -> Path:
+    lines = (json.dumps({"text": f"word {i % 3} more {i}", "label": labels[i % len(labels)]}) for i in range(40))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ((1, True), r"the label 1 in line 1 and true in line 2"),
+        ((0, False), r"the label 0 in line 1 and false in line 2"),
+        ((1, 2, "1"), r'the label "1" in line 3 and as another kind in line 1'),
+        ((True, "true", "no"), r'the label "true" in line 2 and as another kind in line 1'),
+    ],
+)
+def test_labels_that_json_tells_apart_are_not_mixed_up(labels: tuple[object, ...], why: str, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=f"{why}, so that it is not clear whether both are one class"):
+        load(f"jsonl:{jsonl(tmp_path / 'a.jsonl', *labels)}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [((True, False), ("false", "true")), ((1, 10, 2), ("1", "2", "10")), (("a", 1), ("1", "a"))],
+)
+def test_labels_are_called_as_json_writes_them(
+    labels: tuple[object, ...], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert load(f"jsonl:{jsonl(tmp_path / 'a.jsonl', *labels)}").classes == classes

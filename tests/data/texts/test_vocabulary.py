@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from wb.core.errors import BadArtefact, BadOption
-from wb.data.texts.vocabulary import BPE, WORDS, Ragged, Vocabulary, vocabulary_of
+from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.data.texts.vocabulary import BPE, MOST_TOKENS, WORDS, Ragged, Vocabulary, vocabulary_of
 
 TEXTS = ["the card is late", "the late card is here", "is the card here", "a late card", "here is a card", "a card"] * 3
 ODD = ["", "card  card", "CARD", "card\ncard", "Café", "Cafe\u0301", "a 😀 card", "12 cards", "xyzzy"]
@@ -39,10 +39,26 @@ def test_bytes_leave_no_text_unknown_and_the_case_does_not_matter() -> None:
     assert words.encoded(["xyzzy"]).ids.tolist() == [words.tokenizer.token_to_id("[UNK]")]
 
 
-def test_longer_texts_are_cut_and_counted() -> None:
-    found = vocabulary_of(TEXTS, WORDS, length=2)
-    assert found.encoded(["the late card", "card"]).counts.tolist() == [2, 1]
-    assert found.cut(["the late card", "card"]) == 1
+def test_longer_texts_are_refused_or_truncated_and_counted() -> None:
+    long = ["the late card", "card"]
+    refused, found = (vocabulary_of(TEXTS, WORDS, length=2, truncate=one) for one in (False, True))
+    assert found.encoded(long).counts.tolist() == [2, 1]
+    assert found.cut(long) == 1
+    for reads in (refused.encoded, refused.cut, found.like(refused).cut):
+        with pytest.raises(
+            BadData, match=r"^1 of 2 texts are longer than the 2 tokens .*, the longest has 3; give --truncate"
+        ):
+            reads(long)
+    assert refused.cut(["card"]) == 0
+
+
+def test_the_length_is_that_of_all_texts_that_are_read_unless_they_are_truncated() -> None:
+    others = ["card " * 20]
+    found = vocabulary_of(TEXTS, WORDS, others=others)
+    assert (found.length, found.cut(others)) == (24, 0)
+    assert found.tokens == vocabulary_of(TEXTS, WORDS).tokens == vocabulary_of(TEXTS, WORDS).length
+    assert vocabulary_of(TEXTS, WORDS, others=others, truncate=True).length == vocabulary_of(TEXTS, WORDS).length
+    assert vocabulary_of(TEXTS, WORDS, others=["card " * 999]).length == MOST_TOKENS
 
 
 def test_a_given_tokenizer_neither_cuts_nor_pads_by_itself(tmp_path: Path) -> None:

@@ -180,6 +180,8 @@ def test_the_code_computes_what_a_network_for_texts_does_at_any_length_and_with_
         with torch.inference_mode():
             torch.testing.assert_close(code(ids, mask), network(ids, mask), atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(code(ids), network(ids), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="padding stands in front of a text"):
+        code(torch.ones(1, 2, dtype=torch.int64), torch.tensor([[0, 1]]))
 
 
 def test_a_tokenizer_goes_with_the_network(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from wb.core.architecture import Block, axis_sizes
 from wb.core.records import Softmax
 from wb.fusion.align.similarity import Heads, Statistics, contract, norms, shared, usable
-from wb.fusion.align.solvers import Matrix, couplings
+from wb.fusion.align.solvers import Kind, Matrix, couplings
 from wb.fusion.forms.canonical import canonical
 from wb.fusion.match.placed import place
 from wb.models.axes import Axes, Couple, CoupleWithin, Map, Select, SelectWithin, read, remap, write
@@ -98,7 +98,7 @@ def test_statistics_of_heads_are_by_heads() -> None:
 
 
 HEADS, QK, V = "s0.b0.heads", "s0.b0.qk", "s0.b0.v"
-KINDS = {"orth": {QK: "rotation", V: "rotation"}, "perm": {QK: "paired", V: "permutation"}}
+KINDS: dict[str, dict[str, Kind]] = {"orth": {QK: "rotation", V: "rotation"}, "perm": {QK: "paired", V: "permutation"}}
 every = pytest.mark.parametrize("method", ["perm", "orth"])
 
 
@@ -170,7 +170,7 @@ def test_within_heads_products_and_distances_are_those_of_the_pairs(kit: Kit, me
     one, two = one_block(kit, heads=len(plan)), one_block(kit, 1)
     heads = compared(one, two, method)
     for name in (QK, V):
-        products, own, other = heads._channels(name)
+        products, own, other = heads.channels(name)
         for j in range(3):
             pairs = plan[:, j].nonzero()[0]
             mean = torch.stack([products[i, j] for i in pairs]).mean(0)

@@ -20,7 +20,7 @@ from wb.data.texts.pieces import tokenizer_of_pieces
 from wb.data.texts.vocabulary import Vocabulary
 from wb.export.graph import LENGTH_KEY, TOKENIZER_KEY
 from wb.hardware.device import TOKENS_KEY
-from wb.jobs.bundle.bundle import INFER_PROSE, MODEL, _write_tokenizer
+from wb.jobs.bundle.bundle import INFER_PROSE, INFER_TEXTS, MODEL, _write_tokenizer
 from wb.jobs.bundle.card import TOKENIZER_FILE
 
 PIECES = [["<unk>", 0], ["<s>", 0], ["</s>", 0], *([f"<0x{i:02X}>", 0] for i in range(256))]
@@ -54,10 +54,11 @@ def prose(tmp_path: Path) -> Callable[[list[int]], tuple[str, Foreseeing]]:
     (tmp_path / "card.json").write_text(json.dumps(card))
     module = script(tmp_path)
 
-    def said(tokens: list[int]) -> tuple[str, Foreseeing]:
+    def said(tokens: list[int], behind: str = "a", truncate: bool = False) -> tuple[str, Foreseeing]:
         module.TOKENS = len(tokens)  # type: ignore[attr-defined]
         run = Foreseeing(tokens, vocabulary.size)
-        return "".join(module.continued("a", run, Tokenizer.from_str(text), np.random.default_rng(0))), run
+        random = np.random.default_rng(0)
+        return "".join(module.continued(behind, run, Tokenizer.from_str(text), random, truncate)), run
 
     return said
 
@@ -71,6 +72,34 @@ def test_a_prompt_begins_with_what_the_tokenizer_puts_in_front(
 
 def test_the_space_of_the_first_piece_is_told(prose: Callable[[list[int]], tuple[str, Foreseeing]]) -> None:
     assert prose([263, 260, 262])[0] == " bb a"
+
+
+def test_a_prompt_that_is_too_long_is_continued_at_its_end_if_that_is_asked_for(
+    prose: Callable[..., tuple[str, Foreseeing]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        SystemExit, match="the text has 101 tokens, and the network reads 64; --truncate continues its end"
+    ):
+        prose([262], "b" * 100)
+    _, run = prose([262], "b" * 100, truncate=True)
+    assert len(run.given[0]) == 64
+    assert "what is before them is cut" in capsys.readouterr().err
+
+
+def test_texts_that_are_too_long_are_refused_or_truncated_by_the_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copyfile(INFER_TEXTS, tmp_path / "infer.py")
+    (tmp_path / "card.json").write_text(json.dumps({"text": {"length": 2}}))
+    within: Any = script(tmp_path).within
+    given = [np.arange(3), np.arange(1)]
+    with pytest.raises(
+        SystemExit, match="1 of 2 texts are longer than the 2 tokens that the network reads, the longest has 3"
+    ):
+        within(given, truncate=False)
+    assert [one.tolist() for one in within(given, truncate=True)] == [[0, 1], [0]]
+    assert "1 of 2 texts are longer" in capsys.readouterr().err
+    assert [one.tolist() for one in within(given[1:], truncate=False)] == [[0]]
 
 
 def test_bytes_that_are_no_character_do_not_keep_the_rest_back(

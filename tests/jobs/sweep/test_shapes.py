@@ -56,7 +56,7 @@ def test_texts_and_passages_have_their_own_usual_network(listops: Dataset) -> No
         ({"heads": 12, "depths": "6,5"}, "12 heads cannot be divided among 5 blocks; choose among 12,6,4,3,2,1"),
         ({"depths": "6,6"}, "6,6 is one depth"),
         ({"depths": "6,x"}, "depths.1: Input should be a valid integer"),
-        ({"depths": ""}, "is one depth"),
+        ({"depths": ""}, "--depths names no depth"),
         ({"heads": 0}, "wrong option: heads"),
         ({"seeds": 0}, "wrong option: seeds"),
         ({"width": 3}, "there is none named 'width'"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wb.core.errors import BadData
 from wb.data.texts.vocabulary import WORDS, vocabulary_of
 from wb.jobs import inputs
 from wb.jobs.verbs.predicting import Predictions
@@ -29,7 +30,9 @@ def test_texts_that_are_cut_or_have_no_token_are_counted() -> None:
     ]
     assert (found.content()["cut"], found.content()["empty"]) == (1, 1)
     reader = Reader.__new__(Reader)
-    reader.vocabulary = vocabulary_of(["some words", "some words"], WORDS)
+    reader.vocabulary = vocabulary_of(["some words", "some words"], WORDS, length=2)
+    with pytest.raises(BadData, match="1 of 2 texts are longer than the 2 tokens"):
+        reader.cut(["some", "some words some"])
     assert reader.empty(["some", "", "other", " \n"]) == 2
 
 

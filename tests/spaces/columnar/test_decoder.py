@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from wb.core.errors import BadOption
-from wb.core.records import Language, TextInput
+from wb.core.records import Language, TextInput, kind_of
 from wb.core.records.attention import Rotary
 from wb.core.space import random_choices
 from wb.search.supernet import Supernet
@@ -53,11 +53,30 @@ def test_a_supernet_has_views_of_every_network() -> None:
             assert view.untyped_storage().data_ptr() == supernet.weights[name].untyped_storage().data_ptr()
 
 
+def test_a_supernet_may_have_softmax_alone_or_mixers_of_every_kind_that_looks_back() -> None:
+    """So that one front can be held against the other."""
+    small = {"embed": "8,16", "depth": "1,2"}
+    mixers = "none,linear,cosformer,sliding,softmax,rotary"
+    alone, mixed = (decoder_space(Data(), changes={"mixer": kinds, **small}) for kinds in ("none,rotary", mixers))
+    drawn = [mixed.decode(random_choices(mixed, Random(seed))) for seed in range(20)]
+    found = {kind_of(type(mixer)) for a in drawn for _, _, block in a.blocks() if (mixer := block.mixer) is not None}
+    assert found == set(mixers.split(",")) - {"none"}
+    assert all(mixed.decode(mixed.encode(a)) == a for a in drawn)
+    assert mixed.decode(mixed.encode(alone.largest())) == alone.largest()
+    supernet = Supernet.fresh(mixed, 0)
+    for architecture in drawn[:5]:
+        for name, view in supernet.views(architecture).items():
+            assert view.untyped_storage().data_ptr() == supernet.weights[name].untyped_storage().data_ptr()
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"mixer": "performer"}, "sees the tokens that follow; for decoders there are"),
-        ({"precision": "int8"}, "has networks in fp32"),
+        (
+            {"precision": "int8"},
+            "has networks in fp32.* with wb quantize, which measures what ranges of 8-bit activations",
+        ),
         ({"pool": "cls"}, "answers for every token"),
         ({"position": "tiled"}, "cannot be built"),
     ],

@@ -1,43 +1,80 @@
-"""What networks do not see of texts, by the vocabulary that these are written with, as sentences."""
+"""What networks do not see of texts, by the vocabulary that these are written with: refused, or counted in sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from wb.data.split import Split
-from wb.data.texts.passages import Passages
+from wb.data.texts.passages import Passages, texts_in
 from wb.data.texts.split import Texts
-from wb.data.texts.vocabulary import Vocabulary, alphabet_of
+from wb.data.texts.vocabulary import Vocabulary, alphabet_of, too_long
+
+LEFT = 0.01  # the share of a text that may be left out without a word
 
 
-def gaps(train: Split, validation: Split, test: Split) -> tuple[str, ...]:
-    """A sentence for each split with texts that are cut, or with characters that the vocabulary has no token for.
+def gaps(train: Split, validation: Split, test: Split, *, own: str | None = None) -> tuple[str, ...]:
+    """A sentence for each split with texts that are truncated, or with characters that the vocabulary has no token for.
 
-    What is cut of several texts in one file stands in the note of their perplexity.
+    `own` is the form of the data where the length is theirs, and not that of a network.
+
+    Raises:
+        BadData: texts are longer than a network reads, and may not be truncated.
     """
-    found: list[str | None] = []
-    for role, split in (("train", train), ("validation", validation), ("test", test)):
-        if isinstance(split, Texts):
-            found.append(_cut(role, split))
-        elif isinstance(split, Passages) and role != "train":
-            found.append(_unknown(role, split))
-    return tuple(note for note in found if note)
+    splits = {"train": train, "validation": validation, "test": test}
+    counts = {role: found for role, split in splits.items() if (found := _counts(split))}
+    vocabulary = train.vocabulary
+    if vocabulary is None:
+        return ()
+    prose = not isinstance(train, Texts)
+    length = vocabulary.length + prose  # what follows the last token of a passage is foreseen
+    over = {role: sum(count > length for count in each) for role, each in counts.items()}
+    if any(over.values()) and not vocabulary.truncate:
+        raise too_long(counts, length, own=own, prose=prose)
+    notes = [
+        f"{over[role]:,} of {len(each):,} texts for {role} are longer than {length} tokens: the rest is cut"
+        for role, each in counts.items()
+        if over[role]
+    ]
+    return (*notes, *_left(splits), *_unknown(splits))
 
 
-def _cut(role: str, part: Texts) -> str | None:
-    vocabulary = part.written_with
-    count = vocabulary.cut(part.lines.tolist())
-    if not count:
-        return None
-    return f"{count:,} of {len(part):,} texts for {role} are longer than {vocabulary.length} tokens: the rest is cut"
+def _counts(split: Split) -> list[int]:
+    """The tokens of each text of a split, none of them cut; none of passages of one text."""
+    if isinstance(split, Texts):
+        return split.written_with.counts(split.lines.tolist())
+    if isinstance(split, Passages) and split.between is not None:
+        return [len(row) for row in texts_in(split.text, split.written_with, split.between)]
+    return []
 
 
-def _unknown(role: str, part: Passages) -> str | None:
-    strange = unknown_of(part.written_with, sorted(alphabet_of(part.text)))
-    if not strange:
-        return None
-    count = sum(part.text.count(one) for one in strange)
-    return f"{count:,} of {len(part.text):,} characters for {role} are none of the tokenizer's and count as unknown"
+def _left(splits: Mapping[str, Split]) -> list[str]:
+    """What is said of texts that judge and end with much that is no whole passage, and is left out."""
+    found = []
+    for role, part in splits.items():
+        if role == "train" or not isinstance(part, Passages) or not part.whole:
+            continue
+        left = len(part.ids) - 1 - len(part) * part.length
+        if left > LEFT * len(part.ids):
+            found.append(
+                f"the last {left:,} of {len(part.ids):,} tokens for {role} are no whole passage and are left out; shorter "
+                "passages (lm,length=…) leave out fewer"
+            )
+    return found
+
+
+def _unknown(splits: Mapping[str, Split]) -> list[str]:
+    """What is said of characters without a token, of all passages but those that are trained on."""
+    found = []
+    for role, part in splits.items():
+        if role == "train" or not isinstance(part, Passages):
+            continue
+        strange = unknown_of(part.written_with, sorted(alphabet_of(part.text)))
+        if strange:
+            count = sum(part.text.count(one) for one in strange)
+            found.append(
+                f"{count:,} of {len(part.text):,} characters for {role} are none of the tokenizer's and count as unknown"
+            )
+    return found
 
 
 def unknown_of(vocabulary: Vocabulary, characters: Sequence[str]) -> list[str]:

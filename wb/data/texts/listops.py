@@ -33,19 +33,18 @@ OPERATIONS: Mapping[str, Callable[[list[int]], int]] = {
 }
 
 
-def read() -> Parts:
-    """All expressions, the same in every call."""
+def read(*, truncate: bool = False) -> Parts:
+    """All expressions, the same in every call; a network that reads shorter ones may `truncate` them."""
     # RandomState and not default_rng: numpy promises that this stream never changes.
     random = np.random.RandomState(SEED)
     found: dict[str, list[tuple[str, int]]] = {"train": [expression(random, DEPTH) for _ in range(SIZES["train"])]}
     seen = {text for text, _ in found["train"]}
     for role in ("validation", "test"):
         found[role] = _unseen(random, SIZES[role], seen)
-    vocabulary = vocabulary_of([text for text, _ in found["train"]], WORDS)
-    train, validation, test = (
-        texts_of([text for text, _ in part], [value for _, value in part], vocabulary) for part in found.values()
-    )
-    return Parts(tuple(map(str, range(10))), train, validation, test, (), ("generated",) * 3)
+    train, *others = ([text for text, _ in part] for part in found.values())
+    vocabulary = vocabulary_of(train, WORDS, others=[text for part in others for text in part], truncate=truncate)
+    parts = [texts_of([text for text, _ in part], [value for _, value in part], vocabulary) for part in found.values()]
+    return Parts(tuple(map(str, range(10))), parts[0], parts[1], parts[2], (), ("generated",) * 3)
 
 
 def expression(random: np.random.RandomState, depth: int) -> tuple[str, int]:

@@ -26,8 +26,9 @@ class Passages(Written):
     `labels` (n, length) are the tokens that follow. Passages that are `whole` are all of the text, one behind the other; they
     begin elsewhere in each epoch of training.
 
-    Where `between` stands between several texts, a passage is the beginning of one, behind what the tokenizer puts in front; what
-    is longer is cut. Labels are -1 behind its end, where tokens are any: none before them sees them.
+    Where `between` stands between several texts, a passage is the beginning of one, behind what the tokenizer puts in front
+    (`wb.data.texts.gaps` refuses or counts those that are longer). Labels are -1 behind its end, where tokens are any: none
+    before sees them.
     """
 
     task: ClassVar[str] = "next"
@@ -124,6 +125,7 @@ class Passages(Written):
 
     def written_by(self, vocabulary: Vocabulary) -> Passages:
         """All passages of the text, written with another vocabulary; if some were taken, as large a share, the first ones."""
+        vocabulary = vocabulary.like(self.written_with)
         if vocabulary.text == self.written_with.text and vocabulary.length == self.length:
             return replace(self, written_with=vocabulary)
         found = Passages.of(self.text, vocabulary, "the text", self.between)
@@ -133,11 +135,16 @@ class Passages(Written):
         return found.take(slice(max(1, round(len(found) * len(self) / whole))))
 
 
-def _of_texts(text: str, vocabulary: Vocabulary, what: str, between: str) -> Passages:
-    """The beginnings of the texts in `text`."""
+def texts_in(text: str, vocabulary: Vocabulary, between: str) -> list[Ids]:
+    """The ids of each text of two tokens or more in `text`, whole, behind what the tokenizer puts in front."""
     found = [one.strip() for one in text.split(between)]
     rows = [np.array([*vocabulary.front, *vocabulary.whole(one)], np.int64) for one in found if one]
-    rows = [row for row in rows if len(row) > 1]
+    return [row for row in rows if len(row) > 1]
+
+
+def _of_texts(text: str, vocabulary: Vocabulary, what: str, between: str) -> Passages:
+    """The beginnings of the texts in `text`."""
+    rows = texts_in(text, vocabulary, between)
     if not rows:
         raise BadData(
             f"{what} has no text of two tokens or more between {between!r}; name what stands between its texts"

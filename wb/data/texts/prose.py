@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wb.core.errors import BadData, BadOption, Unsupported
 from wb.data.readers.parts import Parts
-from wb.data.spec import Spec
+from wb.data.spec import Spec, with_truncation
 from wb.data.texts.passages import Passages
 from wb.data.texts.tables import ROLES, length_of, read_utf8
 from wb.data.texts.vocabulary import BPE, CHARACTERS, Vocabulary, alphabet_of, vocabulary_of
@@ -44,8 +44,10 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
     else:
         texts = {"train": (EMBEDDED, _documentation())}
     between = choices.get("between")
+    if spec.truncates:
+        with_truncation(spec.text())  # refuses it where it would do nothing
     texts = _divided(texts, between)
-    vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH)
+    vocabulary = _vocabulary(texts["train"][1], choices, length_of(choices, spec) or LENGTH, truncate=spec.truncates)
     found = {
         role: Passages.of(text, vocabulary, f"the text for {role}, {name},", between)
         for role, (name, text) in texts.items()
@@ -99,11 +101,11 @@ def _some(text: str, between: str) -> tuple[str, str]:
     return some, rest
 
 
-def _vocabulary(text: str, choices: Mapping[str, str], length: int) -> Vocabulary:
+def _vocabulary(text: str, choices: Mapping[str, str], length: int, *, truncate: bool) -> Vocabulary:
     if not text:
         raise BadData("the text for training is empty; give a file with some")
     kind = choices.get("tokenizer") or (CHARACTERS if len(alphabet_of(text)) <= FEW else BPE)
-    return vocabulary_of([text], kind, length, prose=True)
+    return vocabulary_of([text], kind, length, prose=True, truncate=truncate)
 
 
 def _few(found: Mapping[str, Passages], roles: Sequence[str]) -> str | None:

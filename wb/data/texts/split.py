@@ -122,8 +122,11 @@ class Texts(Written):
         if not share or merges is None:
             return self
         rows = merges.varied(self._words, share, seed)
-        return replace(self, written=Ragged.of([row[: self.written_with.length] for row in rows]))
+        length = self.written_with.length
+        if not self.written_with.truncate:  # what only this writing makes too long stays as it is
+            rows = [row if len(row) <= length else self.ragged.ids_of(i) for i, row in enumerate(rows)]
+        return replace(self, written=Ragged.of([row[:length] for row in rows]))
 
     def written_by(self, vocabulary: Vocabulary) -> Texts:
         """The same texts, written with another vocabulary."""
-        return replace(self, written_with=vocabulary, written=None)
+        return replace(self, written_with=vocabulary.like(self.written_with), written=None)

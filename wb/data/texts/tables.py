@@ -23,7 +23,7 @@ from wb.data.dataset import Split
 from wb.data.readers.parts import Parts, divided
 from wb.data.spec import JSONL, Spec
 from wb.data.texts.split import Texts
-from wb.data.texts.vocabulary import BPE, Vocabulary, vocabulary_of
+from wb.data.texts.vocabulary import BPE, LONGEST, Vocabulary, vocabulary_of
 
 TEXTS = ("text", "sentence", "utterance", "query", "question", "content", "review", "title", "document")
 LABELS = ("label", "category", "intent", "class", "target", "topic", "sentiment", "y")
@@ -80,7 +80,9 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         role: cast(Texts, part)
         for role, part in zip(ROLES[3], (parts.train, parts.validation, parts.test), strict=True)
     }
-    vocabulary = vocabulary_of(own["train"].lines.tolist(), choices.get("tokenizer", BPE), length)
+    others = [*own["validation"].lines.tolist(), *own["test"].lines.tolist()]
+    kind = choices.get("tokenizer", BPE)
+    vocabulary = vocabulary_of(own["train"].lines.tolist(), kind, length, others=others, truncate=spec.truncates)
     train, validation, test = (replace(part, written_with=vocabulary) for part in own.values())
     notes = [note for part in found.values() for note in part.notes]
     return parts._replace(train=train, validation=validation, test=test, notes=(*notes, *parts.notes))
@@ -98,8 +100,8 @@ def length_of(choices: Mapping[str, str], spec: Spec) -> int | None:
     given = choices.get("length")
     if given is None:
         return None
-    if not given.isdecimal() or not 1 <= int(given) <= 1 << 15:
-        raise BadOption(f"data {spec.text()!r}: length={given} is no number of tokens; give 1 to {1 << 15}")
+    if not given.isdecimal() or not 1 <= int(given) <= LONGEST:
+        raise BadOption(f"data {spec.text()!r}: length={given} is no number of tokens; give 1 to {LONGEST}")
     return int(given)
 
 
@@ -125,11 +127,12 @@ def _check_labels(part: Labelled, known: Mapping[str, int], path: Path, train: s
 def _read(path: Path, rows: Callable[[Path], Iterator[_Row]], choices: Mapping[str, str]) -> Labelled:
     found = Labelled([], [], [], [])
     names: tuple[str, str] | None = None
-    empty = {"text": 0, "label": 0}
+    empty, kinds = {"text": 0, "label": 0}, _Kinds(path)
     for row in rows(path):
         names = names or _columns(list(row.cells), choices, path)
         text, label = (_cell(row, name, path) for name in names)
         if text and label:
+            kinds.add(row.cells[names[1]], label, row.line)
             found.texts.append(text)
             found.labels.append(label)
             found.lines.append(row.line)
@@ -145,11 +148,38 @@ def _cell(row: _Row, column: str, path: Path) -> str:
     value = row.cells.get(column)
     if value is None:
         return ""
-    if isinstance(value, str | int | bool):
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, str | int):
         return str(value).strip()
     raise BadData(
-        f"{path} has {printable(str(value), 60)} in line {row.line} under {printable(column)!r}; expected a text or a number"
+        f"{path} has {printable(str(value), 60)} in line {row.line} under {printable(column)!r}; expected a text, a whole "
+        "number, true or false"
     )
+
+
+class _Kinds:
+    """Of what kinds the labels of a column are: JSON tells `1`, `"1"` and `true` apart, and classes are told by their names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.seen = path, dict[str, tuple[type, int]]()
+        self.first: dict[type, tuple[str, int]] = {}
+
+    def add(self, value: object, name: str, line: int) -> None:
+        """Raises `BadData` for a label that reads like another one of another kind, and for numbers beside true and false."""
+        kind, other = type(value), {bool: int, int: bool}.get(type(value))
+        before, at = self.seen.setdefault(name, (kind, line))
+        if before is not kind:
+            raise self._mixed(f"{json.dumps(value)} in line {line} and as another kind in line {at}")
+        self.first.setdefault(kind, (name, line))
+        if other in self.first:
+            (one, at), two = self.first[other], self.first[kind]
+            raise self._mixed(f"{one} in line {at} and {two[0]} in line {two[1]}")
+
+    def _mixed(self, what: str) -> BadData:
+        return BadData(
+            f"{self.path} has the label {what}, so that it is not clear whether both are one class; write all alike"
+        )
 
 
 def _columns(there: Sequence[str], choices: Mapping[str, str], path: Path) -> tuple[str, str]:

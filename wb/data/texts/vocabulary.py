@@ -1,5 +1,7 @@
 """The vocabulary that texts are written with: a tokenizer of the library `tokenizers`, trained on texts or given.
 
+No text is truncated unless that was asked for (`Vocabulary.truncate`): one that is longer than a network reads is refused.
+
 Source: Sennrich et al., "Neural Machine Translation of Rare Words with Subword Units" (BPE), 2016,
 https://arxiv.org/abs/1508.07909; on bytes, as Radford et al., "Language Models are Unsupervised Multitask Learners", 2019,
 have it, so that no text is unknown.
@@ -8,8 +10,8 @@ Limits: truncation and padding that a file asks for are left to whoever feeds a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,6 +30,7 @@ RARE = 2  # a word, or a pair, that is rarer is no entry
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 FILE = "tokenizer.json"
 MOST_TOKENS = 512  # of a text, where nothing else is said
+LONGEST = 1 << 15  # tokens of a text that a network can be asked to read
 ALIGN = 8  # lengths are multiples of it
 USUAL = 0.95  # the share of texts that are no longer than the usual length
 _MOST_BYTES = 64 << 20
@@ -52,6 +55,10 @@ class Ragged:
         """The number of tokens of each text, (n,)."""
         return np.diff(self.offsets)
 
+    def ids_of(self, text: int) -> list[int]:
+        """Those of one text."""
+        return [int(one) for one in self.ids[self.offsets[text] : self.offsets[text + 1]]]
+
     def take(self, index: npt.NDArray[np.integer]) -> Ragged:
         """The texts at `index`."""
         counts = self.counts[index]
@@ -69,11 +76,15 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """A tokenizer as JSON; a network reads at most `length` tokens of a text, and `tokens` are what it is timed with."""
+    """A tokenizer as JSON; a network reads at most `length` tokens of a text, and `tokens` are what it is timed with.
+
+    Of longer texts it reads the beginning where it may `truncate` them; else they are refused.
+    """
 
     text: str
     length: int
     tokens: int
+    truncate: bool = False
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -119,12 +130,34 @@ class Vocabulary:
         return tuple(whole[:at]) if bare else ()
 
     def encoded(self, texts: Sequence[str]) -> Ragged:
-        """The ids of texts, cut to `length`. Raises `BadArtefact` where the tokenizer cannot write one."""
-        return Ragged.of([ids[: self.length] for ids in self._whole(texts)])
+        """The ids of texts, or of the beginnings of those that are longer than `length`, if these may be truncated.
+
+        Raises:
+            BadArtefact: the tokenizer cannot write one.
+            BadData: one is too long.
+        """
+        rows = self._whole(texts)
+        self.check([len(ids) for ids in rows])
+        return Ragged.of([ids[: self.length] for ids in rows])
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, none cut. Raises `BadArtefact` where the tokenizer cannot write one."""
+        return [len(ids) for ids in self._whole(texts)]
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many of the texts are longer than `length`. Raises as `encoded`."""
-        return sum(len(ids) > self.length for ids in self._whole(texts))
+        """How many of the texts are truncated. Raises as `encoded`."""
+        return self.check(self.counts(texts))
+
+    def check(self, counts: Sequence[int]) -> int:
+        """How many texts of so many tokens are truncated. Raises `BadData` if any is too long and none may be."""
+        found = sum(count > self.length for count in counts)
+        if found and not self.truncate:
+            raise too_long({"": counts}, self.length)
+        return found
+
+    def like(self, other: Vocabulary) -> Vocabulary:
+        """The same for texts that may be truncated where those of `other` may."""
+        return self if self.truncate == other.truncate else replace(self, truncate=other.truncate)
 
     def whole(self, text: str) -> npt.NDArray[np.int64]:
         """The ids of one text, not cut and without tokens that only mark its ends. Raises as `encoded`."""
@@ -147,13 +180,47 @@ class Vocabulary:
         return [one.ids for one in found]
 
 
+def too_long(
+    counts: Mapping[str, Sequence[int]], length: int, *, own: str | None = None, prose: bool = False
+) -> BadData:
+    """The error for texts of so many tokens by what they are for, of which a network reads `length`; it tells the ways out.
+
+    `own` is the form of data from which the network is still to be made. Of `prose` the last token is only foreseen.
+    """
+    over = {what: [count for count in each if count > length] for what, each in counts.items()}
+    told = " and ".join(
+        f"{len(each):,} of {len(counts[what]):,} texts{f' for {what}' if what else ''}"
+        for what, each in over.items()
+        if each
+    )
+    longest = max(count for each in over.values() for count in each)
+    needs, limit = _aligned(longest), f"the {length:,} tokens that the network reads"
+    if prose:
+        needs, limit = longest - 1, f"the {length - 1:,} tokens of a passage and the one that follows"
+    if own is None:
+        other = "take a network that reads longer ones (or a longer length= in --data, if one stands there)"
+    else:
+        other = f"choose a longer length with {own},length={needs}:FILES" if needs <= LONGEST else "divide them"
+    return BadData(
+        f"{told} are longer than {limit}, the longest has {longest:,}; give --truncate to read the beginning of each alone, or "
+        f"{other}"
+    )
+
+
 def vocabulary_of(
-    texts: Sequence[str], kind: str = BPE, length: int | None = None, *, prose: bool = False
+    texts: Sequence[str],
+    kind: str = BPE,
+    length: int | None = None,
+    *,
+    prose: bool = False,
+    others: Sequence[str] = (),
+    truncate: bool = False,
 ) -> Vocabulary:
     """A vocabulary for `texts`: trained on them, `bpe` or `words`, or read from the file or folder `kind`.
 
-    Without a `length` it is that of the longest of them, a multiple of 8, and at most `MOST_TOKENS`. That of `prose`, `bpe`,
-    `characters` or `bytes`, gives a text back as it was written; it needs a `length`, which is the usual one too.
+    Without a `length` it is that of the longest of them, and of `others`, which it is not trained on, unless these may be
+    truncated; it is a multiple of 8, and at most `MOST_TOKENS`. That of `prose`, `bpe`, `characters` or `bytes`, gives a text
+    back as it was written; it needs a `length`, which is the usual one too.
 
     Raises:
         BadArtefact: there is no such file, or it is no tokenizer.
@@ -161,15 +228,18 @@ def vocabulary_of(
     """
     if prose and length is not None:
         known = kind in (BPE, CHARACTERS, BYTES)
-        return Vocabulary(_faithful(texts, kind) if known else _read(Path(kind), prose=True), length, length)
+        text = _faithful(texts, kind) if known else _read(Path(kind), prose=True)
+        return Vocabulary(text, length, length, truncate)
     text = _trained(texts, kind) if kind in (BPE, WORDS) else _read(Path(kind))
     whole = Vocabulary(text, 1 << 30, 1)
-    counts = whole.encoded(texts).counts
-    if not counts.any():
+    counts = whole.counts(texts)
+    if not any(counts):
         raise BadData("no text of the training split has a token of the tokenizer; choose another with --tokenizer")
-    longest = min(MOST_TOKENS, _aligned(int(counts.max()))) if length is None else length
-    usual = min(longest, _aligned(int(np.ceil(np.quantile(counts, USUAL)))))
-    return Vocabulary(text, longest, usual)
+    if length is None:
+        most = max(counts if truncate else [*counts, *whole.counts(others)])
+        length = min(MOST_TOKENS, _aligned(most))
+    usual = min(length, _aligned(int(np.ceil(np.quantile(counts, USUAL)))))
+    return Vocabulary(text, length, usual, truncate)
 
 
 def _aligned(count: int) -> int:

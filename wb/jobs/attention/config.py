@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from wb.core.records import Frozen
-from wb.jobs.frame.config import ByIndex, ModelData, ModelSize, Seed, Threads
+from wb.jobs.frame.config import ByIndex, ModelData, ModelSize, Seed, Threads, Truncate
 
 
 class AttentionConfig(Frozen):
@@ -27,5 +27,6 @@ class AttentionConfig(Frozen):
         ),
     ] = 0.1
     by_index: ByIndex = False
+    truncate: Truncate = False
     threads: Threads = 1
     seed: Seed = 0

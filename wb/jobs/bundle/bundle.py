@@ -141,7 +141,9 @@ class Bundling(BundleConfig):
 
     def _data(self, file: Path) -> Dataset | None:
         """The data that examples are taken from, if there are any; what was chosen has been said by the measurement."""
-        choice = choose([file], self.data, self.image_size, say=lambda _: None, needed=False, graphs=True)
+        choice = choose(
+            [file], self.data, self.image_size, say=lambda _: None, needed=False, graphs=True, truncate=self.truncate
+        )
         if choice.spec is None:
             return None
         return read_data(file, choice, by_index=self.by_index)[0]

@@ -1,6 +1,7 @@
 """Continues texts with the network in this folder; needs numpy, onnxruntime and tokenizers only.
 
-python infer.py TEXT...      continues each text, each token drawn as the network foresees it
+python infer.py TEXT...      continues each text, each token drawn as the network foresees it; --truncate continues the end
+                             alone of texts that are longer than the network reads
 python infer.py --check      compares the tokenizer and the graphs with stored examples; the exit code is 1 if one differs
 """
 
@@ -46,11 +47,18 @@ class Run:
         return np.asarray(scores)
 
 
-def continued(text: str, run: Run, tokenizer: Tokenizer, random: np.random.Generator) -> Iterator[str]:
+def continued(
+    text: str, run: Run, tokenizer: Tokenizer, random: np.random.Generator, truncate: bool = False
+) -> Iterator[str]:
     """The text behind a text, as it comes; where it becomes longer than the network reads, its last half is read anew."""
     ids, most = [*CARD["text"]["front"], *tokenizer.encode(text, add_special_tokens=False).ids], CARD["text"]["length"]
     if not ids:
         return
+    if len(ids) > most:
+        told = f"the text has {len(ids)} tokens, and the network reads {most}"
+        if not truncate:
+            sys.exit(f"{told}; --truncate continues its end alone")
+        print(f"{told}: what is before them is cut", file=sys.stderr)
     before, shown = len(ids) - 1, len(ids)  # behind a token, as some vocabularies write a first piece otherwise
     run.begin()
     scores = run(np.array([ids[-most:]], np.int64))
@@ -102,8 +110,9 @@ if __name__ == "__main__":
         sys.exit(check())
     reader = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))
     graph, draws = Run("model.onnx"), np.random.default_rng(0)
-    for text in sys.argv[1:]:
+    texts = [one for one in sys.argv[1:] if one != "--truncate"]
+    for text in texts:
         print(text, end="", flush=True)
-        for piece in continued(text, graph, reader, draws):
+        for piece in continued(text, graph, reader, draws, len(texts) < len(sys.argv) - 1):
             print(piece, end="", flush=True)
         print()

@@ -1,6 +1,6 @@
 """Names the classes of texts with the network in this folder; needs numpy, onnxruntime and tokenizers only.
 
-python infer.py TEXT...      names the class of each text
+python infer.py TEXT...      names the class of each text; --truncate reads the beginning alone of those that are too long
 python infer.py --check      compares the tokenizer and the graphs with stored examples; the exit code is 1 if one differs
 """
 
@@ -20,8 +20,20 @@ CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
 
 
 def written(text: str, tokenizer: Tokenizer) -> NDArray[Any]:
-    """The ids of a text (tokens), cut to what the network reads."""
-    return np.array(tokenizer.encode(text).ids[: CARD["text"]["length"]], np.int64)
+    """The ids of a text (tokens)."""
+    return np.array(tokenizer.encode(text).ids, np.int64)
+
+
+def within(ids: Iterable[NDArray[Any]], truncate: bool) -> list[NDArray[Any]]:
+    """The ids of texts, of those that are longer than the network reads the first, if they may be truncated."""
+    found, most = list(ids), CARD["text"]["length"]
+    long = [len(one) for one in found if len(one) > most]
+    if long:
+        told = f"{len(long)} of {len(found)} texts are longer than the {most} tokens that the network reads"
+        if not truncate:
+            sys.exit(f"{told}, the longest has {max(long)}; --truncate reads the beginning of each alone")
+        print(f"{told}: the rest is cut", file=sys.stderr)
+    return [one[:most] for one in found]
 
 
 def fed(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -43,7 +55,7 @@ def check() -> int:
     known = [row[: int(count)] for row, count in zip(stored["ids"], stored["mask"].sum(axis=1), strict=True)]
     tokenizer = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))
     for text, ids in zip(stored["texts"].tolist(), known, strict=False):
-        if not np.array_equal(written(text, tokenizer), ids):
+        if not np.array_equal(written(text, tokenizer)[: CARD["text"]["length"]], ids):
             print(f"{CARD['text']['tokenizer']}: other tokens than were stored for {text!r}")
             failed = 1
     for graph in CARD["graphs"]:
@@ -61,10 +73,9 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     if sys.argv[1:] == ["--check"]:
         sys.exit(check())
-    labels = CARD["labels"]
+    labels, texts = CARD["labels"], [one for one in sys.argv[1:] if one != "--truncate"]
     reader = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))
-    for text, scores in zip(
-        sys.argv[1:], logits("model.onnx", [written(t, reader) for t in sys.argv[1:]]), strict=True
-    ):
+    given = within((written(text, reader) for text in texts), len(texts) < len(sys.argv) - 1)
+    for text, scores in zip(texts, logits("model.onnx", given) if given else (), strict=True):
         chances = np.exp(scores - scores.max())
         print(f"{text}: {labels[int(scores.argmax())]} ({chances.max() / chances.sum():.1%})")

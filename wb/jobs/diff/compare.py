@@ -127,7 +127,16 @@ class Comparing(DiffConfig):
         """What both are run on."""
         spec = None if self.data == NONE else self.data
         if self.data != NONE:
-            choice = choose([a.path, b.path], spec, self.image_size, say=say, needed=False, guess=False, graphs=True)
+            choice = choose(
+                [a.path, b.path],
+                spec,
+                self.image_size,
+                say=say,
+                needed=False,
+                guess=False,
+                graphs=True,
+                truncate=self.truncate,
+            )
             if choice.spec is not None:
                 progress("reading the data", 0, 0)
                 data = load_data(choice.spec, image_size=choice.image_size, limit=choice.limit, own_words=False)
@@ -149,8 +158,8 @@ class Comparing(DiffConfig):
 
     def _refuse_idle(self, where: str) -> None:
         """Raises `BadOption` if an option of data is given."""
-        if self.by_index or self.image_size is not None or self.split != _DEFAULT.split:
-            raise BadOption(f"--by-index, --image-size and --split are of no use {where}")
+        if self.by_index or self.image_size is not None or self.split != _DEFAULT.split or self.truncate:
+            raise BadOption(f"--by-index, --image-size, --split and --truncate are of no use {where}")
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from wb.core.commands.option import Cli
 from wb.core.records import Frozen
-from wb.jobs.frame.config import SAMPLES, ByIndex, ModelSize, Seed, Threads
+from wb.jobs.frame.config import SAMPLES, ByIndex, ModelSize, Seed, Threads, Truncate
 
 NONE = "none"  # for data: images are made up
 
@@ -30,5 +30,6 @@ class DiffConfig(Frozen):
         int, Field(ge=2, description="Compare outputs on no more than this many images."), Cli(SAMPLES)
     ] = 256
     by_index: ByIndex = False
+    truncate: Truncate = False
     threads: Threads = 1
     seed: Seed = 0

@@ -51,8 +51,17 @@ LearningRate = Annotated[
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")]
 
 
+Truncate = Annotated[
+    bool,
+    Field(
+        description="Of texts that are longer than the network reads take the beginning, and say how many; they are refused "
+        "otherwise."
+    ),
+]
+
+
 class Columns(Frozen):
-    """What is told of tables of texts; `data` says it too, and is where it goes (`wb.data.spec.with_columns`)."""
+    """What is told of texts, in tables or not; `data` says it too, and is where it goes (`wb.data.spec.with_columns`)."""
 
     text_column: Annotated[
         str | None,
@@ -73,6 +82,7 @@ class Columns(Frozen):
         ),
         Cli(default="bpe; of lm characters, where there are few; with a model its own"),
     ] = None
+    truncate: Annotated[Truncate, Field(exclude=True)] = False
 
     @model_validator(mode="before")
     @classmethod
@@ -93,6 +103,12 @@ class DataConfig(Columns):
     data: Data | None = "digits"
     image_size: Annotated[int | None, _SIDE, Cli(default="their own where all have the same, else 64")] = None
     limit: Annotated[int | None, _LIMIT, Cli(default="all")] = None
+
+    @model_validator(mode="after")
+    def _of_texts(self) -> Self:
+        if self.truncate:  # it is said by the data, where there are any
+            raise BadOption("--truncate is for texts; name them with --data csv:train.csv,test.csv")
+        return self
 
     def tuned_for(self, architecture: Architecture) -> Self:
         """The same, with the settings of fine-tuning that depend on the network; itself unless a job has such."""

@@ -24,4 +24,11 @@ class GenerateConfig(Frozen):
         Field(description="Draw among so many of the most probable tokens."),
         Cli(default="all"),
     ] = None
+    truncate: Annotated[
+        bool,
+        Field(
+            description="Of a prompt that is longer than the network reads continue the end, and say so; it is refused "
+            "otherwise."
+        ),
+    ] = False
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of the draws.")] = 0

@@ -22,7 +22,7 @@ from wb.foreign.reading import load
 from wb.hardware.device import Device
 from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.generate.config import GenerateConfig
-from wb.jobs.inputs import about
+from wb.jobs.inputs import Say, about
 from wb.jobs.kinds import GRAPH, MODELS, need
 
 _CUT = "\ufffd"  # what a decoder gives for a character whose bytes are not all there
@@ -50,17 +50,17 @@ class Generated(Shown):
 class Generating(GenerateConfig):
     """How a text is continued. Where a text becomes longer than the network reads, its last half is read anew."""
 
-    def __call__(self, file: Path, progress: Progress) -> Generated:
+    def __call__(self, file: Path, progress: Progress, say: Say) -> Generated:
         """The whole text. Raises as `pieces`."""
-        text = "".join(self.pieces(file, progress))
+        text = "".join(self.pieces(file, progress, say))
         return Generated(file, self.prompt, text, self.tokens)
 
-    def pieces(self, file: Path, progress: Progress) -> Iterator[str]:
-        """The text behind the prompt, as it comes.
+    def pieces(self, file: Path, progress: Progress, say: Say) -> Iterator[str]:
+        """The text behind the prompt, as it comes; `say` is told how much of the prompt is not read.
 
         Raises:
             BadArtefact: the file is no model and no graph, or has no tokenizer.
-            BadOption: the prompt is empty, or has characters that the model does not know.
+            BadOption: the prompt is empty, too long, or has characters that the model does not know.
             Unsupported: the model does not foresee tokens.
         """
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
@@ -80,11 +80,12 @@ class Generating(GenerateConfig):
                 progress("trying it out", 0, 0)
                 try_out(file, Device(), limit_s=LIMIT_S)
             progress("generating", 0, self.tokens)
-            yield from self._continued(graph, progress)
+            yield from self._continued(graph, progress, say)
 
-    def _continued(self, graph: Path, progress: Progress) -> Iterator[str]:
+    def _continued(self, graph: Path, progress: Progress, say: Say) -> Iterator[str]:
         vocabulary = _vocabulary(graph)
         ids = _written(self.prompt, vocabulary)
+        self._check(len(ids), vocabulary.length, say)
         random = np.random.default_rng(self.seed)
         run = Continuing(graph, Device())
         given = _read(run, ids, vocabulary.length)
@@ -97,6 +98,17 @@ class Generating(GenerateConfig):
                 given = run(np.array([ids[-1:]], np.int64))
             elif number < self.tokens - 1:
                 given = _read(run, ids, max(1, vocabulary.length // 2))
+
+    def _check(self, count: int, length: int, say: Say) -> None:
+        """Raises `BadOption` for a prompt of more tokens than the network reads, unless it is truncated: then `say` is told."""
+        if count <= length:
+            return
+        if not self.truncate:
+            raise BadOption(
+                f"--prompt has {count:,} tokens, and the network reads {length:,}; give --truncate to continue its end alone, or "
+                "a shorter prompt"
+            )
+        say(f"the prompt has {count:,} tokens, of which the network reads the last {length:,}: the rest is cut")
 
     def _drawn(self, scores: NDArray[np.float32], random: np.random.Generator) -> int:
         """A token, by its scores (vocabulary,)."""

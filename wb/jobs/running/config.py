@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field
 from wb.core.commands.option import Cli
 from wb.core.records import Frozen
 from wb.data.spec import colour
+from wb.jobs.frame.config import Truncate
 from wb.scale.line.places import Places
 
 
@@ -39,6 +40,7 @@ class RunConfig(Frozen):
     by_index: Annotated[
         bool, Field(description="Take the classes of the data in their order, though they are named otherwise.")
     ] = False
+    truncate: Truncate = False
     top: Annotated[int, Field(ge=1, description="Classes to show of each example, the most probable first.")] = 3
     background: Annotated[
         str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ class Lines:
 
     @property
     def cut(self) -> int:
-        """How many are longer than the network reads."""
+        """How many are longer than the network reads, of which it reads the beginning."""
         return self.vocabulary.cut(self.texts)
 
     @cached_property
@@ -143,7 +143,7 @@ def given_inputs(config: RunConfig, stored: Stored, given: Sequence[Picture]) ->
             raise BadOption(
                 f"--data {config.data} names what the network is run on, and so does {given[0]}; leave one out"
             )
-        choice = choose([stored.path], config.data, say=lambda _: None)
+        choice = choose([stored.path], config.data, say=lambda _: None, truncate=config.truncate)
         data, _ = read_data(stored.path, choice, by_index=config.by_index)
         return Examples(data.test)
     if config.by_index:
@@ -151,7 +151,9 @@ def given_inputs(config: RunConfig, stored: Stored, given: Sequence[Picture]) ->
     if tokenizer is not None:
         if config.background is not None:
             raise BadOption(f"{stored.path} reads texts, and --background is of pictures; leave it out")
-        return Lines(texts_of(given), _vocabulary(tokenizer, a))
+        return Lines(texts_of(given), replace(_vocabulary(tokenizer, a), truncate=config.truncate))
+    if config.truncate:
+        raise BadOption(f"{stored.path} looks at pictures, and --truncate is of texts; leave it out")
     pictures = list(expanded(given))
     if not pictures:
         raise BadData("no pictures; give one or more, or a folder of them")

@@ -85,9 +85,8 @@ class AspectConfig(DataConfig):
                 f"choose among {fitting}, or other --heads"
             )
         if len(set(self.depths)) < 2:
-            raise BadOption(
-                f"--depths {','.join(map(str, self.depths))} is one depth, and a sweep compares several; give two, as 6,1"
-            )
+            named = f"{','.join(map(str, self.depths))} is one depth" if self.depths else "names no depth"
+            raise BadOption(f"--depths {named}, and a sweep compares several; give two, as 6,1")
         return self
 
 

@@ -13,7 +13,7 @@ def estimate(job: AspectJob) -> list[Planned]:
     record, config, data = job.record, job.config, job.data
     deepest = record.deepest.architecture
     runs = len(lengths(config, deepest)) * (2 if deepest.causal else 1)
-    what = f"{len(record.shapes)} shapes together, {runs} runs of each"
+    what = f"{len(record.shapes)} shapes together, {runs} run{'s' * (runs > 1)} of each"
     found = [
         network_stage(deepest, f"the deepest of {len(record.shapes)} shapes, {record.deepest.name}"),
         Planned("timing", what, runs * len(record.shapes) * FINAL_S),

@@ -231,7 +231,7 @@ def _chosen(file: Path, how: Measuring, say: Say) -> Choice:
     """The data to score on, if any. Raises `BadOption` for image options without images, or with a model of the workbench."""
     if file.suffix != ".onnx":
         refuse_for_ours(str(file), how.images)
-    choice = choose([file], how.data, how.image_size, say=say, needed=False, graphs=True)
+    choice = choose([file], how.data, how.image_size, say=say, needed=False, graphs=True, truncate=how.truncate)
     if choice.spec is None and (how.images is not None or how.image_size is not None or how.by_index):
         given = "--by-index is" if how.by_index else "--image-size is" if how.images is None else f"{OPTIONS} are"
         raise BadOption(f"{given} of no use without data; name some with --data")

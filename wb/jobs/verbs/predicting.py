@@ -88,20 +88,21 @@ class Predicting:
 
     `top` classes are shown of each. Transparent pictures are laid on `background`, by default that of the data that the network
     was trained with. `images` prepares pictures for a network that is not the workbench's, which is tried out for at most
-    `run_limit` seconds.
+    `run_limit` seconds. With `truncate` the beginning is read of texts that are longer than the network reads.
     """
 
     top: int = TOP
     background: str | None = None
     images: Preparation | None = None
     run_limit: float | None = None
+    truncate: bool = False
 
     def __call__(self, file: Path, pictures: Sequence[Picture], progress: Progress) -> Predictions:
         """The predictions of the model or graph in `file`; paths of folders stand for all pictures in them.
 
         Raises:
             BadArtefact: the file is no model and no graph, does not run, or does not give class scores.
-            BadData: pictures that cannot be read, or none.
+            BadData: pictures that cannot be read, or none; or texts that are too long.
             BadOption: an option out of range, or that would do nothing.
         """
         if self.top < 1:
@@ -112,6 +113,8 @@ class Predicting:
         reads = reads_texts(file) if kind == "onnx" else tokenizer_of(about(file)[1]) is not None
         if not reads and architecture is not None and architecture.input.usual_tokens is not None:
             raise BadArtefact(f"{file}: {UNWRITTEN}")
+        if self.truncate and not reads:
+            raise BadOption(f"{file} looks at pictures, and --truncate is of texts; leave it out")
         given: list[Picture] = []
         if not reads:
             given = list(expanded(pictures))
@@ -137,10 +140,10 @@ class Predicting:
         """The predictions of a network for texts."""
         if self.background is not None or self.images is not None:
             raise BadOption(f"{file} reads texts, and how pictures are prepared is of no use to it; leave that out")
-        reader, texts = Reader(graph), texts_of(given)
+        reader, texts = Reader(graph, truncate=self.truncate), texts_of(given)
+        counts = (reader.cut(texts), reader.empty(texts))
         found = reader.probabilities(texts)
         names = reader.labels or tuple(str(i) for i in range(found.shape[1]))
-        counts = (reader.cut(texts), reader.empty(texts))
         return Predictions(file, names, tuple(texts), found, self.top, "text", *counts)
 
     def _ground(self, file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,28 +30,28 @@ def reads_texts(path: Path) -> bool:
 
 
 class Reader:
-    """The ONNX graph at `path`, which `wb` wrote for a network of texts.
+    """The ONNX graph at `path`, which `wb` wrote for a network of texts; longer texts than it reads it may `truncate`.
 
     Raises:
         BadArtefact: it is no such graph, or its metadata are damaged.
         Unsupported: the network continues texts, and names no classes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, truncate: bool = False) -> None:
         self.path = path
         self.labels, _ = read_classes(path)
         vocabulary = read_vocabulary(path)
         if vocabulary is None:
             raise BadArtefact(f"{path} is no graph of `wb` for texts, or lacks its tokenizer; export it again")
         refuse_decoder(read_architecture(path), str(path))
-        self.vocabulary = vocabulary
+        self.vocabulary = replace(vocabulary, truncate=truncate)
 
     @cached_property
     def _runner(self) -> Runner:
         return Runner(self.path, Device())
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many of the texts are longer than the network reads."""
+        """How many of the texts are longer than the network reads. Raises `BadData` if any is, and none may be truncated."""
         return self.vocabulary.cut(texts)
 
     def empty(self, texts: Sequence[str]) -> int:
@@ -62,6 +63,7 @@ class Reader:
 
         Raises:
             BadArtefact: the graph does not run, or does not give class scores.
+            BadData: a text is too long.
         """
         found = []
         for start in range(0, len(texts), AT_ONCE):

@@ -12,6 +12,21 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from wb.core.errors import BadData
+from wb.core.specs import IN_FRONT
+
+
+def check_behind(counts: Tensor) -> None:
+    """Raises `BadData` where a token that does not count stands before one that does: `counts` (B, N) is true at the latter.
+
+    Nothing is checked while a graph is recorded.
+    """
+    recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
+    if counts.is_meta or recorded:
+        return
+    if bool((counts[:, 1:] & ~counts[:, :-1]).any()):
+        raise BadData(IN_FRONT)
+
 
 @dataclass(frozen=True, eq=False)
 class Packing:

@@ -2,7 +2,8 @@
 
 Source: transformers, `BertForSequenceClassification`, `RobertaForSequenceClassification`,
 `DistilBertForSequenceClassification`; Devlin et al., 2019; Liu et al., 2019; Sanh et al., 2019.
-Limits: all tokens are of the first segment. Padding stands behind a text. RoBERTa counts places without the tokens of padding:
+Limits: all tokens are of the first segment. Padding stands behind a text: BERT and DistilBERT count places from the first token,
+be it padding, so that those whose tokenizer pads in front are refused. RoBERTa counts places without the tokens of padding:
 where one of these stands within a text, it gives other numbers.
 """
 
@@ -47,6 +48,7 @@ class BertLike(Family):
 
     library = "hf"
     takes = "text"
+    counts_padding = True
     auto = "AutoModelForSequenceClassification"
     kind: ClassVar[str]
     model: ClassVar[str]
@@ -161,6 +163,7 @@ class Roberta(BertLike):
     model = "RobertaForSequenceClassification"
     classifier = ("classifier.dense", "classifier.out_proj")
     layers = "roberta.encoder.layer"
+    counts_padding = False
     offset = 2
     ignored = (r"roberta\.embeddings\.position_ids", r"roberta\.pooler\.dense\.(weight|bias)")
 
