@@ -57,8 +57,15 @@ def _compare(
     """Adds the outputs (rows, features) of one sub-layer's readers in both networks."""
     for name in theirs.operator.readers:
         a, b = (part[name] for part in outputs)
-        axes = [axis.name for axis in source.axes[f"{theirs.prefix}.{name}"][:-1] if axis is not None]
+        on = source.axes[f"{theirs.prefix}.{name}"][:-1]
+        axes = [axis.name for axis in on if axis is not None]
         if len(axes) == 1:
+            shapes = source.weight(f"{theirs.prefix}.{name}").shape[:-1], getattr(theirs.operator, name).shape[:-1]
+            place = next(dim for dim, axis in enumerate(on) if axis is not None)
+            # What a unit has several of counts as so many outputs more.
+            a, b = (
+                y.unflatten(1, n).movedim(1 + place, -1).flatten(0, -2) for y, n in zip((a, b), shapes, strict=True)
+            )
             found.add(axes[0], a, b)
         elif len(axes) == 2 and within.get(axes[1]) == axes[0]:
             heads = source.weight(f"{theirs.prefix}.{name}").shape[0], getattr(theirs.operator, name).shape[0]

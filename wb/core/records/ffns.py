@@ -9,7 +9,22 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from wb.core.layout import CAUSAL, Supports
-from wb.core.records.base import Activation, Biases, Convolved, Dim, Filtered, Frozen, Kernel, Weighted, Width, is_none
+from wb.core.records.base import (
+    Activation,
+    Biases,
+    Convolved,
+    Dim,
+    Filtered,
+    Frozen,
+    Group,
+    Kernel,
+    Operator,
+    Precision,
+    Weighted,
+    Width,
+    is_fp32,
+    is_none,
+)
 from wb.core.records.norms import Eps
 
 
@@ -87,6 +102,25 @@ class Pattention(Weighted):
         if self.length is not None or "mlp" not in changed:
             return self
         return self.model_copy(update={"length": math.sqrt(self.mlp)})
+
+
+class Tables(Operator):
+    """`tables` tables with a row for each pattern of `bits` signs: of each, the row of the signs of what a linear map finds.
+
+    A row is weighed by the probability of its pattern, where others are the less probable the further its numbers are from zero.
+    `form` "official" is the weight of the published code: that times the sum of their magnitudes. Tables stay in floating point.
+    """
+
+    module = "wb.models.ffns.tables:Tables"
+    supports = CAUSAL
+    example: ClassVar[Mapping[str, Any]] = {"tables": 5, "bits": 3}
+    title = "tables of hashed tokens"
+    source = 'Ding et al., "MemoryFormer: Minimize Transformer Computation by Removing Fully-Connected Layers", 2024'
+    kind: Literal["tables"] = "tables"
+    tables: Annotated[Width, Dim("tables")]
+    bits: Annotated[int, Field(ge=1, le=12)] = 4
+    form: Literal["official", "probability"] = "official"
+    reads: Annotated[Precision, Field(exclude_if=is_fp32), Group(".in")] = "fp32"
 
 
 class ConvNext(Weighted):
@@ -219,6 +253,6 @@ class Basic(Convolved):
 
 # From dear to cheap; spaces offer them in the opposite order.
 Ffn = Annotated[
-    Basic | Fused | Words | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp,
+    Basic | Fused | Words | Tables | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp,
     Field(discriminator="kind"),
 ]

@@ -41,6 +41,7 @@ WIDTHS: Mapping[str, int] = {
     "inner": 384,
     "rank": 12,
     "word_mlp": 48,
+    "tables": 48,
 }
 BESIDE = "softmax attention"  # the title of what all others are measured beside
 UNIONS: Mapping[str, tuple[type[Part], ...]] = {
