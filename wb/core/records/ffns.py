@@ -25,6 +25,7 @@ from wb.core.records.base import (
     is_fp32,
     is_none,
 )
+from wb.core.records.mixers.memory import Scanning
 from wb.core.records.norms import Eps
 
 
@@ -155,6 +156,22 @@ class ConvFfn(Filtered):
     activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
 
 
+class ChannelScan(Scanning):
+    """A selective scan over the channels of the stream, each the numbers that all tokens have there; a bidirectional one has two.
+
+    The second goes from the last channel to the first, with weights of its own. `inner` are the features of a channel. It is made
+    for one number of tokens, which it mixes.
+    """
+
+    module = "wb.models.ffns.channels:ChannelScan"
+    supports: ClassVar[Supports] = Supports()
+    example: ClassVar[Mapping[str, Any]] = {"inner": 6, "state": 3, "rank": 2}
+    title = "selective scan over channels"
+    source = 'Behrouz et al., "MambaMixer: Efficient Selective State Space Models with Dual Token and Channel Selection", 2024'
+    kind: Literal["channel_scan"] = "channel_scan"
+    bidirectional: bool = True
+
+
 class Words(Weighted):
     """An inner transformer for every token by itself: `words` that attend to each other and pass a perceptron.
 
@@ -253,6 +270,6 @@ class Basic(Convolved):
 
 # From dear to cheap; spaces offer them in the opposite order.
 Ffn = Annotated[
-    Basic | Fused | Words | Tables | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp,
+    Basic | Fused | ChannelScan | Words | Tables | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp,
     Field(discriminator="kind"),
 ]
