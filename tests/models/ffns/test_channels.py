@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from wb.models.counting import operator_macs
 from wb.models.layers.operator import OperatorModule
 
 EMBED, COUNT = 5, 4
-RECORD = ChannelScan(inner=3, state=2, rank=2, kernel=3)
+RECORD = ChannelScan(scan_inner=3, scan_state=2, rank=2, kernel=3)
 Numbers = list[list[float]]
 
 
@@ -38,22 +40,22 @@ def tokens(embed: int = EMBED) -> Tensor:
     return torch.randn(2, COUNT, embed, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def passed(w: dict[str, Numbers], channels: Numbers) -> Numbers:
+def passed(w: Mapping[str, Any], channels: Numbers) -> Numbers:
     """What the weights of one direction make of channels one after the other, each a number for every token."""
     before = [times(w["wu"], channel) for channel in channels]
-    h, outputs = [[0.0] * RECORD.state for _ in range(RECORD.inner)], []
+    h, outputs = [[0.0] * RECORD.scan_state for _ in range(RECORD.scan_inner)], []
     for d, channel in enumerate(channels):
         u = []
-        for e in range(RECORD.inner):
+        for e in range(RECORD.scan_inner):
             seen = [before[d - 2 + i][e] if d - 2 + i >= 0 else 0.0 for i in range(3)]
-            u.append(silu(times(w["filters"][e], seen)[0] + w["filters_bias"][e]))  # type: ignore[arg-type, operator]
+            u.append(silu(times(w["filters"][e], seen)[0] + w["filters_bias"][e]))
         b, c, down = (times(w[name], u) for name in ("to_b", "to_c", "step_down"))
-        steps = [math.log1p(math.exp(z + s)) for z, s in zip(times(w["step_up"], down), w["step_bias"], strict=True)]  # type: ignore[operator]
+        steps = [math.log1p(math.exp(z + s)) for z, s in zip(times(w["step_up"], down), w["step_bias"], strict=True)]
         y = []
         for e, gate in enumerate(times(w["wz"], channel)):
-            for s in range(RECORD.state):
+            for s in range(RECORD.scan_state):
                 h[e][s] = math.exp(-steps[e] * math.exp(w["a_log"][e][s])) * h[e][s] + steps[e] * b[s] * u[e]
-            y.append((times([h[e]], c)[0] + w["skip"][e] * u[e]) * silu(gate))  # type: ignore[operator]
+            y.append((times([h[e]], c)[0] + w["skip"][e] * u[e]) * silu(gate))
         outputs.append(times(w["out"], y))
     return outputs
 

@@ -25,7 +25,6 @@ from wb.core.records.base import (
     is_fp32,
     is_none,
 )
-from wb.core.records.mixers.memory import Scanning
 from wb.core.records.norms import Eps
 
 
@@ -156,19 +155,23 @@ class ConvFfn(Filtered):
     activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
 
 
-class ChannelScan(Scanning):
+class ChannelScan(Weighted):
     """A selective scan over the channels of the stream, each the numbers that all tokens have there; a bidirectional one has two.
 
-    The second goes from the last channel to the first, with weights of its own. `inner` are the features of a channel. It is made
-    for one number of tokens, which it mixes.
+    The second goes from the last channel to the first, with weights of its own. Of every channel are made
+    `scan_inner` features, each with `scan_state` numbers. It is for one number of tokens, which it mixes.
     """
 
     module = "wb.models.ffns.channels:ChannelScan"
     supports: ClassVar[Supports] = Supports()
-    example: ClassVar[Mapping[str, Any]] = {"inner": 6, "state": 3, "rank": 2}
+    example: ClassVar[Mapping[str, Any]] = {"scan_inner": 6, "scan_state": 3, "rank": 2}
     title = "selective scan over channels"
     source = 'Behrouz et al., "MambaMixer: Efficient Selective State Space Models with Dual Token and Channel Selection", 2024'
     kind: Literal["channel_scan"] = "channel_scan"
+    scan_inner: Annotated[Width, Dim("features of a channel")]
+    scan_state: Annotated[Annotated[int, Field(ge=1, le=256)], Dim("state of a feature", aligned=False)] = 16
+    rank: Annotated[int, Field(ge=1, le=4096)] = 4
+    kernel: Annotated[int, Field(ge=1, le=16)] = 4
     bidirectional: bool = True
 
 

@@ -42,6 +42,7 @@ WIDTHS: Mapping[str, int] = {
     "rank": 12,
     "word_mlp": 48,
     "tables": 48,
+    "scan_inner": 192,
 }
 BESIDE = "softmax attention"  # the title of what all others are measured beside
 UNIONS: Mapping[str, tuple[type[Part], ...]] = {

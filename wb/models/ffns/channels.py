@@ -30,7 +30,7 @@ FORTH, BACK = "forth_", "back_"
 class ChannelScan(Scans):
     """`W_o (S6(SiLU(conv(W_u x^T))) * SiLU(W_z x^T))` for each direction, x^T (D, N). Cost: for each 3*D*N*E, and of the scan."""
 
-    symmetries: Mapping[str, Symmetry] = {"inner": "permutation", "state": "permutation"}
+    symmetries: Mapping[str, Symmetry] = {"scan_inner": "permutation", "scan_state": "permutation"}
     stream: ClassVar[Symmetry] = "permutation"
     averaged: tuple[str, ...] = ("embed",)
     order: nn.Parameter
@@ -40,10 +40,10 @@ class ChannelScan(Scans):
         self.directions = (FORTH, BACK) if record.bidirectional else (FORTH,)
         self.holds("order", "embed", trained=False)
         for name in self.directions:
-            self.between(f"{name}wu", "inner", layout.tokens)
-            self.between(f"{name}wz", "inner", layout.tokens)
-            self.scans(name)
-            self.between(f"{name}out", layout.tokens, read("inner"))
+            self.between(f"{name}wu", "scan_inner", layout.tokens)
+            self.between(f"{name}wz", "scan_inner", layout.tokens)
+            self.scans(record.rank, record.kernel, name, "scan_inner", "scan_state")
+            self.between(f"{name}out", layout.tokens, read("scan_inner"))
 
     @property
     def silencing(self) -> tuple[str, ...]:

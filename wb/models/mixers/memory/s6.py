@@ -35,19 +35,17 @@ SLOWEST, FASTEST = 1e-3, 0.1  # steps at first, drawn between them on a logarith
 class Scans(OperatorModule):
     """What has selective scans in it: the parameters of each, whose names begin alike, and what it makes of a sequence."""
 
-    record: Record
-
-    def scans(self, name: str = "") -> None:
-        """Declares the parameters of a scan of `inner` channels."""
-        self.holds(f"{name}filters", "inner", 1, self.record.kernel)
-        self.holds(f"{name}filters_bias", "inner")
-        self.between(f"{name}step_down", self.record.rank, read("inner"))
-        self.between(f"{name}to_b", "state", read("inner"))
-        self.between(f"{name}to_c", read("state"), read("inner"))  # it weighs what the state has
-        self.between(f"{name}step_up", "inner", self.record.rank)
-        self.holds(f"{name}step_bias", "inner")
-        self.holds(f"{name}a_log", "inner", "state")
-        self.holds(f"{name}skip", "inner")
+    def scans(self, rank: int, kernel: int, name: str = "", inner: str = "inner", state: str = "state") -> None:
+        """Declares the parameters of a scan; `inner` and `state` are its axes."""
+        self.holds(f"{name}filters", inner, 1, kernel)
+        self.holds(f"{name}filters_bias", inner)
+        self.between(f"{name}step_down", rank, read(inner))
+        self.between(f"{name}to_b", state, read(inner))
+        self.between(f"{name}to_c", read(state), read(inner))  # it weighs what the state has
+        self.between(f"{name}step_up", inner, rank)
+        self.holds(f"{name}step_bias", inner)
+        self.holds(f"{name}a_log", inner, state)
+        self.holds(f"{name}skip", inner)
 
     def reset(self) -> None:
         """As published: A = -1, -2, ...; steps of 0.001 to 0.1."""
@@ -92,6 +90,7 @@ class Scans(OperatorModule):
 class Scanning(Scans):
     """What has a selective scan along the tokens in it, gated by them."""
 
+    record: Record
     wu: nn.Parameter
     wz: nn.Parameter
     filters: nn.Parameter
@@ -104,7 +103,7 @@ class Scanning(Scans):
         super().__init__(record, embed, layout, device)
         self.reads("wu", None, "inner")
         self.reads("wz", None, "inner")
-        self.scans()
+        self.scans(record.rank, record.kernel)
 
     def remembered(self, x: Tensor) -> Tensor:
         """What the scan gives at each token, gated by it: (B, N, D) -> (B, N, E)."""
