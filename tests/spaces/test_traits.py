@@ -70,7 +70,7 @@ def test_work_and_parts_are_all_there(image: ImageInput) -> None:
 
 def test_writers_that_no_group_has_are_counted_too(image: ImageInput) -> None:
     """Rows of tables, which stay in floating point whatever else is rounded."""
-    vit = Vit(options_with(TINY, {"ffn": ["tables"], "mlp": [2], "precision": ["int8"]}), image, 3)
+    vit = Vit(options_with(TINY, {"ffn": ["hash_tables"], "mlp": [2], "precision": ["int8"]}), image, 3)
     for choices in some(vit, 3):
         a = vit.decode(choices)
         found, blocks = named(traits(a, KINDS)), sum(block.ffn is not None for _, _, block in a.blocks())

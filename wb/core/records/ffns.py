@@ -116,7 +116,7 @@ class Tables(Operator):
     example: ClassVar[Mapping[str, Any]] = {"tables": 5, "bits": 3}
     title = "tables of hashed tokens"
     source = 'Ding et al., "MemoryFormer: Minimize Transformer Computation by Removing Fully-Connected Layers", 2024'
-    kind: Literal["tables"] = "tables"
+    kind: Literal["hash_tables"] = "hash_tables"
     tables: Annotated[Width, Dim("tables")]
     bits: Annotated[int, Field(ge=1, le=12)] = 4
     form: Literal["official", "probability"] = "official"
