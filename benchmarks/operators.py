@@ -54,7 +54,8 @@ def show(mixers: Sequence[operators.Listed], sides: Sequence[int], out: Output) 
         beside = part.title == operators.BESIDE
         where = "" if beside else operators.wins(own, softmax)
         faster += [part.kind] if where.startswith("from") else []
-        latency.row(part.kind, *(own[n].text() if beside else ratio(own[n], softmax[n]).text() for n in counts), where)
+        cells = [own[n].text() if beside else ratio(own[n], softmax[n]).text() for n in counts if n in own]
+        latency.row(part.kind, *(cells or ["no graph"] * len(counts)), where)
         layouts = [Layout((side, side), plane=part.supports.planes[0]) for side in sides]
         found = (operator_macs(operators.sized(record, layout), operators.EMBED, layout) for layout in layouts)
         macs.row(part.kind, *(scaled(reading.value, reading.unit) for reading in found))

@@ -26,6 +26,7 @@ from wb.export.decoder import check_steps, traced
 from wb.export.foreign.opening import open_graph, read_metadata
 from wb.export.foreign.stored import inputs
 from wb.export.lowering.lower import lower_file
+from wb.export.refusal import check_exportable
 from wb.export.run import Runner
 from wb.export.writing import quieted, write
 from wb.hardware.device import TOKENS_KEY, Device
@@ -71,10 +72,11 @@ def export(
     Raises:
         BadOption: the file exists and `force` is false.
         ExportDiffers: the graph's logits are not the model's, or those of the lowered one are not finite.
-        Unsupported: the graph cannot be lowered.
+        Unsupported: the graph cannot be lowered, or no graph computes a part of the network.
         StorageFailed: it could not be written.
     """
     a = model.architecture
+    check_exportable(a)
     feed = made_up(a.input.specs(), 4)
     network = model.network()
     metadata = {

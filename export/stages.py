@@ -26,6 +26,7 @@ from wb.core.specs import BATCH, MASK
 from wb.core.system.files import place, scratch, write_text
 from wb.export.graph import LOGITS, OPSET, ROUNDED, TOLERANCE, check_difference
 from wb.export.lowering.lower import lower_file
+from wb.export.refusal import check_exportable
 from wb.export.writing import quieted, write
 from wb.hardware.device import DTYPES, Device, session
 from wb.models.feeds import made_up
@@ -82,9 +83,10 @@ def export_stages(model: Model, folder: Path, count: int, *, opset: int = OPSET,
         BadOption: more stages than blocks, or files that exist and `force` is false.
         ExportDiffers: the graphs do not compute what the model does.
         StorageFailed: they could not be written.
-        Unsupported: the network continues texts.
+        Unsupported: the network continues texts, or no graph computes a part of it.
     """
     a = model.architecture
+    check_exportable(a)
     if a.causal:
         raise Unsupported(
             "networks that continue texts keep what they read before, which graphs of stages do not hand on; export the whole"

@@ -35,7 +35,7 @@ AnyPart = TypeVar("AnyPart", bound=Part)
 NONE = "none"  # the option of a block without a mixer
 TAUGHT: Mapping[str, type[Mixer]] = {kind_of(mixer): mixer for mixer in reversed(MIXERS) if not mixer.untaught}
 OFFERED: Mapping[str, type[Mixer]] = {
-    name: mixer for name, mixer in TAUGHT.items() if "tokens" in mixer.supports.planes
+    name: mixer for name, mixer in TAUGHT.items() if "tokens" in mixer.supports.planes and mixer.unexported is None
 }
 MAP_MIXERS: Mapping[str, type[Mixer]] = {
     name: mixer for name, mixer in TAUGHT.items() if "map" in mixer.supports.planes

@@ -119,7 +119,8 @@ def _add(found: Traits, operator: Operator, embed: int, layout: Layout) -> None:
 def _counts(operator: Operator, embed: int, layout: Layout) -> _Counts:
     module = build_operator(operator, embed, layout, "meta")
     inner = sum(module.get_parameter(name).numel() for name in module.inner)
-    outer = sum(module.get_parameter(name).numel() for name in module.writers)
+    kept = ".out" in groups(type(operator))  # else they are in floating point, as all that belongs to no group
+    outer = sum(module.get_parameter(name).numel() for name in module.writers) if kept else 0
     everything = sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
     counter: FlopCounterMode = FlopCounterMode(display=False)
     with counter, torch.no_grad():

@@ -115,4 +115,22 @@ class Combinations:
         return sum(100 if len(one) == 1 else 1 for one in new)
 
 
-COMBINED = {f"combined-{number}": a for number, a in enumerate(Combinations(CATALOGUE))}
+def in_graphs(a: Architecture) -> bool:
+    """Whether graphs compute it. What they do not compute meets no other part, as its network is left out by laws of graphs."""
+    return all(part.unexported is None for _, part in a.parts())
+
+
+def apart(known: Iterable[Architecture]) -> Iterator[Architecture]:
+    """Those of the catalogue that no graph computes and that have a part which none of the known ones has."""
+    seen = {part for a in known for part in Combinations.parts(a)}
+    for a in CATALOGUE.values():
+        if not in_graphs(a) and any(len(new) == 1 for new in Combinations.parts(a) - seen):
+            seen |= Combinations.parts(a)
+            yield a
+
+
+EXPORTED = {
+    f"combined-{number}": a
+    for number, a in enumerate(Combinations({name: a for name, a in CATALOGUE.items() if in_graphs(a)}))
+}
+COMBINED = EXPORTED | {f"combined-apart-{number}": a for number, a in enumerate(apart(EXPORTED.values()))}

@@ -26,6 +26,7 @@ from wb.core.measures.readings import Reading
 from wb.core.specs import PIXELS
 from wb.core.system.files import replacing, scratch
 from wb.export.graph import LOGITS, OPSET, TOLERANCE, ExportDiffers, check_difference
+from wb.export.refusal import check_exportable
 from wb.export.writing import quieted, write
 from wb.hardware.device import Device, session
 from wb.models.exits.module import Exiting, ExitingNetwork, sure
@@ -75,8 +76,9 @@ def export_exiting(model: Exiting, path: Path, *, force: bool = False) -> Readin
         BadOption: the file exists and `force` is false.
         ExportDiffers: the graph computes something else, or leaves elsewhere.
         StorageFailed: it could not be written.
-        Unsupported: weights in int8 or int4, which are made of whole graphs.
+        Unsupported: weights in int8 or int4, which are made of whole graphs; or a part that no graph computes.
     """
+    check_exportable(model.architecture)
     network = model.network()
     if not set(kept(network.trunk).values()) <= {"fp32", "w1", "w2"}:
         raise Unsupported(

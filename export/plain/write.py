@@ -20,6 +20,7 @@ from wb.export.graph import TOLERANCE, ExportDiffers
 from wb.export.plain.recording import GIVEN, INPUTS, record_network, record_part
 from wb.export.plain.source import ENDING, SOURCE, saying
 from wb.export.plain.wording import Writer, merged
+from wb.export.refusal import check_exportable
 from wb.models.feeds import made_up
 from wb.models.files.history import tokenizer_of
 from wb.models.files.tensorfile import entries_of, header_of, write_tensors
@@ -55,6 +56,7 @@ def export_plain(model: Model, folder: Path, *, force: bool = False) -> list[Pat
         Unsupported: a part of the network cannot be written as plain PyTorch.
         StorageFailed: a file could not be written.
     """
+    check_exportable(model.architecture)
     tokenizer = tokenizer_of(model.history)
     paths = [folder / WEIGHTS, folder / CODE, *([] if tokenizer is None else [folder / TOKENIZER])]
     for path in paths:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from wb.core.measures.readings import Reading
 from wb.export.graph import export
+from wb.export.refusal import check_exportable
 from wb.foreign.reading import load
 from wb.fusion.grow.grow import Grow, Report
 from wb.jobs.inputs import read_architecture
@@ -69,10 +70,11 @@ def grow_file(
     Raises:
         BadArtefact: `model` is no model file, or `to` no architecture.
         BadOption: a target that is not larger or differs in more than sizes, or an output that is no name for a model or exists.
-        Unsupported: a width that cannot be grown to without changing the function.
+        Unsupported: a width that cannot be grown to without changing the function, or a part that no graph computes.
     """
     files = places(model, out, force=force)
     given = load(model)
+    check_exportable(given.architecture)
     found = apply(Grow(read_architecture(to), seed, report), given)
     parity = export(found, files[0], force=force)
     save(found, out, force=force)

@@ -10,6 +10,7 @@ from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadData, BadOption
 from wb.data import Dataset
+from wb.export.refusal import check_exportable
 from wb.foreign.reading import load
 from wb.fusion.forms.compatible import check_together
 from wb.fusion.forms.vocabularies import differ
@@ -67,7 +68,7 @@ def begin(
         BadArtefact: a file is no model; or another fusion's files lie beside `out`.
         BadData: the data do not fit the models.
         BadOption: options that do not fit the models, or classes that differ.
-        Unsupported: models that cannot be aligned.
+        Unsupported: models that cannot be aligned, or that no graph computes.
     """
     found = checked(config, files, data, progress)
     same = worked_on([parent.key for parent in found.parents], data.fingerprint if data else None)
@@ -92,6 +93,7 @@ def checked(config: FuseConfig, files: Files, data: Dataset | None, progress: Pr
     for i, ((name, path), share) in enumerate(zip(files, shares, strict=True)):
         progress(f"reading {name}", i, len(files))
         model = load(path)
+        check_exportable(model.architecture)
         parents.append(ParentRow(name=name, key=model.fingerprint(), architecture=model.architecture, share=share))
         histories.append(model.history)
         del model  # before the next one is read

@@ -68,6 +68,19 @@ def test_work_and_parts_are_all_there(image: ImageInput) -> None:
             assert told[-1] == pytest.approx(np.log1p(found.parameters))
 
 
+def test_writers_that_no_group_has_are_counted_too(image: ImageInput) -> None:
+    """Rows of tables, which stay in floating point whatever else is rounded."""
+    vit = Vit(options_with(TINY, {"ffn": ["hash_tables"], "mlp": [2], "precision": ["int8"]}), image, 3)
+    for choices in some(vit, 3):
+        a = vit.decode(choices)
+        found, blocks = named(traits(a, KINDS)), sum(block.ffn is not None for _, _, block in a.blocks())
+        rows = 2 * a.stages[0].embed ** 2 * 2**4
+        assert blocks * rows < found.parameters < 2 * blocks * rows
+        assert found.size > 4 * blocks * rows
+        work = found.floating + found.quantized + found.products
+        assert work == pytest.approx(count_macs(a).value - operations(a)["stem"].macs)
+
+
 def test_they_are_the_last_features(image: ImageInput) -> None:
     vit = Vit(TINY, image, 3)
     assert isinstance(vit, Informed)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.combinations import COMBINED
+from tests.combinations import EXPORTED
 from tests.networks import images, of_digits, random_model, wired
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import ImageInput
@@ -36,9 +36,9 @@ def plain(model: Model) -> Any:
     return space["Network"](tensors).eval(), network
 
 
-@pytest.mark.parametrize("name", [name for name, a in COMBINED.items() if isinstance(a.input, ImageInput)])
+@pytest.mark.parametrize("name", [name for name, a in EXPORTED.items() if isinstance(a.input, ImageInput)])
 def test_the_code_computes_what_the_network_does(name: str) -> None:
-    model = random_model(COMBINED[name])
+    model = random_model(EXPORTED[name])
     code, network = plain(model)
     x = images(model.architecture, 5)
     with torch.inference_mode():
@@ -167,12 +167,12 @@ def test_what_follows_the_length_otherwise_is_said(does: Any, words: str) -> Non
         said_of_texts(does)
 
 
-TEXTS = [name for name, a in COMBINED.items() if a.input.usual_tokens is not None]
+TEXTS = [name for name, a in EXPORTED.items() if a.input.usual_tokens is not None]
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_code_computes_what_a_network_for_texts_does_at_any_length_and_with_padding(name: str) -> None:
-    code, network = plain(random_model(COMBINED[name]))
+    code, network = plain(random_model(EXPORTED[name]))
     longest = int(network.architecture.layout.shape[0])
     for tokens in {1, 2, 3, longest}:
         feed = made_up(network.architecture.input.specs(), 4, tokens, tokens)
@@ -185,7 +185,7 @@ def test_the_code_computes_what_a_network_for_texts_does_at_any_length_and_with_
 
 
 def test_a_tokenizer_goes_with_the_network(tmp_path: Path) -> None:
-    model = random_model(COMBINED[TEXTS[0]])
+    model = random_model(EXPORTED[TEXTS[0]])
     model = model.then(Step(name="train", arguments={"tokenizer": "{}"}))
     assert [path.name for path in export_plain(model, tmp_path)] == ["model.safetensors", "model.py", "tokenizer.json"]
     assert (tmp_path / "tokenizer.json").read_text(encoding="utf-8") == "{}"

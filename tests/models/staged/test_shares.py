@@ -19,7 +19,7 @@ from wb.core.errors import BadOption, Unsupported
 from wb.core.precision import with_precisions
 from wb.core.records import WIRINGS, Mlp, Scale, Softmax, kind_of
 from wb.core.records.attention import Rotary
-from wb.core.records.ffns import Glu
+from wb.core.records.ffns import Glu, Tables
 from wb.core.records.joins import Gru
 from wb.models.network import build
 from wb.models.staged.part import Part, packable
@@ -128,6 +128,7 @@ def test_the_first_block_of_a_ladder_may_read_what_is_added(tmp_path: Path) -> N
         Block(mixer=Softmax(heads=4, qk=3, v=5, scale=0.3), ffn=Glu(mlp=8, bias=True)),
         Block(mixer=Softmax(heads=2, qk=3, v=5), join=Scale.sample()),
         Block(ffn=Mlp(mlp=4), join=Gru.sample()),
+        Block(mixer=Softmax(heads=2, qk=3, v=5), ffn=Tables(tables=4, bits=2)),
     ],
 )
 def test_shares_of_every_operator_add_up(block: Block, tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def _ffns(architecture: Architecture) -> list[Ffn]:
     [
         kind_of(mixer)
         for mixer in MIXERS
-        if not mixer.untaught and "tokens" in mixer.supports.planes and mixer.supports.grid
+        if not mixer.untaught and mixer.unexported is None and "tokens" in mixer.supports.planes and mixer.supports.grid
     ],
 )
 def test_every_mixer_that_training_can_find_is_chosen_by_name(image: ImageInput, kind: str) -> None:

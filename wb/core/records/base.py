@@ -97,6 +97,7 @@ class Part(Frozen):
 
     module: ClassVar[str]  # "package.file:Class" of the torch module
     supports: ClassVar[Supports] = Supports()
+    unexported: ClassVar[str | None] = None  # why no graph computes it, in words; spaces do not offer such parts
     example: ClassVar[Mapping[str, Any]] = {}  # the fields of a small one with every width different
     title: ClassVar[str]  # "softmax attention"
     source: ClassVar[str] = ""  # the paper, in one line

@@ -9,7 +9,22 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from wb.core.layout import CAUSAL, Supports
-from wb.core.records.base import Activation, Biases, Convolved, Dim, Filtered, Frozen, Kernel, Weighted, Width, is_none
+from wb.core.records.base import (
+    Activation,
+    Biases,
+    Convolved,
+    Dim,
+    Filtered,
+    Frozen,
+    Group,
+    Kernel,
+    Operator,
+    Precision,
+    Weighted,
+    Width,
+    is_fp32,
+    is_none,
+)
 from wb.core.records.norms import Eps
 
 
@@ -89,6 +104,25 @@ class Pattention(Weighted):
         return self.model_copy(update={"length": math.sqrt(self.mlp)})
 
 
+class Tables(Operator):
+    """`tables` tables with a row for each pattern of `bits` signs: of each, the row of the signs of what a linear map finds.
+
+    A row is weighed by the probability of its pattern, where others are the less probable the further its numbers are from zero.
+    `form` "official" is the weight of the published code: that times the sum of their magnitudes. Tables stay in floating point.
+    """
+
+    module = "wb.models.ffns.tables:Tables"
+    supports = CAUSAL
+    example: ClassVar[Mapping[str, Any]] = {"tables": 5, "bits": 3}
+    title = "tables of hashed tokens"
+    source = 'Ding et al., "MemoryFormer: Minimize Transformer Computation by Removing Fully-Connected Layers", 2024'
+    kind: Literal["hash_tables"] = "hash_tables"
+    tables: Annotated[Width, Dim("tables")]
+    bits: Annotated[int, Field(ge=1, le=12)] = 4
+    form: Literal["official", "probability"] = "official"
+    reads: Annotated[Precision, Field(exclude_if=is_fp32), Group(".in")] = "fp32"
+
+
 class ConvNext(Weighted):
     """A convolution of each channel with a bias, a layer norm behind it, and a two-layer perceptron: one residual for all.
 
@@ -119,6 +153,26 @@ class ConvFfn(Filtered):
     kind: Literal["conv_ffn"] = "conv_ffn"
     mlp: Annotated[Width, Dim("hidden units")]
     activation: Annotated[Activation, Field(exclude_if=is_gelu)] = "gelu"
+
+
+class ChannelScan(Weighted):
+    """A selective scan over the channels of the stream, each the numbers that all tokens have there; a bidirectional one has two.
+
+    The second goes from the last channel to the first, with weights of its own. Of every channel are made
+    `scan_inner` features, each with `scan_state` numbers. It is for one number of tokens, which it mixes.
+    """
+
+    module = "wb.models.ffns.channels:ChannelScan"
+    supports: ClassVar[Supports] = Supports()
+    example: ClassVar[Mapping[str, Any]] = {"scan_inner": 6, "scan_state": 3, "rank": 2}
+    title = "selective scan over channels"
+    source = 'Behrouz et al., "MambaMixer: Efficient Selective State Space Models with Dual Token and Channel Selection", 2024'
+    kind: Literal["channel_scan"] = "channel_scan"
+    scan_inner: Annotated[Width, Dim("features of a channel")]
+    scan_state: Annotated[Annotated[int, Field(ge=1, le=256)], Dim("state of a feature", aligned=False)] = 16
+    rank: Annotated[int, Field(ge=1, le=4096)] = 4
+    kernel: Annotated[int, Field(ge=1, le=16)] = 4
+    bidirectional: bool = True
 
 
 class Words(Weighted):
@@ -219,6 +273,6 @@ class Basic(Convolved):
 
 # From dear to cheap; spaces offer them in the opposite order.
 Ffn = Annotated[
-    Basic | Fused | Words | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp,
+    Basic | Fused | ChannelScan | Words | Tables | ConvNext | Activator | Glu | Inverted | ConvFfn | Pattention | Mlp,
     Field(discriminator="kind"),
 ]

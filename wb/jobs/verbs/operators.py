@@ -41,6 +41,9 @@ WIDTHS: Mapping[str, int] = {
     "inner": 384,
     "rank": 12,
     "word_mlp": 48,
+    "tables": 48,
+    "scan_inner": 192,
+    "channels": 64,
 }
 BESIDE = "softmax attention"  # the title of what all others are measured beside
 UNIONS: Mapping[str, tuple[type[Part], ...]] = {
@@ -59,6 +62,8 @@ UNIONS: Mapping[str, tuple[type[Part], ...]] = {
 class Listed(NamedTuple):
     """A part: its union, what it is called and from, what it supports, what it counts, and latencies by numbers of tokens.
 
+    `unexported` says why no graph computes it; such a part has no latencies.
+
     Counts are of `sized` beside a stream of `EMBED` channels, multiply-accumulates those of 196 tokens; a part that computes
     nothing by itself has none.
     """
@@ -68,6 +73,7 @@ class Listed(NamedTuple):
     title: str
     source: str
     supports: Supports
+    unexported: str | None = None
     params: Reading | None = None
     macs: Reading | None = None
     latency: Mapping[int, Reading] = {}
@@ -80,7 +86,8 @@ class Listed(NamedTuple):
             for name, reading in (("params", self.params), ("macs", self.macs))
         }
         said = {"union": self.role, "kind": self.kind, "title": self.title, "source": self.source}
-        return {**said, "supports": self.supports._asdict(), **counted, "latency": latency}
+        supports = {**self.supports._asdict(), "unexported": self.unexported}
+        return {**said, "supports": supports, **counted, "latency": latency}
 
     @property
     def support(self) -> str:
@@ -96,6 +103,7 @@ class Listed(NamedTuple):
             "causal only": s.causal == "only",
             "tokens": "tokens" in s.planes,
             "maps": "map" in s.planes,
+            "no graph": self.unexported is not None,
         }
         return ", ".join(word for word, yes in said.items() if yes)
 
@@ -105,7 +113,7 @@ def listed() -> Iterator[Listed]:
     for role, kinds in UNIONS.items():
         for kind in kinds:
             params, macs = _counted(kind)
-            yield Listed(role, kind_of(kind), kind.title, kind.source, kind.supports, params, macs)
+            yield Listed(role, kind_of(kind), kind.title, kind.source, kind.supports, kind.unexported, params, macs)
 
 
 class _Alone(nn.Module):
@@ -151,7 +159,8 @@ def measured(
         BadArtefact, BadOption: as `measure_latency` does.
     """
     known = list(parts)
-    records = {(role, kind_of(kind)): kind for role in ("mixer", "feed-forward") for kind in UNIONS[role]}
+    kinds = {(role, kind_of(kind)): kind for role in ("mixer", "feed-forward") for kind in UNIONS[role]}
+    records = {name: kind for name, kind in kinds.items() if kind.unexported is None}
     found: dict[tuple[str, str], dict[int, Reading]] = {}
     for side in sides:
         with scratch() as folder:
@@ -261,8 +270,9 @@ def _columns(
         for reading in (part.params, part.macs):
             yield "" if reading is None else scaled(reading.value, reading.unit)
         for tokens in numbers:
-            reading = part.latency[tokens]
-            yield reading.text() if part is beside else ratio(reading, beside.latency[tokens]).text()
+            reading = part.latency.get(tokens)
+            told = reading if reading is None or part is beside else ratio(reading, beside.latency[tokens])
+            yield "" if told is None else told.text()
         yield wins(part.latency, beside.latency) if part.latency and part is not beside else ""
         yield from (getattr(part, name) for name in last)
 

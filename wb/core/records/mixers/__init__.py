@@ -25,7 +25,7 @@ from wb.core.records.attention import (
 )
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
-from wb.core.records.mixers.memory import Bmojo
+from wb.core.records.mixers.memory import Bmojo, Titans
 from wb.core.records.mixers.memory import Lmu as Lmu
 from wb.core.records.mixers.recursion import Sliced
 from wb.core.records.mixers.sparse import AxialCombiner, Latents, LogCombiner, Prototypes, Scales
@@ -74,6 +74,7 @@ Mixer = Annotated[
     | Relative
     | Sliced
     | Prototypes
+    | Titans
     | Bmojo
     | S6
     | LogCombiner

@@ -67,3 +67,25 @@ class Bmojo(Scored, Scanning):
     source = 'Zancato et al., "B\'MOJO: Hybrid State Space Realizations of Foundation Models", 2024'
     kind: Literal["bmojo"] = "bmojo"
     window: Annotated[int, Field(ge=1, le=2048)] = 32
+
+
+class Titans(Weighted):
+    """A memory of each head, a perceptron of `hidden` units that learns with every `chunk` tokens to give their values for keys.
+
+    Gradients are at the weights before the first token or, in the `form` "running", at those that it has by then. What a token
+    reads has learned from the chunks that end with it or before it.
+    """
+
+    module = "wb.models.mixers.memory.titans:NeuralMemory"
+    supports = Supports(causal="yes", prefix=False)
+    unexported = "takes gradients while it runs, which no exporter can trace"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2}
+    title = "neural memory"
+    source = 'Behrouz et al., "Titans: Learning to Memorize at Test Time", 2024'
+    kind: Literal["titans"] = "titans"
+    heads: Annotated[Width, Dim("heads", aligned=False)]
+    # What goes changes how fast what stays learns, so that a gradient does not tell what a unit adds.
+    channels: Annotated[Width, Dim("channels of a head", within="heads", scored=False, late=1)]
+    hidden: Annotated[Width, Dim("hidden units of the memory", within="heads", scored=False, late=1)]
+    chunk: Annotated[int, Field(ge=1, le=2048)] = 16
+    form: Literal["official", "running"] = "official"

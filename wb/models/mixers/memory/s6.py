@@ -32,8 +32,63 @@ from wb.models.layers.tensors import uniform_
 SLOWEST, FASTEST = 1e-3, 0.1  # steps at first, drawn between them on a logarithmic scale
 
 
-class Scanning(OperatorModule):
-    """What has a selective scan in it: the scan's parameters, and what it makes of tokens."""
+class Scans(OperatorModule):
+    """What has selective scans in it: the parameters of each, whose names begin alike, and what it makes of a sequence."""
+
+    def scans(self, rank: int, kernel: int, name: str = "", inner: str = "inner", state: str = "state") -> None:
+        """Declares the parameters of a scan; `inner` and `state` are its axes."""
+        self.holds(f"{name}filters", inner, 1, kernel)
+        self.holds(f"{name}filters_bias", inner)
+        self.between(f"{name}step_down", rank, read(inner))
+        self.between(f"{name}to_b", state, read(inner))
+        self.between(f"{name}to_c", read(state), read(inner))  # it weighs what the state has
+        self.between(f"{name}step_up", inner, rank)
+        self.holds(f"{name}step_bias", inner)
+        self.holds(f"{name}a_log", inner, state)
+        self.holds(f"{name}skip", inner)
+
+    def reset(self) -> None:
+        """As published: A = -1, -2, ...; steps of 0.001 to 0.1."""
+        super().reset()
+        for name in [one.removesuffix("a_log") for one in self.axes if one.endswith("a_log")]:
+            filters, skip, a_log, step_bias = self._of(name, "filters", "skip", "a_log", "step_bias")
+            uniform_(filters, filters.shape[2])
+            nn.init.ones_(skip)
+            with torch.no_grad():
+                a_log.copy_(torch.arange(1, a_log.shape[1] + 1).log().expand_as(a_log))
+                drawn = torch.rand(step_bias.shape) * math.log(FASTEST / SLOWEST) + math.log(SLOWEST)
+                steps = drawn.exp()
+                step_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
+
+    def scan(self, u: Tensor, name: str = "") -> Tensor:
+        """What the scan of that name gives at each place of a sequence: (B, N, E) -> (B, N, E)."""
+        a_log, skip = self._of(name, "a_log", "skip")
+        u = F.silu(self._convolved(u, name))
+        return scanned(*self._terms(u, name), -torch.exp(a_log)) + skip * u
+
+    def _of(self, scan: str, *names: str) -> list[Tensor]:
+        return [getattr(self, f"{scan}{name}") for name in names]
+
+    def _convolved(self, u: Tensor, name: str) -> Tensor:
+        """Every channel with the few before it in the sequence: (B, N, E) -> (B, N, E)."""
+        filters, bias = self._of(name, "filters", "filters_bias")
+        inner, _, kernel = filters.shape
+        before = torch.zeros_like(u[:, :1]).expand(
+            -1, kernel - 1, -1
+        )  # F.pad exports with shapes that cannot be inferred
+        seen = torch.cat([before, u], dim=1).transpose(1, 2)
+        return F.conv1d(seen, filters, bias, groups=inner).transpose(1, 2)
+
+    def _terms(self, u: Tensor, name: str = "") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Steps D and D u, (B, N, E), and B and C, (B, N, S)."""
+        down, up, to_b, to_c = (self.kept(f"{name}{one}") for one in ("step_down", "step_up", "to_b", "to_c"))
+        (bias,) = self._of(name, "step_bias")
+        steps = F.softplus(F.linear(F.linear(u, down), up, bias))
+        return steps, steps * u, F.linear(u, to_b), F.linear(u, to_c)
+
+
+class Scanning(Scans):
+    """What has a selective scan along the tokens in it, gated by them."""
 
     record: Record
     wu: nn.Parameter
@@ -48,47 +103,11 @@ class Scanning(OperatorModule):
         super().__init__(record, embed, layout, device)
         self.reads("wu", None, "inner")
         self.reads("wz", None, "inner")
-        self.holds("filters", "inner", 1, record.kernel)
-        self.holds("filters_bias", "inner")
-        self.between("step_down", record.rank, read("inner"))
-        self.between("to_b", "state", read("inner"))
-        self.between("to_c", read("state"), read("inner"))  # it weighs what the state has
-        self.between("step_up", "inner", record.rank)
-        self.holds("step_bias", "inner")
-        self.holds("a_log", "inner", "state")
-        self.holds("skip", "inner")
-
-    def reset(self) -> None:
-        """As published: A = -1, -2, ...; steps of 0.001 to 0.1."""
-        super().reset()
-        uniform_(self.filters, self.filters.shape[2])
-        nn.init.ones_(self.skip)
-        with torch.no_grad():
-            self.a_log.copy_(torch.arange(1, self.a_log.shape[1] + 1).log().expand_as(self.a_log))
-            drawn = torch.rand(self.step_bias.shape) * math.log(FASTEST / SLOWEST) + math.log(SLOWEST)
-            steps = drawn.exp()
-            self.step_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
+        self.scans(record.rank, record.kernel)
 
     def remembered(self, x: Tensor) -> Tensor:
         """What the scan gives at each token, gated by it: (B, N, D) -> (B, N, E)."""
-        u = F.linear(x, self.kept("wu"))  # (B, N, E)
-        u = F.silu(self._convolved(u))
-        y = scanned(*self._terms(u), -torch.exp(self.a_log)) + self.skip * u
-        return y * F.silu(F.linear(x, self.kept("wz")))
-
-    def _convolved(self, u: Tensor) -> Tensor:
-        """Every channel with the few tokens before it: (B, N, E) -> (B, N, E)."""
-        inner, _, kernel = self.filters.shape
-        before = torch.zeros_like(u[:, :1]).expand(
-            -1, kernel - 1, -1
-        )  # F.pad exports with shapes that cannot be inferred
-        seen = torch.cat([before, u], dim=1).transpose(1, 2)
-        return F.conv1d(seen, self.filters, self.filters_bias, groups=inner).transpose(1, 2)
-
-    def _terms(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Steps D and D u, (B, N, E), and B and C, (B, N, S)."""
-        steps = F.softplus(F.linear(F.linear(u, self.kept("step_down")), self.kept("step_up"), self.step_bias))
-        return steps, steps * u, F.linear(u, self.kept("to_b")), F.linear(u, self.kept("to_c"))
+        return self.scan(F.linear(x, self.kept("wu"))) * F.silu(F.linear(x, self.kept("wz")))
 
 
 class SelectiveScan(Scanning):

@@ -1,0 +1,17 @@
+"""What graphs cannot compute, refused before work begins."""
+
+from __future__ import annotations
+
+from wb.core.architecture import Architecture
+from wb.core.errors import Unsupported
+from wb.core.records import kind_of
+
+
+def check_exportable(architecture: Architecture) -> None:
+    """Raises `Unsupported` where an architecture has a part that no graph, and no file of plain PyTorch, computes."""
+    for name, part in architecture.parts():
+        if part.unexported is not None:
+            raise Unsupported(
+                f"{name} is {kind_of(type(part))!r}, which {part.unexported}; it is trained (wb train) and run (wb run) in "
+                "torch alone. Take another part there for what is to be exported or timed"
+            )
