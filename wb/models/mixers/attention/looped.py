@@ -46,7 +46,11 @@ class LoopedBlock(OperatorModule):
     stream: ClassVar[Symmetry] = "permutation"
     averaged: tuple[str, ...] = ("embed",)
     record: Record
+    wq: nn.Parameter
+    wv: nn.Parameter
     bo: nn.Parameter
+    loop_up_bias: nn.Parameter
+    loop_down_bias: nn.Parameter
     given: nn.Parameter
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
@@ -92,8 +96,11 @@ class LoopedBlock(OperatorModule):
     @property
     def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
         """Keys and values of every loop."""
-        (heads, keys, _), values = self.wq.shape, self.wv.shape[1]
-        shapes = {"key": (heads, PAST, keys), "value": (heads, PAST, values)}
+        heads, keys, _ = self.wq.shape
+        shapes: dict[str, tuple[int | str, ...]] = {
+            "key": (heads, PAST, keys),
+            "value": (heads, PAST, self.wv.shape[1]),
+        }
         return {f"{name}{t}": shape for t in range(self.record.loops) for name, shape in shapes.items()}
 
     def reset(self) -> None:
