@@ -25,6 +25,7 @@ from wb.core.records.attention import (
 )
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
+from wb.core.records.mixers.memory import Bmojo, SpikingLmu
 from wb.core.records.mixers.memory import Lmu as Lmu
 from wb.core.records.mixers.recursion import Looped, Sliced
 from wb.core.records.mixers.sparse import AxialCombiner, Latents, LogCombiner, Prototypes, Scales
@@ -76,6 +77,7 @@ Mixer = Annotated[
     | Prototypes
     | Bmojo
     | S6
+    | SpikingLmu
     | LogCombiner
     | Softmax
     | AxialCombiner

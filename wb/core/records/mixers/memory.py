@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wb.core.layout import CAUSAL, Supports
 from wb.core.records.attention import Scored
-from wb.core.records.base import Dim, Preparation, Weighted, Width
+from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
 
 
 def legendre(memory: int, tokens: int) -> Preparation:
@@ -34,6 +34,28 @@ class Lmu(Weighted):
     ]
     hidden: Annotated[Width, Dim("hidden units of the memory")]
     bidirectional: bool = True
+
+    def preparation(self, tokens: int) -> Preparation:
+        return legendre(self.memory, tokens)
+
+
+class SpikingLmu(Operator):
+    """A Legendre memory unit whose numbers are spikes: batch norms, and neurons that add up what they are given and fire.
+
+    Spikes are what it reads, what enters the memory of `memory` coefficients, what leaves it, and the hidden units. Every token
+    sees itself and those before it. It has its own norms, and none in front of it.
+    """
+
+    module = "wb.models.mixers.memory.spiking:SpikingMemory"
+    normed = True
+    supports = Supports(prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"memory": 5, "hidden": 7}
+    title = "spiking Legendre memory unit"
+    source = 'Liu et al., "LMUFormer: Low Complexity Yet Powerful Spiking Model With Legendre Memory Units", 2024'
+    kind: Literal["lmu_spiking"] = "lmu_spiking"
+    # No width: what spikes of another basis are is no linear function of what these are.
+    memory: Annotated[int, Field(ge=1, le=512)] = 32
+    hidden: Annotated[Width, Dim("hidden units of the memory")]
 
     def preparation(self, tokens: int) -> Preparation:
         return legendre(self.memory, tokens)
