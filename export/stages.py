@@ -56,7 +56,10 @@ class _Stage(nn.Module):
     @property
     def keeps(self) -> int:
         """How many tensors of memory it hands on beside the stream."""
-        return 0 if self.span.last else self.network.wiring(self.span.blocks[-1][0]).keeps
+        if self.span.last:
+            return 0
+        stage, block = self.span.blocks[-1]
+        return self.network.wiring(stage).keeps(block)
 
     def forward(self, *arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
         network = self.network
@@ -164,9 +167,7 @@ def _written(
     given, before = dict(feed), 0
     for number, (span, path) in enumerate(zip(found, files, strict=True)):
         stage = _Stage(network, span, before).eval()
-        outputs = (
-            [LOGITS] if span.last else [f"stage{number}.{name}" for name in ("stream", "before")[: 1 + stage.keeps]]
-        )
+        outputs = [LOGITS] if span.last else [f"stage{number}.{name}" for name in ("stream", *_befores(stage.keeps))]
         dynamic = _dynamic(network, {*given, *outputs})
         with quieted():
             torch.onnx.export(
@@ -186,6 +187,11 @@ def _written(
         masks = {name: values for name, values in feed.items() if name == MASK}
         given = {**{name: value.clone() for name, value in zip(outputs, together, strict=True)}, **masks}
         before = span.blocks[-1][0] if span.blocks else 0
+
+
+def _befores(count: int) -> list[str]:
+    """Names of so many tensors of memory: `before`, `before1`, …"""
+    return [f"before{i or ''}" for i in range(count)]
 
 
 def _dynamic(network: Network, names: set[str]) -> dict[str, dict[int, str]]:

@@ -27,7 +27,7 @@ from wb.core.records import (
     groups,
     kind_of,
 )
-from wb.core.records.base import kernels, tiles
+from wb.core.records.base import kernels, repeats, tiles
 from wb.core.space import Choices, Option
 
 LEAST = 4  # tokens a side of a square that attention is kept within
@@ -44,7 +44,10 @@ FFN_KINDS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS
 MAP_FFNS: Mapping[str, type[Ffn]] = {kind_of(ffn): ffn for ffn in reversed(FFNS) if "map" in ffn.supports.planes}
 MERGE_KINDS: Mapping[str, type[Merge]] = {kind_of(merge): merge for merge in reversed(MERGES) if merge.offered}
 STEM_KINDS: Mapping[str, type[Stem]] = {kind_of(stem): stem for stem in STEMS}
-WIDTHS: tuple[str, ...] = tuple(dict.fromkeys(width for mixer in OFFERED.values() for width in dims(mixer)))
+# What a mixer may have a gene for: its widths, and how often it uses the same weights.
+WIDTHS: tuple[str, ...] = tuple(
+    dict.fromkeys(width for mixer in OFFERED.values() for width in (*dims(mixer), *repeats(mixer)))
+)
 NORM_KINDS: Mapping[str, type[Norm]] = {kind_of(norm): norm for norm in NORMS}
 WIRING_KINDS: Mapping[str, type[Wiring]] = {kind_of(wiring): wiring for wiring in WIRINGS}
 POSITION_KINDS: Mapping[str, type[Position]] = {kind_of(position): position for position in POSITIONS}
@@ -68,7 +71,7 @@ def from_cheap_to_dear(kinds: Collection[str], order: Collection[str]) -> tuple[
 
 def mixer_widths(kind: str, options: Collection[str]) -> list[str]:
     """The widths of a mixer that have genes: those that are in `options`."""
-    return [name for name in dims(OFFERED[kind]) if name in options] if kind in OFFERED else []
+    return [name for name in _sized(OFFERED[kind]) if name in options] if kind in OFFERED else []
 
 
 def has_weights(kind: str) -> bool:
@@ -87,8 +90,12 @@ def mixer_of(kind: str, sizes: Choices, embed: int) -> Mixer | None:
         return None
     record = OFFERED[kind]
     required = [name for name in dims(record) if record.model_fields[name].is_required()]
-    widths = dict.fromkeys(required, embed) | {name: int(sizes[name]) for name in dims(record) if name in sizes}
+    widths = dict.fromkeys(required, embed) | {name: int(sizes[name]) for name in _sized(record) if name in sizes}
     return record.model_validate(widths)
+
+
+def _sized(mixer: type[Mixer]) -> tuple[str, ...]:
+    return *dims(mixer), *repeats(mixer)
 
 
 def has_middle(ffn: str) -> bool:
@@ -121,7 +128,7 @@ def width_of(operator: Operator) -> int:
 
 def sizes_of(mixer: Mixer, options: Collection[str]) -> dict[str, Option]:
     """The sizes of a mixer's widths that have genes."""
-    return {name: getattr(mixer, name) for name in dims(type(mixer)) if name in options}
+    return {name: getattr(mixer, name) for name in _sized(type(mixer)) if name in options}
 
 
 def stem_genes(kind: str) -> dict[str, str]:

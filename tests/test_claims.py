@@ -47,7 +47,7 @@ WORDS = {
     "pre",
     "relative",
 }
-WORDS |= {"post", "scale", "softmax", "mlp", "classify", "window", "parallel"}
+WORDS |= {"averaged", "post", "scale", "softmax", "mlp", "classify", "window", "parallel"}
 MOST_FILES = 12
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from wb.core.architecture import Architecture, Block, axis_dims, axis_sizes, resize
+from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.records import dims
 from wb.models.counting import count_parameters
 
@@ -65,12 +65,12 @@ def pieces(architecture: Architecture) -> Iterator[Piece]:
     squared = tuple(name for name, dim in ends.items() if dim.squared)
     yield Piece("ends", "ends", {name: name for name in ends}, squared, _meeting(list(ends)))
     layouts = list(architecture.layouts())
-    for name, _, block in architecture.blocks():
-        stage = name.split(".")[0]
+    for name, whole, block in architecture.blocks():
+        stage, number = name.split(".b")
         for role, part in block.parts():
             axes = dims(type(part))
             fixed = part.structure().model_dump(mode="json", exclude={*axes})
-            norm, wiring = block.norm or architecture.norm, architecture.stages[int(stage[1:])].wiring
+            norm, wiring = block.norm or architecture.norm, whole.alone(int(number), role).wiring
             around = [record.model_dump(mode="json") for record in (norm, wiring)]
             around += [] if block.join is None else [block.join.structure().model_dump(mode="json")]
             family = json.dumps([role, fixed, layouts[int(stage[1:])], *around], sort_keys=True)
@@ -94,20 +94,19 @@ def alone(architecture: Architecture, piece: Piece) -> Architecture:
         return architecture.bare()
     stage_name, block_name, part = piece.name.split(".")
     i, j = int(stage_name[1:]), int(block_name[1:])
-    stage = architecture.stages[i]
-    own = stage.blocks[j]
-    kept = Block.model_validate({part: getattr(own, part), "norm": own.norm, "join": own.join})
     stages = list(architecture.bare().stages)
-    stages[i] = stage.model_copy(update={"blocks": (kept,)})
+    stages[i] = architecture.stages[i].alone(j, part)
     return architecture.model_copy(update={"stages": tuple(stages)})
 
 
 def parameters_by_part(architecture: Architecture) -> dict[str, int]:
     """Number of parameters by part; a sub-layer's include its norm and its join."""
-    ends = int(count_parameters(architecture.bare()).value)
-    found = [piece for piece in pieces(architecture) if piece.name != "ends"]
-    counts = {piece.name: int(count_parameters(alone(architecture, piece)).value) - ends for piece in found}
-    return {"ends": ends} | counts
+    found = {}
+    for piece in pieces(architecture):
+        only = alone(architecture, piece)
+        beside = 0.0 if piece.name == "ends" else count_parameters(only.bare()).value
+        found[piece.name] = int(count_parameters(only).value - beside)
+    return found
 
 
 @dataclass

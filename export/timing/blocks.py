@@ -97,10 +97,11 @@ def parts(architecture: Architecture, run: str = LATENCY) -> Iterator[Part]:
     ends = ends.model_copy(update={"input": ends.input.model_copy(update=neutral)})
     yield Part(f"{'further/' if further else ''}ends/{ends.key}", lambda: _ends(ends, 1 if further else None))
     layouts = list(architecture.layouts())
-    for name, stage, block in architecture.blocks():
+    for name, whole, block in architecture.blocks():
         if block.off:
             continue
-        layout = layouts[int(name[1 : name.index(".")])]
+        i, j = map(int, name.removeprefix("s").split(".b"))
+        stage, layout = whole.alone(j), layouts[i]
         norm = block.norm or architecture.norm
         records = [part.model_dump(mode="json") for part in (_timed(block), norm, stage.wiring)]
         views = () if (count := architecture.input.views) == 1 else (count,)
@@ -113,7 +114,7 @@ def parts(architecture: Architecture, run: str = LATENCY) -> Iterator[Part]:
             if further:
                 return _one_more(module, stage, layout, kept_in)
             example = {"x": laid(torch.rand(2, layout.tokens, stage.embed), layout)}
-            return _Alone(module, build_wiring(stage), architecture.input.views), example, kept_in
+            return _Alone(module, _wiring(stage), architecture.input.views), example, kept_in
 
         yield Part(f"{'further/' if further else ''}block/{key}", make)
 
@@ -171,7 +172,7 @@ def _one_more(
     block: BlockModule, stage: Stage, layout: Layout, kept_in: Mapping[str, Precision]
 ) -> tuple[nn.Module, Mapping[str, torch.Tensor], Mapping[str, Precision]]:
     """A block that is given the last token of a line, with what it keeps of those before."""
-    before, wiring = layout.tokens - 1, build_wiring(stage)
+    before, wiring = layout.tokens - 1, _wiring(stage)
     examples = {"x": torch.rand(2, 1, stage.embed)}
     for at in block.sublayers(wiring):
         for name, shape in at.operator.recalls.items():
@@ -188,6 +189,12 @@ def _ends(
     _fill(network)
     precisions = {name: precision for name, precision in kept(network).items() if name != TABLE}
     return network, made_up(architecture.input.specs(), 2, tokens=tokens or architecture.layout.shape[0]), precisions
+
+
+def _wiring(stage: Stage) -> Wiring:
+    wiring = build_wiring(stage)
+    _fill(wiring)
+    return wiring
 
 
 def _fill(module: nn.Module) -> None:

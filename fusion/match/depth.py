@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption, Unsupported
 from wb.core.records import Input, Operator, dims
+from wb.core.records.wirings import path_of, with_paths
 from wb.models.layers.convolution import FIRST, BatchNormed
 from wb.models.layers.planes import as_tokens
 from wb.models.model import Model
-from wb.models.network import build
+from wb.models.network import Network, build
 from wb.models.walk import Sublayer
 from wb.training.refit.trace import network_of, whole
 
@@ -71,7 +72,8 @@ def arranged(model: Model, goal: Architecture, origins: Match) -> Model:
         stages.append(own.model_copy(update={"blocks": blocks}))
     architecture = model.architecture.model_copy(update={"stages": tuple(stages)})
     network = build(architecture, "meta")
-    weights = {name: weight for name, weight in model.weights.items() if not name.startswith("stages.")}
+    weights = {name: w for name, w in model.weights.items() if not name.startswith(("stages.", "wirings."))}
+    weights |= _wired(model, network, origins)
     generator = torch.Generator().manual_seed(_SEED)
     last: dict[int, str] = {}  # stage -> norm of the previous sub-layer
     for sublayer in network.walk():
@@ -155,6 +157,20 @@ def _moved(model: Model, sublayer: Sublayer, origin: int | None) -> dict[str, Te
         _, stage, _, part = prefix.split(".")
         old = f"stages.{stage}.{origin}.{part}."
         result |= {f"{prefix}.{n.removeprefix(old)}": w for n, w in model.weights.items() if n.startswith(old)}
+    return result
+
+
+def _wired(model: Model, network: Network, origins: Match) -> dict[str, Tensor]:
+    """The weights of the wirings of `network`, those of the model where its sub-layers went; one for what joins."""
+    like, result = next(iter(model.weights.values())), {}
+    for i, origin in enumerate(origins):
+        numbers = {0: 0}
+        for new, old in enumerate(origin):
+            numbers |= {} if old is None else {path_of(new, kind): path_of(old, kind) for kind in ("mixer", "ffn")}
+        for local, parameter in network.wiring(i).named_parameters():
+            before = with_paths(f"wirings.{i}.{local}", numbers)
+            given = None if before is None else model.weights.get(before)
+            result[f"wirings.{i}.{local}"] = like.new_ones(parameter.shape) if given is None else given
     return result
 
 

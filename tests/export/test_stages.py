@@ -24,6 +24,7 @@ from wb.models.model import Step, save
 LINES: dict[str, tuple[Architecture, int]] = {
     "ladder": (wired(of_digits(depth=3), "ladder"), 3),
     "paths": (wired(of_digits(depth=3), "path_ensemble"), 3),
+    "averaged": (wired(of_digits(depth=3), "averaged"), 3),
     "maps": (hybrid(), 2),
     "text": (CATALOGUE["text-cls"], 2),
     "mirrored": (CATALOGUE["softmax-mirrored"], 1),

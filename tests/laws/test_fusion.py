@@ -81,8 +81,9 @@ def operator(any_operator: Placed) -> Drawn:
     """Each operator of the catalogue."""
     module = build_operator(*any_operator).double().eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(2)
+    size = 1.0 if module.jumps and module.statistics else 0.5  # thresholds have to be reached
     weights = {
-        name: 0.5 * torch.randn(w.shape, generator=generator, dtype=torch.float64)
+        name: size * torch.randn(w.shape, generator=generator, dtype=torch.float64)
         for name, w in module.named_parameters()
     }
     weights |= {name: weights[name].abs() + 0.1 for name in module.statistics}

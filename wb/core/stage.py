@@ -62,6 +62,17 @@ class Stage(Frozen):
         """The numbers of its paths (`wb.core.records.wirings.Ensemble`): what comes in, and the sub-layers that are there."""
         return (0, *(path_of(j, kind) for j, block in enumerate(self.blocks) for kind, _ in block.parts()))
 
+    def alone(self, block: int, kind: str | None = None) -> Stage:
+        """The same with that block only, or its "mixer" or "ffn", wired as one that has what is before it in front."""
+        before = sum(path < path_of(block, kind or "mixer") for path in self.paths)
+        own = self.blocks[block]
+        kept = (
+            own
+            if kind is None
+            else Block.model_validate({kind: getattr(own, kind), "norm": own.norm, "join": own.join})
+        )
+        return self.model_copy(update={"blocks": (kept,), "wiring": self.wiring.behind(before)})
+
     def compact(self) -> Stage:
         """The same without the blocks that are switched off."""
         left = [j for j, block in enumerate(self.blocks) if not block.off]

@@ -18,6 +18,7 @@ from torch import Tensor
 from wb.core.architecture import Architecture, axes_of_part, axis_sizes, resize
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable, reason
 from wb.core.records import Part
+from wb.core.records.wirings import with_paths
 from wb.core.system.files import regular, replacing
 from wb.models.axes import Centre, Couple, CoupleWithin, Leading, Map, Select, SelectWithin, remap
 from wb.models.exits.record import KEY as EXITS
@@ -94,18 +95,19 @@ def compacted(model: Model) -> Model:
     if architecture == model.architecture:
         return model
     places: dict[str, str] = {}
-    paths: dict[str, str] = {}
+    paths: dict[str, dict[int, int]] = {}
     for i, (stage, new) in enumerate(zip(model.architecture.stages, architecture.stages, strict=True)):
         left = [j for j, block in enumerate(stage.blocks) if not block.off]
         places |= {f"{i}.{j}": f"{i}.{at}" for at, j in enumerate(left)}
-        pairs = zip(stage.paths, new.paths, strict=True)
-        paths |= {f"wirings.{i}.path{old}": f"wirings.{i}.path{number}" for old, number in pairs}
+        paths[f"wirings.{i}."] = dict(zip(stage.paths, new.paths, strict=True))
     weights = {}
     for name, weight in model.weights.items():
         if name.startswith("stages."):
             _, number, block, rest = name.split(".", 3)
             name = f"stages.{places[f'{number}.{block}']}.{rest}"
-        weights[paths.get(name, name)] = weight
+        elif name.startswith("wirings."):
+            name = with_paths(name, paths[name[: name.index(".", len("wirings.")) + 1]]) or name
+        weights[name] = weight
     return replace(model, architecture=architecture, weights=weights)
 
 

@@ -44,8 +44,8 @@ class Wiring(PartModule):
     changed in any way that its norms do not notice."""
     chained: ClassVar[bool] = True
     """Whether every sub-layer reads the stream that the one before it left, not the first one's of its block."""
-    keeps: ClassVar[int] = 0
-    """How many tensors of a state's `memory` the next block reads."""
+    sums: ClassVar[bool] = True
+    """Whether the stream behind a sub-layer is the one before it and what the sub-layer contributes."""
 
     def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
         super().__init__({"embed": stage.embed}, device)
@@ -77,6 +77,11 @@ class Wiring(PartModule):
     def gated(self, state: State, at: Sublayer, given: Tensor, gate: Tensor) -> State:
         """The state with a sub-layer scaled by `gate`: at one exactly `add`, at zero `skip`."""
         return self.add(state, at, given * gate)
+
+    def keeps(self, block: int) -> int:
+        """How many tensors of a state's `memory`, the first ones, what stands behind that block reads."""
+        del block
+        return 0
 
     def end(self, state: State) -> Tensor:
         """The tokens at the end of the stage: (B, N, D)."""
@@ -151,7 +156,8 @@ class Sublayer:
     @property
     def adds(self) -> bool:
         """Whether the stream behind it is the stream before it and what the operator makes of that, nothing else."""
-        return self.wiring.folds and self.wiring.chained and self.operator.record.normed and self.join is None
+        alike = self.wiring.folds and self.wiring.chained and self.wiring.sums
+        return alike and self.operator.record.normed and self.join is None
 
     @property
     def scaling(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from wb.models.staged.part import Batch
 from wb.models.staged.spans import places
 
 NAMES = sorted(name for name in CATALOGUE if name.startswith("text-") or crc32(name.encode()) % 4 == 0)
-WIRED = {f"{kind}-text": wired(CATALOGUE["text-softmax"], kind) for kind in ("ladder", "path_ensemble")}
+WIRED = {f"{kind}-text": wired(CATALOGUE["text-softmax"], kind) for kind in ("ladder", "path_ensemble", "averaged")}
 NETWORKS = {name: CATALOGUE[name] for name in NAMES} | {f"decoder-{name}": a for name, a in DECODERS.items()} | WIRED
 
 

@@ -53,8 +53,10 @@ def test_there_are_networks_without_blocks_and_known_ones_of_every_width() -> No
 
 
 def test_what_does_not_leave_out_padding_is_refused() -> None:
-    with pytest.raises(BadOption, match=r"mixer 'lmu' cannot leave out padding; for texts there are .*softmax"):
-        text_space(Data(), changes={"mixer": "lmu,softmax"})
+    with pytest.raises(
+        BadOption, match=r"mixer 'latents' cannot leave out padding; for texts there are .*lmu.*softmax"
+    ):
+        text_space(Data(), changes={"mixer": "latents,softmax"})
     with pytest.raises(BadOption, match="space 'text' has networks in fp32"):
         text_space(Data(), changes={"precision": "int8,fp32"})
     with pytest.raises(BadOption, match="space 'text' has no preset 'tiny'; it has encoder"):

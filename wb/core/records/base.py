@@ -42,6 +42,10 @@ class Tile(NamedTuple):
     """Marks the side of the squares that the picture of tokens is cut into: its sides are multiples of it, or not larger."""
 
 
+class Repeats(NamedTuple):
+    """Marks how often weights are used one time after the other: another number needs no others."""
+
+
 class Group(NamedTuple):
     """Marks a field that says what a group of linear maps is kept in. The group has the part's name and this ending."""
 
@@ -212,6 +216,12 @@ def kernels(record: type[BaseModel]) -> tuple[str, ...]:
 def tiles(record: type[BaseModel]) -> tuple[str, ...]:
     """The fields of a record that are sides of squares which the tokens are cut into."""
     return _marked(record, Tile)
+
+
+@cache
+def repeats(record: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a record that say how often the same weights are used."""
+    return _marked(record, Repeats)
 
 
 def _marked(record: type[BaseModel], mark: type) -> tuple[str, ...]:

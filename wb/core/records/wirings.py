@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -10,10 +11,19 @@ from pydantic import Field
 from wb.core.layout import CAUSAL
 from wb.core.records.base import Part, is_zero
 
+_PATH = re.compile(r"path(\d+)")  # in the name of a parameter
+
 
 def path_of(block: int, kind: str) -> int:
     """The number of the path of a sub-layer, a "mixer" or "ffn", in a stage; what comes in is path 0."""
     return 2 * block + (1 if kind == "mixer" else 2)
+
+
+def with_paths(name: str, numbers: Mapping[int, int]) -> str | None:
+    """The name of a wiring's parameter where its paths have those new `numbers`; None if a path of it has none."""
+    if any(int(found) not in numbers for found in _PATH.findall(name)):
+        return None
+    return _PATH.sub(lambda found: f"path{numbers[int(found[1])]}", name)
 
 
 class Wired(Part):
@@ -31,6 +41,11 @@ class Wired(Part):
         """Whether anything leaves a stage that has these paths: 0, what comes in, and one for each sub-layer (`Ensemble`)."""
         del paths
         return True
+
+    def behind(self, paths: int) -> Self:
+        """That of a block which is timed or counted alone, and has so many paths of its stage in front of it."""
+        del paths
+        return self
 
 
 class Pre(Wired):
@@ -97,5 +112,29 @@ class Ensemble(Wired):
     def leaves(self, paths: Collection[int]) -> bool:
         return max(paths) >= self.cut
 
+    def behind(self, paths: int) -> Self:
+        return self.model_copy(update={"cut": 0})  # else nothing that the block computes would be used
 
-Wiring = Annotated[Pre | Post | Parallel | Ladder | Ensemble, Field(discriminator="kind")]
+
+class Averaged(Wired):
+    """Pre-norm, but a sub-layer reads a sum of all that was before, each time with learned factors of its own.
+
+    What was before is what came into the stage and what every earlier mixer and feed-forward gave. Such a sum leaves the stage
+    too. `before` is that of blocks that are timed or counted alone: so many tensors, which are alike, were before the first
+    sub-layer, and that one reads what came in.
+    """
+
+    module = "wb.models.wirings.averaged:Averaged"
+    title = "weighted averaging"
+    source = (
+        'Behrouz, Santacatterina and Zabih, "MambaMixer: Efficient Selective State Space Models with Dual Token and Channel '
+        'Selection", 2024'
+    )
+    kind: Literal["averaged"] = "averaged"
+    before: Annotated[int, Field(ge=0, le=4096, exclude_if=is_zero)] = 0
+
+    def behind(self, paths: int) -> Self:
+        return self.model_copy(update={"before": max(1, self.before) + paths - 1})
+
+
+Wiring = Annotated[Pre | Post | Parallel | Ladder | Ensemble | Averaged, Field(discriminator="kind")]

@@ -54,13 +54,13 @@ class BatchNormed(PartModule):
     eps = EPSILON
     """Of a norm that is a part by itself."""
 
-    def norms(self, name: str, axis: Axis | str) -> None:
-        """Declares a batch norm of the channels on `axis`."""
+    def norms(self, name: str, axis: Axis | str | int) -> None:
+        """Declares a batch norm of the channels on `axis`, or of a fixed number of them."""
         self.holds(f"{name}_gain", axis)
         self.holds(f"{name}_shift", axis)
         self.finds(name, axis)
 
-    def finds(self, name: str, axis: Axis | str) -> None:
+    def finds(self, name: str, axis: Axis | str | int) -> None:
         """Declares the statistics of a norm whose gain and shift are there."""
         for statistic in (_of(name, "mean"), _of(name, "variance")):
             self.holds(statistic, axis, trained=False)

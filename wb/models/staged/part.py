@@ -17,7 +17,7 @@ from wb.models.layers.operator import Context
 from wb.models.layers.packing import Packing
 from wb.models.network import Network
 from wb.models.staged.pool import Pool
-from wb.models.staged.spans import Span, places
+from wb.models.staged.spans import Place, Span, places
 from wb.models.walk import State, Sublayer
 from wb.scale.line.sums import Sum, Sums
 
@@ -65,9 +65,9 @@ class Part:
 
     def expected(self, batch: Batch) -> tuple[int, ...]:
         """The shape of what the part before hands on."""
-        a, end = self.network.architecture, self._before
+        a, (end, block) = self.network.architecture, self._before
         stage, layout = a.stages[end], self.network.layouts[end]
-        count = 1 + self.network.wiring(end).keeps
+        count = 1 + self.network.wiring(end).keeps(block)
         context = self._context(batch)
         if context.packing is not None:
             return (count, 1, len(context.packing.rows), stage.embed)
@@ -85,19 +85,19 @@ class Part:
 
     def taken(self, given: Tensor, batch: Batch) -> State:
         """The state that the part before handed on, as its `handed`."""
-        return State(given[0], self._before, tuple(given[1:]), self._context(batch))
+        return State(given[0], self._before[0], tuple(given[1:]), self._context(batch))
 
     def handed(self, state: State) -> Tensor:
         """A state as one tensor, for the next part."""
-        return torch.stack([state.stream, *state.memory[: self.network.wiring(state.stage).keeps]])
+        return torch.stack([state.stream, *self._kept(state)])
 
     def outputs(self, state: State) -> Tensor:
         """What the network gives, from the state behind its last block."""
         with torch.inference_mode():
             packing = state.context.packing
             if packing is not None:
-                kept = state.memory[: self.network.wiring(state.stage).keeps]
-                state = state._replace(stream=packing.padded(state.stream), memory=tuple(map(packing.padded, kept)))
+                kept = tuple(map(packing.padded, self._kept(state)))
+                state = state._replace(stream=packing.padded(state.stream), memory=kept)
             return self.network.end(state)
 
     def run(self, state: State) -> State:
@@ -136,11 +136,16 @@ class Part:
             return found
         return packing.packed(operator(packing.padded(x), context._replace(packing=None)))
 
+    def _kept(self, state: State) -> tuple[Tensor, ...]:
+        """What is read behind the last block of the part, beside the stream."""
+        stage, block = self.span.blocks[-1] if self.span.blocks else (state.stage, 0)
+        return state.memory[: self.network.wiring(stage).keeps(block)]
+
     @property
-    def _before(self) -> int:
-        """The stage of the network that the part before ends in."""
+    def _before(self) -> Place:
+        """The block that the part before ends with."""
         found = places(self.network.architecture)
-        return found[found.index(self.span.blocks[0]) - 1][0]
+        return found[found.index(self.span.blocks[0]) - 1]
 
     def _context(self, batch: Batch) -> Context:
         context = self.network.context(batch.mask)

@@ -30,7 +30,6 @@ class Ensemble(Wiring):
 
     folds: ClassVar[bool] = True
     chained: ClassVar[bool] = False
-    keeps: ClassVar[int] = 1
     record: wirings.Ensemble
     path0: nn.Parameter
 
@@ -52,6 +51,9 @@ class Ensemble(Wiring):
     def read(self, state: State, at: Sublayer) -> Tensor:
         normed: Tensor = at.norm(state.stream)
         return normed
+
+    def keeps(self, block: int) -> int:
+        return 1
 
     def add(self, state: State, at: Sublayer, given: Tensor) -> State:
         path, total = wirings.path_of(at.block, at.kind), state.memory[0]

@@ -23,7 +23,6 @@ class Ladder(Wiring):
 
     folds: ClassVar[bool] = True
     chained: ClassVar[bool] = False
-    keeps: ClassVar[int] = 1
     record: wirings.Ladder
 
     def __init__(self, stage: Stage, device: torch.device | str | None = None) -> None:
@@ -39,6 +38,9 @@ class Ladder(Wiring):
 
     def ahead(self, before: State, at: Sublayer) -> Tensor | None:
         return None if self._sequential(at) else at.norm(before.stream)
+
+    def keeps(self, block: int) -> int:
+        return 1
 
     def add(self, state: State, at: Sublayer, given: Tensor) -> State:
         return state._replace(stream=state.stream + given, memory=(state.stream,))

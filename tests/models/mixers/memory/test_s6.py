@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records.mixers.memory import S6
 from wb.models.block import build_operator
-from wb.models.mixers.memory.s6 import SelectiveScan, scanned
+from wb.models.mixers.memory.s6 import SelectiveScan, doubled, scanned
 
 EMBED, COUNT = 3, 6
 
@@ -98,10 +99,25 @@ def test_where_nothing_is_selected_it_is_a_convolution() -> None:
     step, a = 0.3, -torch.rand(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     b, c, u = (torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) for n in (3, 3, 9))
     taken, steps = (step * u)[None, :, None].expand(1, 9, 4), torch.full((1, 9, 4), step, dtype=torch.float64)
-    found = scanned(steps, taken, b.expand(1, 9, 3), c.expand(1, 9, 3), a)
+    found, _ = scanned(steps, taken, b.expand(1, 9, 3), c.expand(1, 9, 3), a)
     response = torch.stack([(c * torch.exp(t * step * a) * step * b).sum(1) for t in range(9)], dim=1)  # (4, 9)
     expected = F.conv1d(F.pad(u[None, None], (8, 0)), response.flip(1)[:, None])
     torch.testing.assert_close(found.transpose(1, 2), expected)
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+@pytest.mark.parametrize("from_zero", [True, False])
+def test_doubling_is_the_scan(count: int, from_zero: bool) -> None:
+    generator = torch.Generator().manual_seed(4)
+    steps, taken = (torch.rand(2, count, 4, dtype=torch.float64, generator=generator) for _ in range(2))
+    b, c = (torch.randn(2, count, 3, dtype=torch.float64, generator=generator) for _ in range(2))
+    a, state = (
+        -torch.rand(4, 3, dtype=torch.float64, generator=generator),
+        torch.randn(2, 4, 3, generator=generator).double(),
+    )
+    given = (steps, taken, b, c, a, None if from_zero else state, 9)
+    for found, expected in zip(doubled(*given), scanned(*given), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_it_begins_with_published_steps() -> None:

@@ -25,9 +25,9 @@ from wb.core.records.attention import (
 )
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
-from wb.core.records.mixers.memory import Bmojo, Titans
+from wb.core.records.mixers.memory import Bmojo, SpikingLmu, Titans
 from wb.core.records.mixers.memory import Lmu as Lmu
-from wb.core.records.mixers.recursion import Sliced
+from wb.core.records.mixers.recursion import Looped, Sliced
 from wb.core.records.mixers.sparse import AxialCombiner, Latents, LogCombiner, Prototypes, Scales
 
 
@@ -73,10 +73,12 @@ Mixer = Annotated[
     Rotary
     | Relative
     | Sliced
+    | Looped
     | Prototypes
     | Titans
     | Bmojo
     | S6
+    | SpikingLmu
     | LogCombiner
     | Softmax
     | AxialCombiner

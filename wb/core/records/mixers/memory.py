@@ -7,15 +7,24 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.layout import Supports
+from wb.core.layout import CAUSAL, Supports
 from wb.core.records.attention import Scored
-from wb.core.records.base import Dim, Preparation, Weighted, Width
+from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
+
+
+def legendre(memory: int, tokens: int) -> Preparation:
+    """The impulse response of a memory: a matrix exponential, and one product with it a token."""
+    return Preparation((memory, tokens), memory**2 * (16 * memory + tokens), "memory")
 
 
 class Lmu(Weighted):
-    """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer."""
+    """Legendre memory unit as a convolution: `memory` coefficients of the sequence's history, read by a hidden layer.
+
+    With `bidirectional` also of what follows, where a token may see that.
+    """
 
     module = "wb.models.mixers.memory.lmu:LegendreMemory"
+    supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"memory": 5, "hidden": 7}
     title = "Legendre memory unit"
     source = 'Voelker et al., "Legendre Memory Units", 2019'
@@ -27,8 +36,29 @@ class Lmu(Weighted):
     bidirectional: bool = True
 
     def preparation(self, tokens: int) -> Preparation:
-        """The impulse response of the memory: a matrix exponential, and one product with it a token."""
-        return Preparation((self.memory, tokens), self.memory**2 * (16 * self.memory + tokens), "memory")
+        return legendre(self.memory, tokens)
+
+
+class SpikingLmu(Operator):
+    """A Legendre memory unit whose numbers are spikes: batch norms, and neurons that add up what they are given and fire.
+
+    Spikes are what it reads, what enters the memory of `memory` coefficients, what leaves it, and the hidden units. Every token
+    sees itself and those before it. It has its own norms, and none in front of it.
+    """
+
+    module = "wb.models.mixers.memory.spiking:SpikingMemory"
+    normed = True
+    supports = Supports(prefix=False)
+    example: ClassVar[Mapping[str, Any]] = {"memory": 5, "hidden": 7}
+    title = "spiking Legendre memory unit"
+    source = 'Liu et al., "LMUFormer: Low Complexity Yet Powerful Spiking Model With Legendre Memory Units", 2024'
+    kind: Literal["lmu_spiking"] = "lmu_spiking"
+    # No width: what spikes of another basis are is no linear function of what these are.
+    memory: Annotated[int, Field(ge=1, le=512)] = 32
+    hidden: Annotated[Width, Dim("hidden units of the memory")]
+
+    def preparation(self, tokens: int) -> Preparation:
+        return legendre(self.memory, tokens)
 
 
 class Scanning(Weighted):
@@ -47,7 +77,7 @@ class S6(Scanning):
     """Mamba's selective scan. Every token sees itself and those before it."""
 
     module = "wb.models.mixers.memory.s6:SelectiveScan"
-    supports = Supports(causal="yes", prefix=False)  # a token in front would see nothing but itself
+    supports = CAUSAL._replace(prefix=False)  # a token in front would see nothing but itself
     example: ClassVar[Mapping[str, Any]] = {"inner": 6, "state": 3, "rank": 2}
     title = "selective scan"
     source = 'Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2024'

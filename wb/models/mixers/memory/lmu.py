@@ -5,13 +5,14 @@ Source: Voelker et al., "Legendre Memory Units", 2019, eq. 1-4 (the memory), in 
 h = ReLU(W [m; x] + b), then a linear layer.
 Differs: the impulse response H_t = Aᵗ B is a constant and the memory a causal convolution with it, because an FFT does not
 export; no BatchNorm after the last linear layer, the block is pre-norm; `bidirectional` adds the memory of what follows,
-with the same u.
-Limits: θ is the number of tokens. H of a smaller memory is rebuilt, not sliced: its rows are not those of the larger one.
+with the same u, but where tokens may not see that.
+Limits: θ is the number of tokens, of a text the most that it may have. H of a smaller memory is rebuilt, not sliced: its rows are
+not those of the larger one. Texts that go on keep u of all tokens, one number each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from wb.core.errors import Unsupported
 from wb.core.layout import Layout
 from wb.core.records import Lmu
+from wb.core.specs import PAST
 from wb.models.axes import Couple, Map, read
 from wb.models.layers.operator import Context, OperatorModule, Symmetry
 from wb.models.layers.tensors import constant
@@ -76,7 +78,7 @@ class LegendreMemory(OperatorModule):
         # No buffer: float64 cannot follow the module to every device.
         self.impulse = impulse_response(record.memory, tokens, float(tokens))[:, None, :]  # (memory, 1, N)
         self.reads("wu", "bu", 1)
-        self.between("wm", "hidden", 2 if record.bidirectional else 1, read("memory"))
+        self.between("wm", "hidden", 2 if record.bidirectional and not layout.causal else 1, read("memory"))
         self.reads("wx", "bh", "hidden")
         self.writes("out", "out_bias", "hidden")
 
@@ -89,8 +91,20 @@ class LegendreMemory(OperatorModule):
         return super().fan_in(name)
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
-        u = F.linear(x, self.kept("wu"), self.bu).relu().transpose(1, 2)  # (B, 1, N)
-        return (F.linear(self._memory(u), self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)).relu()
+        return self._read(x, self._memory(self._pulses(x, context)))
+
+    @property
+    def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
+        """What entered the memory."""
+        return {"pulses": (1, PAST)}
+
+    def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What enters the memory is appended to that of the past."""
+        u = torch.cat([past[0], self._pulses(x, context)], dim=2)
+        reach = self.impulse.shape[2] - 1
+        seen = torch.cat([_nothing(u, reach), u], dim=2)[:, :, past[0].shape[2] :]  # of each token so many before it
+        memory = F.conv1d(seen, constant(self.impulse, u).flip(2)).transpose(1, 2)
+        return self.written(self._read(x, memory)), (u,)
 
     def start(self, batch: int) -> Tensor:
         """The memory before the first token: (B, memory)."""
@@ -109,16 +123,30 @@ class LegendreMemory(OperatorModule):
         a, b = (constant(torch.from_numpy(m), x) for m in discretised(self.impulse.shape[0], float(self.layout.tokens)))
         u = F.linear(x, self.kept("wu"), self.bu).relu()  # (B, 1)
         memory = memory @ a.T + u @ b.T
-        read = F.linear(memory, self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)
-        return self.written(read.relu()), memory
+        return self.written(self._read(x, memory)), memory
+
+    def _pulses(self, x: Tensor, context: Context) -> Tensor:
+        """What enters the memory, nothing of padding: (B, N, D) -> (B, 1, N)."""
+        u = F.linear(x, self.kept("wu"), self.bu).relu().transpose(1, 2)
+        return u if context.mask is None else u * context.mask[:, None]
+
+    def _read(self, x: Tensor, memory: Tensor) -> Tensor:
+        """The hidden units: (..., D), (..., directions*memory) -> (..., H)."""
+        return (F.linear(memory, self.kept("wm").flatten(1)) + F.linear(x, self.kept("wx"), self.bh)).relu()
 
     def _memory(self, u: Tensor) -> Tensor:
         """The memory at each token: (B, 1, N) -> (B, N, directions*memory), the past first."""
         impulse = constant(self.impulse, u)
-        before_and_after = torch.zeros_like(u)[:, :, 1:]  # F.pad exports with shapes that cannot be inferred
+        # F.pad exports with shapes that cannot be inferred
+        beside = torch.zeros_like(u)[:, :, 1:] if not self.layout.dynamic else _nothing(u, self.impulse.shape[2] - 1)
         # conv1d correlates, so that the response runs backwards for the past and forwards for the future.
-        memory = F.conv1d(torch.cat([before_and_after, u], dim=2), impulse.flip(2))
+        memory = F.conv1d(torch.cat([beside, u], dim=2), impulse.flip(2))
         if self.wm.shape[1] == 2:
-            future = F.conv1d(torch.cat([u, before_and_after], dim=2), impulse)
+            future = F.conv1d(torch.cat([u, beside], dim=2), impulse)
             memory = torch.cat([memory, future], dim=1)
         return memory.transpose(1, 2)
+
+
+def _nothing(u: Tensor, tokens: int) -> Tensor:
+    """Zeros for so many tokens: (B, 1, N) -> (B, 1, tokens)."""
+    return torch.zeros_like(u[:, :, :1]).expand(-1, -1, tokens)

@@ -7,8 +7,8 @@ https://arxiv.org/abs/2312.00752: u = SiLU(causal convolution of W_u x), d, B an
 
 with A = -exp(a_log) a number for each channel and entry of its state.
 Differs: the recurrence is computed in chunks of the root of the number of tokens, all chunks at once, and then from chunk to
-chunk, since (a, b) of h -> a h + b compose associatively. `step` computes it token by token. The published W_in, W_x are two and
-three matrices here.
+chunk, since (a, b) of h -> a h + b compose associatively; in graphs for any number of tokens by doubling. `step` computes it
+token by token. Padding leaves the state as it is. The published W_in, W_x are two and three matrices here.
 Limits: tokens see those before them only, in the order in which they lie. A graph has a few nodes for each place of a chunk and
 for each chunk, and takes several times as long as attention on CPUs. The rank is no axis: fusion does not align it.
 """
@@ -16,7 +16,7 @@ for each chunk, and takes several times as long as attention on CPUs. The rank i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from wb.core.layout import Layout
 from wb.core.records.mixers.memory import S6
 from wb.core.records.mixers.memory import Scanning as Record
 from wb.models.axes import read
-from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.operator import NOTHING, Context, OperatorModule, Symmetry
 from wb.models.layers.tensors import uniform_
 
 SLOWEST, FASTEST = 1e-3, 0.1  # steps at first, drawn between them on a logarithmic scale
@@ -62,22 +62,37 @@ class Scans(OperatorModule):
 
     def scan(self, u: Tensor, name: str = "") -> Tensor:
         """What the scan of that name gives at each place of a sequence: (B, N, E) -> (B, N, E)."""
-        a_log, skip = self._of(name, "a_log", "skip")
-        u = F.silu(self._convolved(u, name))
-        return scanned(*self._terms(u, name), -torch.exp(a_log)) + skip * u
+        return self.passed(u, name)[0]
+
+    def passed(
+        self,
+        given: Tensor,
+        name: str = "",
+        before: Tensor | None = None,
+        state: Tensor | None = None,
+        counts: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same behind a sequence whose last inputs (B, kernel - 1, E) and state (B, E, S) are given, and those behind it.
+
+        Places that `counts` (B, N, 1) has zeros for enter neither.
+        """
+        filters, bias, a_log, skip = self._of(name, "filters", "filters_bias", "a_log", "skip")
+        inner, _, kernel = filters.shape
+        given = given if counts is None else given * counts
+        if before is None:  # F.pad exports with shapes that cannot be inferred
+            before = torch.zeros_like(given[:, :1]).expand(-1, kernel - 1, -1)
+        seen = torch.cat([before, given], dim=1)
+        u = F.silu(F.conv1d(seen.transpose(1, 2), filters, bias, groups=inner)).transpose(1, 2)
+        steps, taken, b, c = self._terms(u, name)
+        if counts is not None:
+            steps, taken = steps * counts, taken * counts
+        tracing = bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+        scan = doubled if self.layout.dynamic and tracing else scanned
+        y, state = scan(steps, taken, b, c, -torch.exp(a_log), state, self.layout.tokens)
+        return y + skip * u, seen[:, given.shape[1] :], state
 
     def _of(self, scan: str, *names: str) -> list[Tensor]:
         return [getattr(self, f"{scan}{name}") for name in names]
-
-    def _convolved(self, u: Tensor, name: str) -> Tensor:
-        """Every channel with the few before it in the sequence: (B, N, E) -> (B, N, E)."""
-        filters, bias = self._of(name, "filters", "filters_bias")
-        inner, _, kernel = filters.shape
-        before = torch.zeros_like(u[:, :1]).expand(
-            -1, kernel - 1, -1
-        )  # F.pad exports with shapes that cannot be inferred
-        seen = torch.cat([before, u], dim=1).transpose(1, 2)
-        return F.conv1d(seen, filters, bias, groups=inner).transpose(1, 2)
 
     def _terms(self, u: Tensor, name: str = "") -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Steps D and D u, (B, N, E), and B and C, (B, N, S)."""
@@ -105,9 +120,20 @@ class Scanning(Scans):
         self.reads("wz", None, "inner")
         self.scans(record.rank, record.kernel)
 
-    def remembered(self, x: Tensor) -> Tensor:
+    def remembered(self, x: Tensor, context: Context = NOTHING) -> Tensor:
         """What the scan gives at each token, gated by it: (B, N, D) -> (B, N, E)."""
-        return self.scan(F.linear(x, self.kept("wu"))) * F.silu(F.linear(x, self.kept("wz")))
+        return self.followed(x, None, None, context)[0]
+
+    def followed(
+        self, x: Tensor, before: Tensor | None, state: Tensor | None, context: Context
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same behind tokens whose last inputs of the convolution (B, kernel - 1, E) and state (B, E, S) are given.
+
+        Returns those behind it too. Padding enters neither.
+        """
+        counts = None if context.mask is None else context.mask[:, :, None]
+        y, before, state = self.passed(F.linear(x, self.kept("wu")), "", before, state, counts)
+        return y * F.silu(F.linear(x, self.kept("wz"))), before, state
 
 
 class SelectiveScan(Scanning):
@@ -121,7 +147,21 @@ class SelectiveScan(Scanning):
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         """(B, N, D) -> (B, N, E)."""
-        return self.remembered(x)
+        return self.remembered(x, context)
+
+    @property
+    def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
+        """The state, and the last inputs of the convolution."""
+        inner, states = self.a_log.shape
+        return {
+            "state": (inner, states),
+            **({"before": (kernel - 1, inner)} if (kernel := self.record.kernel) > 1 else {}),
+        }
+
+    def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The scan goes on from the state."""
+        y, before, state = self.followed(x, past[1] if len(past) > 1 else None, past[0], context)
+        return self.written(y), (state, before)[: len(past)]
 
     def start(self, batch: int) -> tuple[Tensor, Tensor]:
         """The state before the first token: inputs of the convolution (B, E, kernel - 1), and h (B, E, S)."""
@@ -139,12 +179,15 @@ class SelectiveScan(Scanning):
         return self.written(y * F.silu(F.linear(x, self.kept("wz")))), (seen[:, :, 1:], h)
 
 
-def scanned(steps: Tensor, taken: Tensor, b: Tensor, c: Tensor, a: Tensor) -> Tensor:
-    """y_t = C_t h_t for h_t = exp(steps_t A) h_{t-1} + taken_t B_t with h_0 = 0, for all t.
+def scanned(
+    steps: Tensor, taken: Tensor, b: Tensor, c: Tensor, a: Tensor, state: Tensor | None = None, most: int = 0
+) -> tuple[Tensor, Tensor]:
+    """y_t = C_t h_t for h_t = exp(steps_t A) h_{t-1} + taken_t B_t, for all t, and the last h; h_0 is `state` or zero.
 
-    (B, N, E), (B, N, E), (B, N, S), (B, N, S), (E, S) -> (B, N, E). Tensors with a number for each entry of a state are those of
-    one place of all chunks, which fit a processor's cache where those of all tokens do not.
+    (B, N, E), (B, N, E), (B, N, S), (B, N, S), (E, S) -> (B, N, E), (B, E, S). Tensors with a number for each entry of a state
+    are those of one place of all chunks, which fit a processor's cache where those of all tokens do not.
     """
+    del most
     tokens = int(steps.shape[1])
     length = math.isqrt(tokens - 1) + 1
     chunks = -(-tokens // length)
@@ -155,12 +198,29 @@ def scanned(steps: Tensor, taken: Tensor, b: Tensor, c: Tensor, a: Tensor) -> Te
         fade, new = torch.exp(step[..., None] * a), given[..., None] * to[:, :, None]
         within.append(fade * within[-1] + new if within else new)
         fading.append(fade * fading[-1] if fading else fade)
-    before = [torch.zeros_like(within[0][:, 0])]  # what the chunks before it leave to each
+    before = [torch.zeros_like(within[0][:, 0]) if state is None else state]  # what the chunks before it leave to each
     for k in range(chunks - 1):
         before.append(fading[-1][:, k] * before[-1] + within[-1][:, k])
     left = torch.stack(before, dim=1)
     found = [(own + faded * left) @ of[..., None] for own, faded, of in zip(within, fading, places[3], strict=True)]
-    return torch.cat(found, dim=3).permute(0, 1, 3, 2).reshape(-1, chunks * length, int(a.shape[0]))[:, :tokens]
+    y = torch.cat(found, dim=3).permute(0, 1, 3, 2).reshape(-1, chunks * length, int(a.shape[0]))[:, :tokens]
+    return y, within[-1][:, -1] + fading[-1][:, -1] * before[-1]
+
+
+def doubled(
+    steps: Tensor, taken: Tensor, b: Tensor, c: Tensor, a: Tensor, state: Tensor | None = None, most: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The same, for at most `most` tokens, by operations of which none depends on how many there are."""
+    fade = torch.exp(steps[..., None] * a)  # (B, N, E, S)
+    h = taken[..., None] * b[:, :, None]
+    reach = 1
+    while reach < most:  # both are of so many tokens up to each
+        before = torch.zeros_like(h[:, :1]).expand(-1, reach, -1, -1)
+        shifted = torch.cat([before, h], dim=1)[:, : h.shape[1]]
+        faded = torch.cat([before + 1, fade], dim=1)[:, : h.shape[1]]
+        h, fade, reach = h + fade * shifted, fade * faded, 2 * reach
+    h = h if state is None else h + fade * state[:, None]
+    return (h @ c[..., None])[..., 0], h[:, -1]
 
 
 def _places(y: Tensor, chunks: int, length: int) -> list[Tensor]:
