@@ -260,9 +260,7 @@ def _changes(given: Mapping[str, str], precision: str | None) -> dict[str, str] 
     return {**({} if precision is None else {"precision": precision}), **given} or None
 
 
-def _plan(
-    config: SearchConfig, workers: int, run: Run | None, processes: Processes, hands: int, as_json: bool
-) -> None:
+def _plan(config: SearchConfig, workers: int, run: Run | None, processes: Processes, hands: int, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 

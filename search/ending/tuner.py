@@ -43,7 +43,9 @@ class Tuner:
     recipe: Callable[[Architecture], Recipe] | None
     seed: int
     hands: Hands
-    _epoch: list[float] = field(default_factory=list, init=False, repr=False)  # seconds of one, of networks trained here
+    _epoch: list[float] = field(
+        default_factory=list, init=False, repr=False
+    )  # seconds of one, of networks trained here
 
     def __call__(self, name: str, architecture: Architecture, folders: Sequence[Path], who: Who) -> Model:
         """The network as it will be delivered, from the first folder; if some folder has it fine-tuned, it is read back."""

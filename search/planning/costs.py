@@ -131,7 +131,8 @@ def planned(
 ) -> TimePlan:
     """The plan of a search on `data` that was given a time; `spent` gives the seconds since it began.
 
-    So many `hands` train networks alone. The supernet's training is taken to be that much `faster` than the steps that are timed, in this process.
+    So many `hands` train networks alone. The supernet's training is taken to be that much `faster` than the steps that are timed,
+    in this process.
 
     Raises:
         BadOption: the time is too short for anything.
