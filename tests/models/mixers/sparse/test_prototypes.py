@@ -18,8 +18,9 @@ EMBED, SHAPE = 5, (2, 3)
 Form = Literal["channels", "official"]
 
 
-def drawn(form: Form = "channels", prefix: int = 0) -> PrototypeAttention:
-    module = build_operator(Prototypes(heads=2, prototype=3, form=form), EMBED, Layout(SHAPE, prefix)).double()
+def drawn(form: Form = "channels", prefix: int = 0, *, front: bool = False) -> PrototypeAttention:
+    record = Prototypes(heads=2, prototype=3, form=form, front=front)
+    module = build_operator(record, EMBED, Layout(SHAPE, prefix)).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in module.parameters():
@@ -32,26 +33,37 @@ def tokens(prefix: int = 0) -> Tensor:
     return torch.randn(2, prefix + 6, EMBED, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
+def neighbours(shown: list[Tensor], filters: Tensor, bias: Tensor) -> list[Tensor]:
+    """Every place of the picture with those next to it, channel by channel."""
+    found = []
+    for i in range(6):
+        total = bias.clone()
+        for j in range(6):
+            down, right = j // 3 - i // 3 + 1, j % 3 - i % 3 + 1
+            if 0 <= down <= 2 and 0 <= right <= 2:
+                total += filters[..., down, right] * shown[j]
+        found.append(total)
+    return found
+
+
 def unit(vector: Tensor) -> Tensor:
     return vector / vector.square().sum().sqrt()
 
 
 @pytest.mark.parametrize("form", ["channels", "official"])
-@pytest.mark.parametrize("prefix", [0, 2])
-def test_it_is_its_formula(prefix: int, form: Form) -> None:
-    module, x = drawn(form, prefix), tokens(prefix)
+@pytest.mark.parametrize(("prefix", "front"), [(0, False), (2, False), (0, True), (2, True)])
+def test_it_is_its_formula(prefix: int, front: bool, form: Form) -> None:
+    module, x = drawn(form, prefix, front=front), tokens(prefix)
     w = {name: weight.detach() for name, weight in module.named_parameters()}
     expected = []
     for one in x:
-        shown = [w["show"] @ token + w["show_bias"] for token in one[prefix:]]
-        keys = []
-        for i in range(6):
-            key = w["key_filters_bias"].clone()
-            for j in range(6):
-                down, right = j // 3 - i // 3 + 1, j % 3 - i % 3 + 1
-                if 0 <= down <= 2 and 0 <= right <= 2:
-                    key += w["key_filters"][:, :, down, right] * shown[j]
-            keys.append(unit(key))  # (H, P), of length one over both
+        if front:
+            around = neighbours(list(one[prefix:]), w["token_filters"], w["token_filters_bias"])
+            keys = [unit(w["show"] @ token + w["show_bias"]) for token in around]
+        else:
+            shown = [w["show"] @ token + w["show_bias"] for token in one[prefix:]]
+            keys = [unit(key) for key in neighbours(shown, w["key_filters"], w["key_filters_bias"])]
+        # (H, P), of length one over both
         found, common = [], []
         for token in one:
             q = unit(w["seek"] @ token + w["seek_bias"])

@@ -100,7 +100,8 @@ class Latents(Scored):
 class Prototypes(Weighted):
     """Every token takes one token for each head, the one whose key is most like its query, and what the two have in common.
 
-    Queries and keys have length one over all heads. Keys are convolved, channel by channel. Tokens in front are queries only.
+    Queries and keys have length one over all heads. Keys are convolved, channel by channel; with `front`, as in the published
+    code, the tokens that they are read from. Tokens in front are queries only.
     What the two have in common is scaled to length one: token by token over its channels, or, in the `form` "official", channel
     by channel over the tokens, as the published code does it.
     """
@@ -115,3 +116,4 @@ class Prototypes(Weighted):
     heads: Annotated[Width, Dim("heads", scored=False, aligned=False)]
     prototype: Annotated[Width, Dim("channels of a prototype", within="heads", scored=False, late=1)] = 64
     form: Literal["channels", "official"] = "channels"
+    front: Annotated[bool, Field(exclude_if=is_false)] = False
