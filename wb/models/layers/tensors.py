@@ -45,7 +45,7 @@ def constant(value: Tensor, like: Tensor) -> Tensor:
     return value.to(like.dtype).to(like.device)
 
 
-def uniform_(weight: Tensor, fan_in: int) -> None:
+def uniform_(weight: Tensor, fan_in: float) -> None:
     """Initial values of `nn.Linear`: uniform in ±1/√fan_in."""
     bound = 1 / math.sqrt(fan_in)
     nn.init.uniform_(weight, -bound, bound)
