@@ -17,6 +17,7 @@ fast the others learn, so that pruning scores heads alone, and entries twice are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records.mixers.memory import Titans as Record
 from wb.models.layers.operator import Context, OperatorModule, Symmetry
-from wb.models.layers.tensors import join_heads, project, uniform_
+from wb.models.layers.tensors import join_heads, project
 
 EPS = 1e-5  # of the memory's norm
 
@@ -84,8 +85,9 @@ class NeuralMemory(OperatorModule):
         """As published: the memory's weights uniform in ±√(6/(C + M)), its gain zero."""
         super().reset()
         _, channels, hidden = self.first.shape
+        bound = math.sqrt(6 / (channels + hidden))
         for weight in (self.first, self.second):
-            uniform_(weight, (channels + hidden) / 6)
+            nn.init.uniform_(weight, -bound, bound)
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         """(B, N, D) -> (B, N, H*C)."""
