@@ -76,9 +76,12 @@ def random_model(architecture: Architecture, seed: int = 0) -> Model:
     """In canonical form, float64, no weight zero or one before."""
     built = build(architecture)
     generator = torch.Generator().manual_seed(seed)
+    jumps = any(at.operator.jumps and at.operator.statistics for at in built.walk())
     with torch.no_grad():
         for weight in built.parameters():
-            weight.normal_(0, 0.3, generator=generator)
+            weight.normal_(0, 1.0 if jumps else 0.3, generator=generator)  # thresholds have to be reached
+        for name in built.statistics():
+            built.get_parameter(name).abs_()
     model = from_network(architecture, built)
     return canonical(replace(model, weights={name: w.double() for name, w in model.weights.items()}))
 
