@@ -9,11 +9,12 @@ machines evaluate candidates, and do not train.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +44,6 @@ from wb.training.train import Finetune
 
 LARGEST = "largest"  # the teacher that is the supernet's largest network
 START_S = 8.0  # that they take to start: libraries, data and supernet are read anew
-BESIDE = 0.8  # of what a process does alone, what another one adds to it (assumed: they share caches and memory)
 Key = TypeVar("Key")
 
 
@@ -76,13 +76,18 @@ class Hands:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._pool is None:
-            return
-        own = [process for process in multiprocessing.active_children() if process not in self._others]
-        if kind is not None:  # they may be in the middle of a long training
-            for process in own:
+        if kind is not None:
+            self._end()
+        elif self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _end(self) -> None:
+        """Ends what they are at, which may be in the middle of a long training."""
+        for process in multiprocessing.active_children():
+            if process not in self._others:
                 process.terminate()
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def pay(self, seconds: float | None) -> bool:
         """Whether they are worth starting for what takes one process so many seconds, None if that is unknown."""
@@ -96,25 +101,35 @@ class Hands:
         """
         if min(self.count, len(orders)) < 2:
             return
-        futures = {self._trainers.submit(_train, order): key for key, order in orders.items()}
-        for future in as_completed(futures):
-            error = future.exception()
-            if error is not None:
-                for other in futures:
-                    other.cancel()
-                self._say(f"a process that trained ended early ({reason_of(error)}); the rest is trained here")
-                self.count = 1
-                return
-            yield futures[future]
+        futures: dict[Future[None], Key] = {}
+        given: set[Key] = set()
+        try:
+            for key, order in orders.items():
+                futures[self._submitted(order)] = key
+            for future in as_completed(futures):
+                future.result()
+                given.add(futures[future])
+                yield futures[future]
+        except Exception as error:  # of any kind: the caller meets it again where it trains the same network
+            self.count = 1
+            self._end()  # nobody writes where the caller will
+            self._say(f"a process that trained ended early ({reason_of(error)}); the rest is trained here")
+            done = [key for future, key in futures.items() if future.done() and not future.cancelled()]
+            yield from (key for key in done if key not in given and orders[key].out.exists())
 
-    @property
-    def _trainers(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._others = multiprocessing.active_children()
-            self._pool = ProcessPoolExecutor(
-                self.count, multiprocessing.get_context("spawn"), initializer=_begin, initargs=self._start
-            )
-        return self._pool
+    def _submitted(self, order: Order) -> Future[None]:
+        # They ignore Ctrl-C, which a terminal sends to all processes, from their first moment: this process ends them.
+        here = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if here else None
+        try:
+            if self._pool is None:
+                self._others = multiprocessing.active_children()
+                context = multiprocessing.get_context("spawn")  # a fork would share the threads of torch
+                self._pool = ProcessPoolExecutor(self.count, context, initializer=_begin, initargs=self._start)
+            return self._pool.submit(_train, order)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
 
 
 def hands_of(workers: int, threads: int, ray: str | None = None) -> int:
@@ -123,19 +138,20 @@ def hands_of(workers: int, threads: int, ray: str | None = None) -> int:
     return 1 if alone else max(1, min(workers, len(usable_cores()) // threads))
 
 
-def speed_of(hands: int) -> float:
-    """How many times as fast so many processes train as one does."""
-    return 1 + BESIDE * (hands - 1)
-
-
 class _Trainer:
     """What one process needs for any order."""
 
     def __init__(self, config: SearchConfig, folder: Path) -> None:
         self.config, self.run = config, Run(folder)
         self.crew, self.others = Crew(folder), dict[Path, Teacher]()
-        self.data = load_data(config.data, image_size=config.image_size, limit=config.limit)
-        self.supernet = Supernet.load(self.run.supernet_path, space_of(config, self.data))
+
+    @cached_property
+    def data(self) -> Dataset:
+        return load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        return Supernet.load(self.run.supernet_path, space_of(self.config, self.data))
 
     @cached_property
     def ranks(self) -> Dataset:
@@ -157,14 +173,19 @@ class _Trainer:
         """One object for one teacher, which remembers what it answered."""
         if name is None or name == LARGEST:
             return None if name is None else self.largest
-        return self.others.setdefault(Path(name), Teacher(load(Path(name)).network()))
+        if Path(name) not in self.others:
+            self.others[Path(name)] = Teacher(load(Path(name)).network())
+        return self.others[Path(name)]
 
 
 _HERE: list[_Trainer] = []  # of this process, which does nothing else
 
 
 def _begin(config: SearchConfig, folder: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all processes: the parent ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    log = logging.getLogger("wb")  # the parent says what is to be said of data
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(config.threads)
     _HERE.append(_Trainer(config, folder))

@@ -12,7 +12,7 @@ from rich.progress import TaskID
 from wb.core.architecture import Architecture
 from wb.models.counting import count_macs
 from wb.search.beginning.recipes import told_recipes
-from wb.search.crew.hands import Hands, speed_of
+from wb.search.crew.hands import Hands
 from wb.search.ending.baselines import MOST, Comparable
 from wb.search.ending.finalists import Finish
 from wb.search.fidelity.climb import Climb
@@ -177,8 +177,7 @@ class Ending(Stages):
 
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
         beside = min(MOST, len(ground.space.known)) if config.baselines else 0
-        speed = speed_of(hands.count)
-        found = enough(plan, plan.seconds - over, choose, epoch, _work(numbered), beside, speed)
+        found = enough(plan, plan.seconds - over, choose, epoch, _work(numbered), beside, hands.count)
         kept = found.settled(plan, len(choose(plan.finalists, ())))
         if kept.finalists != plan.finalists:
             self.tell.say(f"{kept.finalists} finalists instead of {plan.finalists} fit into the time that is left")

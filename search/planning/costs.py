@@ -23,7 +23,6 @@ from wb.models.counting import count_macs
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.recipes import alone as alone_share
 from wb.search.beginning.recipes import supernet_recipe, tuning_recipe
-from wb.search.crew.hands import speed_of
 from wb.search.ending.baselines import MOST
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
@@ -175,7 +174,7 @@ def size_of(
         workers,
         beside=min(MOST, len(space.known)) if config.baselines else 0,
         faster=faster,
-        at_once=speed_of(hands),
+        hands=hands,
     )
 
 

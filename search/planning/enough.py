@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Generic, NamedTuple, TypeVar
 
 from wb.search.fidelity.forecast import SLOPE
+from wb.search.planning.seconds import as_long
 from wb.search.planning.shares import DEAREST, FIRST_MOST, LEAST, READ, TUNED_MOST, TimePlan, epochs_text
 
 ANSWER = 0.4  # the share of a training step that an answer of the teacher takes
@@ -57,16 +58,16 @@ def enough(
     epoch: Callable[[int], float],
     work: Callable[[int], float],
     beside: int = 0,
-    speed: float = 1.0,
+    hands: int = 1,
 ) -> Enough[Found]:
     """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
 
     `choose` gives that many finalists by number, without some; `epoch` the seconds that the one with that number takes for an
     epoch, and `work` its multiply-accumulates: the largest has most of them. So many networks `beside` them take as
-    long as they do in the mean. All but the largest are trained `speed` times as fast, where several are at once.
+    long as they do in the mean. So many `hands` train all but the largest.
     Larger networks get fewer epochs; of several choices that one is taken whose largest is to be expected to be best.
     """
-    found = [_within(max(1, plan.first // part), plan, seconds, choose, epoch, work, beside, speed) for part in PARTS]
+    found = [_within(max(1, plan.first // part), plan, seconds, choose, epoch, work, beside, hands) for part in PARTS]
 
     def expected(one: Enough[Found]) -> float:
         """The logarithm of the errors of the largest finalist, but for what all have in common."""
@@ -83,7 +84,7 @@ def _within(
     epoch: Callable[[int], float],
     work: Callable[[int], float],
     beside: int,
-    speed: float,
+    hands: int,
 ) -> Enough[Found]:
     """As `enough`, of networks that get `first` epochs in the largest's share of the time.
 
@@ -97,7 +98,7 @@ def _within(
         others = [epoch(number) for number in finalists if number != largest]
         others += beside * [fmean([epoch(number) for number in finalists])]
         left = seconds - READ * plan.costs.evaluation * (len(others) + 1)
-        epochs = epochs_left(epoch(largest), [one / speed for one in others], left)
+        epochs = epochs_left(epoch(largest), as_long(others, hands), left)
         if dear and len(dear) < len(finalists):
             without |= dear
             finalists = choose(plan.finalists, without)
@@ -107,8 +108,8 @@ def _within(
             finalists = choose(len(finalists) - 1, without)
 
 
-def epochs_left(first: float, others: Collection[float], seconds: float) -> Epochs:
-    """The epochs that so many `seconds` of training are enough for, of finalists with these seconds of an epoch.
+def epochs_left(first: float, others: float, seconds: float) -> Epochs:
+    """The epochs that so many `seconds` of training are enough for, of finalists with these seconds of an epoch, others together.
 
     The first has its share, or as many epochs as the others where those would have more; what they need not is its own. While
     they are trained, it answers to each batch once.
@@ -116,7 +117,7 @@ def epochs_left(first: float, others: Collection[float], seconds: float) -> Epoc
     if not others:
         alone = min(FIRST_MOST, max(LEAST["finetune"], int(seconds / first)))
         return Epochs(alone, alone)
-    each = sum(others) + ANSWER * first
+    each = others + ANSWER * first
     all_alike = seconds / (first + each)
     shared = min(all_alike, TUNED_MOST, (1 - DEAREST) * seconds / each)
     rest = max(LEAST["finetune"], int(shared))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from wb.core.records import Frozen
@@ -54,8 +55,8 @@ class Costs(Frozen):
 
 class Size(NamedTuple):
     """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
-    beside the finalists; times that the supernet's steps are `faster`, as several processes train it; times that networks are
-    trained alone faster, as several are `at_once`."""
+    beside the finalists; times that the supernet's steps are `faster`, as several processes train it; processes that train
+    networks alone."""
 
     supernet: int
     ranking: int
@@ -63,8 +64,21 @@ class Size(NamedTuple):
     workers: int = 1
     beside: int = 0
     faster: float = 1.0
-    at_once: float = 1.0
+    hands: int = 1
 
     def of(self, part: float) -> Size:
         """The steps where the supernet and the rungs see that part of the images."""
         return self._replace(supernet=max(1, round(part * self.supernet)), ranking=max(1, round(part * self.ranking)))
+
+
+BESIDE = 0.8  # of what a process does alone, what another one adds to it (assumed: they share caches and memory)
+
+
+def speed_of(hands: int, networks: int) -> float:
+    """How many times as fast so many processes train so many networks as one does."""
+    return 1 + BESIDE * (max(1, min(hands, networks)) - 1)
+
+
+def as_long(seconds: Sequence[float], hands: int) -> float:
+    """The seconds that networks which take one process so many each take several: at least as many as the longest."""
+    return max(max(seconds), sum(seconds) / speed_of(hands, len(seconds))) if seconds else 0.0

@@ -11,7 +11,7 @@ from wb.core.records import Frozen
 from wb.core.system.durations import duration
 from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
-from wb.search.planning.seconds import Costs, Size
+from wb.search.planning.seconds import Costs, Size, as_long, speed_of
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone, and what the supernet says of it is little more than what its work says.
@@ -153,8 +153,8 @@ def search_seconds(costs: Costs, size: Size, trials: int) -> float:
 def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
     """Seconds of training at the rungs; the teacher answers once to each batch."""
     taught = max((rung.epochs for rung in rungs), default=0) * size.ranking * costs.teach
-    step = costs.tune / size.at_once
-    return taught + sum(rung.candidates * (rung.epochs * size.ranking * step + costs.score) for rung in rungs)
+    steps = {rung: rung.epochs * size.ranking * costs.tune / speed_of(size.hands, rung.candidates) for rung in rungs}
+    return taught + sum(rung.candidates * (step + costs.score) for rung, step in steps.items())
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
@@ -162,7 +162,9 @@ def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> floa
     blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
     count += size.beside if count else 0
-    return taught + count * (epochs * size.whole * costs.tune / size.at_once + READ * costs.evaluation)
+    one = epochs * size.whole * costs.tune
+    alone = one + as_long([one] * (count - 1), size.hands) if count else 0.0  # the largest is trained first
+    return taught + alone + count * READ * costs.evaluation
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
@@ -279,8 +281,8 @@ def _count(seconds: float, usual: int, trials: int, costs: Costs, size: Size) ->
     """The finalists that so many seconds are enough for, with their `usual` epochs; where that are few, with fewer epochs."""
 
     def enough(epochs: int) -> int:
-        one, two = (finalists_seconds(costs, size, count, epochs) for count in (1, 2))
-        return 1 + int((seconds - one) / (two - one))
+        counts = range(2, FINALISTS_MOST + 1)
+        return max((n for n in counts if finalists_seconds(costs, size, n, epochs) <= seconds), default=1)
 
     least = _within(enough(min(usual, FEW)), FINALISTS_FEW, FINALISTS_LEAST)
     return _within(enough(usual), min(least, trials), min(FINALISTS_MOST, trials))
@@ -288,7 +290,9 @@ def _count(seconds: float, usual: int, trials: int, costs: Costs, size: Size) ->
 
 def _rungs(seconds: float, trials: int, finalists: int, costs: Costs, size: Size) -> tuple[Rung, ...]:
     """The rungs that so many seconds are enough for: as many candidates for one epoch as the time allows, a third for three."""
-    one, three = (epochs * size.ranking * costs.tune / size.at_once + costs.score for epochs in (1, 3))
+    one, three = (
+        epochs * size.ranking * costs.tune / speed_of(size.hands, size.hands) + costs.score for epochs in (1, 3)
+    )
     seconds -= 3 * size.ranking * costs.teach
     first = max(0, min(trials, 3 * FIRST * finalists, int(seconds / (one + three / 3))))
     last = first // 3

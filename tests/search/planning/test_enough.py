@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.search.planning.test_shares import fake, plan
 from wb.search.planning.enough import ANSWER, enough, epochs_left
-from wb.search.planning.seconds import Size
+from wb.search.planning.seconds import Size, as_long
 from wb.search.planning.shares import DEAREST, FIRST_MOST, READ, TUNED_MOST, TimePlan
 
 PLAN = plan(600, fake(0.004), Size(100, 100, 110))
@@ -59,13 +59,13 @@ def test_finalists_that_were_asked_for_stay() -> None:
 
 
 def test_the_largest_has_most_of_the_time_and_what_others_do_not_need() -> None:
-    assert epochs_left(2.0, [], 100) == (50, 50)
-    assert epochs_left(2.0, [], 0) == (1, 1)
-    assert epochs_left(0.5, [0.1] * 4, 20_000) == (FIRST_MOST, TUNED_MOST)
-    assert epochs_left(2.0, [3.2], 400) == (200 * DEAREST, 100 * (1 - DEAREST))  # 3.2 + 0.8 for its answers
-    assert epochs_left(2.0, [0.2], 3000) == (FIRST_MOST, TUNED_MOST)
-    assert epochs_left(2.0, [0.2], 1000) == ((1000 - TUNED_MOST) // 2, TUNED_MOST)
-    assert epochs_left(40.0, [1.0], 1000) == (17, 17), "others that learn longer than their teacher gain little"
+    assert epochs_left(2.0, 0.0, 100) == (50, 50)
+    assert epochs_left(2.0, 0.0, 0) == (1, 1)
+    assert epochs_left(0.5, 0.4, 20_000) == (FIRST_MOST, TUNED_MOST)
+    assert epochs_left(2.0, 3.2, 400) == (200 * DEAREST, 100 * (1 - DEAREST))  # 3.2 + 0.8 for its answers
+    assert epochs_left(2.0, 0.2, 3000) == (FIRST_MOST, TUNED_MOST)
+    assert epochs_left(2.0, 0.2, 1000) == ((1000 - TUNED_MOST) // 2, TUNED_MOST)
+    assert epochs_left(40.0, 1.0, 1000) == (17, 17), "others that learn longer than their teacher gain little"
 
 
 def test_where_there_are_few_candidates_the_plan_still_wants_more() -> None:
@@ -92,5 +92,24 @@ def test_who_would_take_most_of_the_time_gives_way_where_there_are_others() -> N
     assert kept.first_epochs > kept.finetune
     assert TimePlan.model_validate_json(kept.model_dump_json()) == kept
     found, _, epochs, dear = enough(asked, 1000, first, lambda _: 40.0, lambda _: 1.0)
-    assert (list(found), epochs.others) == ([0, 1, 2], epochs_left(40.0, [40.0] * 2, 1000 - 3 * READ * 0.8).others)
+    assert (list(found), epochs.others) == ([0, 1, 2], epochs_left(40.0, 80.0, 1000 - 3 * READ * 0.8).others)
     assert not dear
+
+
+def test_hands_save_what_they_can_and_no_more() -> None:
+    """Beside the largest, which is trained alone; nothing takes less time than the longest of what is trained at once."""
+    each = {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}
+    asked = PLAN.model_copy(update={"finalists": 4, "fewest": 4, "first": 10})
+
+    def found(hands: int) -> float:
+        one = enough(
+            asked, 1000, lambda count, without: first(count, without), each.__getitem__, like(each), hands=hands
+        )
+        return one.epochs.first + one.epochs.others * (as_long([1.0] * 3, hands) + ANSWER)
+
+    assert [found(hands) <= 1000 for hands in (1, 2, 16)] == [True] * 3
+    assert as_long([1.0] * 3, 1) == 3
+    assert 1.5 < as_long([1.0] * 3, 2) < 2
+    assert 1 < as_long([1.0] * 3, 16) < 1.5
+    assert as_long([5.0, 1.0], 16) == 5
+    assert as_long([], 4) == 0
