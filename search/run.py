@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from wb.search.results.answers import Answers
 
 FORMAT = 1
+CUT = ", with --truncate if it is on texts that earlier versions cut without a word"
 
 
 class DataRecord(Frozen):
@@ -138,9 +139,10 @@ class RunRecord(JobRecord[SearchConfig]):
     def check_data(self, spec: str, fingerprint: str) -> None:
         """Raises `BadArtefact` if the data at `spec` have changed since the run began."""
         if fingerprint != self.data.fingerprint:
+            texts = self.data.image is None
             raise BadArtefact(
                 f"the data at {spec!r} are no longer those of the run (fingerprint {fingerprint}, then {self.data.fingerprint}); "
-                "restore them, or start a new run"
+                f"restore them, or start a new run{CUT if texts else ''}"
             )
 
 

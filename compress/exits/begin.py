@@ -11,6 +11,7 @@ from wb.core.commands.progress import Progress
 from wb.core.errors import Unsupported
 from wb.core.precision import TRAINED, precisions
 from wb.data import Dataset
+from wb.export.refusal import check_exportable
 from wb.hardware.device import parse_device
 from wb.jobs.frame.begin import begin as taken_up
 from wb.jobs.frame.begin import described
@@ -44,6 +45,7 @@ def begin(
     trunk = model.trunk if isinstance(model, Exiting) else model
     architecture = trunk.architecture
     check_trunk(architecture)
+    check_exportable(architecture)
     check_fits(architecture, data)
     check_weights(trunk.weights, name)
     if any(precision not in TRAINED and precision != "fp32" for precision in precisions(architecture).values()):

@@ -256,7 +256,7 @@ def test_padding_in_front_is_refused_where_places_are_counted_with_it(name: str,
         (place / file).write_text('{"padding_side": "left"}', encoding="utf-8")
     if name not in ("hf-bert", "hf-distilbert"):
         notes = read_checkpoint(place).notes
-        assert any("here it is behind, which gives the same numbers" in note for note in notes)
+        assert any("here it is behind, which gives the numbers that a text has alone" in note for note in notes)
         return
     with pytest.raises(
         Unsupported, match=rf"{file} says that padding stands in front .*counts places .*padding_side right"

@@ -163,7 +163,9 @@ def _check_padding(checkpoint: Checkpoint, family: Family, notes: list[str]) -> 
             "padding: in a batch it saw texts elsewhere than networks of wb have them, whose padding is behind. If it was "
             "trained with padding behind, or with none, say so there (padding_side right)"
         )
-    notes.append(f"{where} says that padding stands in front of texts; here it is behind, which gives the same numbers")
+    notes.append(
+        f"{where} says that padding stands in front of texts; here it is behind, which gives the numbers that a text has alone"
+    )
 
 
 def _pads_in_front(checkpoint: Checkpoint) -> str | None:

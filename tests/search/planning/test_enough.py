@@ -98,7 +98,7 @@ def test_who_would_take_most_of_the_time_gives_way_where_there_are_others() -> N
 
 def test_hands_save_what_they_can_and_no_more() -> None:
     """Beside the largest, which is trained alone; nothing takes less time than the longest of what is trained at once."""
-    each = {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}
+    each = [1.0] * 9
     asked = PLAN.model_copy(update={"finalists": 4, "fewest": 4, "first": 10})
 
     def found(hands: int) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from wb.core.layout import CAUSAL, Supports
+from wb.core.layout import CAUSAL, Layout, Supports
 from wb.core.records.attention import Scored
 from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
 
@@ -119,3 +119,8 @@ class Titans(Weighted):
     hidden: Annotated[Width, Dim("hidden units of the memory", within="heads", scored=False, late=1)]
     chunk: Annotated[int, Field(ge=1, le=2048)] = 16
     form: Literal["official", "running"] = "official"
+
+    def refuses(self, layout: Layout) -> str | None:
+        """Fewer tokens than a chunk has, of which nothing would be read."""
+        few = f"learns from chunks of {self.chunk} tokens, and there are {layout.tokens}; give it a chunk of at most as many"
+        return super().refuses(layout) or (few if layout.tokens < self.chunk else None)

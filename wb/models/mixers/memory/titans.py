@@ -11,7 +11,10 @@ Token t reads y = M(q) by the weights behind the last chunk that ends with it or
 Differs: of the published norms in front, one for what is stored and one for what is read, there is the block's; the gate and W_o
 are there with one head too. Gradients are at W_0 for all chunks, as published unless its `batch_size` is given; those at W_{c-1},
 as in the paper, are the `form` "running".
-Limits: what is in no complete chunk is read by nobody. One chunk is computed after the other. A unit more or less changes how
+ATLAS (Behrouz et al., 2025), which learns from the last few tokens together by an optimizer of second order, is not here: its
+authors published no code to compare with.
+Limits: what is in no complete chunk is read by nobody. It looks back alone, but has no form for lengths that vary, for padding or
+token by token, so that networks of texts do not take it. One chunk is computed after the other. A unit more or less changes how
 fast the others learn, so that pruning scores heads alone, and entries twice are another function.
 """
 
@@ -80,6 +83,11 @@ class NeuralMemory(OperatorModule):
         self.holds("gain", "heads", "channels")
         self.reads("gate", None, "heads")
         self.writes("wo", None, "heads", "channels")
+
+    @property
+    def alone(self) -> bool:
+        """No: the memory is of all tokens so far."""
+        return False
 
     def reset(self) -> None:
         """As published: the memory's weights uniform in ±√(6/(C + M)), its gain zero."""
