@@ -149,7 +149,7 @@ class Correction(Beside):
         after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
         for weight, bias in module.writers.items():
-            if module.precision(weight) in TRAINED or sublayer.gated:
+            if module.precision(weight) in TRAINED or not _told(sublayer):
                 continue
             fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
@@ -203,7 +203,7 @@ class Correction(Beside):
 
         # Without a writer what is added to the stream is not linear in the last convolution, which then does as the parents' do.
         targets: Targets | Literal["parts"] = last if sublayer.operator.writers else "parts"
-        self._normed(module, sublayer.prefix, inputs, there, None if sublayer.gated else targets)
+        self._normed(module, sublayer.prefix, inputs, there, targets if _told(sublayer) else None)
 
     def _normed(
         self,
@@ -281,3 +281,8 @@ class Correction(Beside):
                     given, seen = [(share, self._picked(one, i)) for share, one in given], self._picked(seen, i)
                 fit.add(seen, given)
             write_fit(self.network, [weight], [bias], fit)
+
+
+def _told(sublayer: Sublayer) -> bool:
+    """Whether the stream behind it, less that in front of it, is what its writer is to give."""
+    return sublayer.wiring.sums and not sublayer.gated

@@ -48,7 +48,8 @@ def impulse_response(memory: int, tokens: int, theta: float) -> Tensor:
     columns = [b[:, 0]]
     for _ in range(tokens - 1):
         columns.append(a @ columns[-1])
-    return torch.from_numpy(np.stack(columns, axis=1))
+    with torch.inference_mode(mode=False):  # whoever asks first: it is kept for all
+        return torch.from_numpy(np.stack(columns, axis=1))
 
 
 def memory_fit(old: int, new: int, tokens: int) -> Couple:
