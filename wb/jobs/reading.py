@@ -21,7 +21,7 @@ from wb.jobs.frame.config import JobConfig
 from wb.jobs.inputs import STOCK, Choice, Say, about, read_model
 from wb.models.files.history import data_of, tokenizer_of
 from wb.models.model import Model, Step
-from wb.tasks.names import matched
+from wb.tasks.names import check_task, matched
 from wb.tasks.suited import fitted
 
 UNWRITTEN = (
@@ -100,6 +100,7 @@ def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) ->
 
     Raises:
         BadArtefact: the model was imported without a tokenizer, so that its ids mean nothing here.
+        BadData: the texts have classes and the model foresees tokens, or the other way round.
     """
     steps = tuple(history)
     tokenizer = tokenizer_of(steps)
@@ -107,6 +108,7 @@ def taken(data: Dataset, architecture: Architecture, history: Iterable[Step]) ->
         return data
     if tokenizer is None:
         raise BadArtefact(UNWRITTEN)
+    check_task(architecture, data)  # before their lengths are looked at
     from wb.data.texts.vocabulary import Vocabulary  # imports a library that only texts need
 
     asked = dict(Spec.parse(data.spec).choices).get("length")
