@@ -127,8 +127,11 @@ class Supernet:
         weights = {name: view.detach().cpu().clone() for name, view in self.views(architecture).items()}
         network = skeleton(architecture)
         weights |= {name: torch.ones(network.get_parameter(name).shape) for name in network.statistics()}
-        step = Step(name="extract", arguments={"space": self.space.name, **written_with(split)}, version=__version__)
-        return with_statistics(Model(architecture, weights, (step,)), split)
+        return with_statistics(Model(architecture, weights, (self.step(split),)), split)
+
+    def step(self, split: Split) -> Step:
+        """The history step of what is extracted for the training `split`."""
+        return Step(name="extract", arguments={"space": self.space.name, **written_with(split)}, version=__version__)
 
     def save(self, path: Path) -> None:
         """Writes the shared weights, atomically."""

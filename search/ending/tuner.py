@@ -49,11 +49,11 @@ class Tuner:
 
     def __call__(self, name: str, architecture: Architecture, folders: Sequence[Path], who: Who) -> Model:
         """The network as it will be delivered, from the first folder; if some folder has it fine-tuned, it is read back."""
-        model = self.supernet.extract(architecture, self.data.train)
         if self.recipe is None:
-            return model
-        kept = self._kept(name, model, folders, who)
+            return self.supernet.extract(architecture, self.data.train)
+        kept = self._kept(name, architecture, folders, who)
         if kept is None:
+            model = self.supernet.extract(architecture, self.data.train)
             report, start = Curves(self.run.curves_path).of(name), time.perf_counter()
             recipe = self.recipe(architecture)
             kept = apply(Finetune(self.data, recipe, who.teach, self.seed, report=report), model)
@@ -74,22 +74,23 @@ class Tuner:
                 name,
             )
             for name, architecture in wanted.items()
-            if self._kept(name, self.supernet.extract(architecture, self.data.train), folders, who) is None
+            if self._kept(name, architecture, folders, who) is None
         }
         epochs = sum(order.recipe.epochs for order in orders.values())
         if self.hands.pay(max(self._epoch) * epochs if self._epoch else None):
             yield from self.hands(orders)
 
-    def _kept(self, name: str, model: Model, folders: Sequence[Path], who: Who) -> Model | None:
-        """The network `model` as some folder has it fine-tuned."""
+    def _kept(self, name: str, architecture: Architecture, folders: Sequence[Path], who: Who) -> Model | None:
+        """The network as some folder has it fine-tuned."""
         if self.recipe is None:
             return None
-        step = Finetune(self.data, self.recipe(model.architecture), who.teach, self.seed).step
+        tuned = Finetune(self.data, self.recipe(architecture), who.teach, self.seed).step
+        history = (self.supernet.step(self.data.train), tuned)
         for path in (_file(folder, name) for folder in folders):
             with suppress(BadArtefact):  # a missing or damaged file is made again
                 kept = load(path)
                 steps = tuple(one for one in kept.history if one.name != "search")
-                if kept.architecture == model.architecture and steps == (*model.history, step):
+                if kept.architecture == architecture and steps == history:
                     found = replace(kept, history=steps)
                     if path.parent != folders[0]:  # where it stays if only a twin of it is on the front
                         save(found, folders[0] / path.name, force=True)

@@ -153,8 +153,11 @@ def search_seconds(costs: Costs, size: Size, trials: int) -> float:
 def rungs_seconds(costs: Costs, size: Size, rungs: Collection[Rung]) -> float:
     """Seconds of training at the rungs; the teacher answers once to each batch."""
     taught = max((rung.epochs for rung in rungs), default=0) * size.ranking * costs.teach
-    steps = {rung: rung.epochs * size.ranking * costs.tune / speed_of(size.hands, rung.candidates) for rung in rungs}
-    return taught + sum(rung.candidates * (step + costs.score) for rung, step in steps.items())
+    return taught + sum(
+        rung.candidates
+        * (rung.epochs * size.ranking * costs.tune / speed_of(size.hands, rung.candidates) + costs.score)
+        for rung in rungs
+    )
 
 
 def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
