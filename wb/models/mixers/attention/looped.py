@@ -14,7 +14,6 @@ it is corrected (fusion, pruning) by nothing, and kept in floating point. Its wo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,50 +22,33 @@ from torch.nn import functional as F
 from wb.core.layout import Layout
 from wb.core.records.mixers.recursion import Looped as Record
 from wb.core.specs import PAST
-from wb.models.axes import read
-from wb.models.layers.operator import NOTHING, Context, OperatorModule, Symmetry
+from wb.models.layers.operator import NOTHING, Context
 from wb.models.layers.tensors import ACTIVATIONS, join_heads, project
+from wb.models.mixers.attention.recursion import Recursion
 
 ACTIVATION = ACTIVATIONS["gelu_tanh"]
 
 
-class LoopedBlock(OperatorModule):
+class LoopedBlock(Recursion):
     """`loops` times attention and a perceptron, each added; less the stream that came in.
 
     Cost: loops * (N*D*H*(2K + 2V) + H*N^2*(K + V) + 2*N*D*M) multiply-accumulates, for M hidden units of the perceptron. In
     causal layouts it keeps keys and values of every loop.
     """
 
-    symmetries: Mapping[str, Symmetry] = {
-        "heads": "permutation",
-        "qk": "rotation",
-        "v": "rotation",
-        "loop_mlp": "permutation",
-    }
-    stream: ClassVar[Symmetry] = "permutation"
-    averaged: tuple[str, ...] = ("embed",)
     record: Record
     wq: nn.Parameter
     wv: nn.Parameter
-    bo: nn.Parameter
     loop_up_bias: nn.Parameter
     loop_down_bias: nn.Parameter
     given: nn.Parameter
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
-        for weight, bias, channels in (("wq", "bq", "qk"), ("wk", "bk", "qk"), ("wv", "bv", "v")):
-            self.between(weight, "heads", channels, read("embed"))
-            self.holds(bias, "heads", channels)
-        self.between("wo", "embed", read("heads"), read("v"))
-        self.holds("bo", "embed")
-        self.between("loop_up", "loop_mlp", read("embed"))
-        self.holds("loop_up_bias", "loop_mlp")
-        self.between("loop_down", "embed", read("loop_mlp"))
-        self.holds("loop_down_bias", "embed")
-        for norm in ("attend", "loop", "end") if record.closed else ("attend", "loop"):
-            self.holds(f"{norm}_gain", "embed")
-            self.holds(f"{norm}_shift", "embed")
+        self.attends()
+        self.thinks("loop", "loop_mlp")
+        for step in ("attend", "loop", "end") if record.closed else ("attend", "loop"):
+            self.norms(step)
         self.holds("given")
 
     def times(self, name: str) -> int:
@@ -74,24 +56,9 @@ class LoopedBlock(OperatorModule):
         return super().times(name) * self.record.loops
 
     @property
-    def inside(self) -> tuple[str, ...]:
-        """All that leads from the stream: it is normed in front of each."""
-        return ("wq", "wk", "wv", "loop_up")
-
-    @property
-    def scaling(self) -> tuple[str, ...]:
-        """None that is on the stream."""
-        return ()
-
-    @property
     def silencing(self) -> tuple[str, ...]:
         """The factor of what is given."""
         return ("given",)
-
-    @property
-    def factors(self) -> Mapping[str, float]:
-        """The scale goes to the queries."""
-        return dict.fromkeys(("wq", "bq"), self.record.factor)
 
     @property
     def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
@@ -123,14 +90,14 @@ class LoopedBlock(OperatorModule):
         y = x
         for t in range(self.record.loops):
             z = y + x if self.record.inject and t else y
-            q, k, v = self._projected(self._normed(z, "attend"))
+            q, k, v = self._projected(self.normed(z, "attend"))
             if past:
                 k, v = (torch.cat([old, new], dim=2) for old, new in zip(past[2 * t :], (k, v), strict=False))
             kept += [k, v]
-            z = z + F.linear(self._attended(q, k, v, context), self.kept("wo").flatten(1), self.bo)
-            up = ACTIVATION(F.linear(self._normed(z, "loop"), self.kept("loop_up"), self.loop_up_bias))
+            z = z + self.merged(self._attended(q, k, v, context))
+            up = ACTIVATION(F.linear(self.normed(z, "loop"), self.kept("loop_up"), self.loop_up_bias))
             z = z + F.linear(up, self.kept("loop_down"), self.loop_down_bias)
-            y = self._normed(z, "end") if self.record.closed else z
+            y = self.normed(z, "end") if self.record.closed else z
         return self.given * (y - x), tuple(kept)
 
     def _projected(self, y: Tensor) -> tuple[Tensor, ...]:
@@ -143,7 +110,3 @@ class LoopedBlock(OperatorModule):
         if context.visible is not None:
             scores = scores.masked_fill(~context.visible, torch.finfo(scores.dtype).min)
         return join_heads(scores.softmax(dim=-1) @ v, self.tokens(q.transpose(1, 2)))
-
-    def _normed(self, y: Tensor, name: str) -> Tensor:
-        gain, shift = getattr(self, f"{name}_gain"), getattr(self, f"{name}_shift")
-        return F.layer_norm(y, gain.shape, gain, shift, self.record.eps)

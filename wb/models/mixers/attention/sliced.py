@@ -16,7 +16,6 @@ projection for each.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,55 +23,38 @@ from torch.nn import functional as F
 
 from wb.core.layout import Layout
 from wb.core.records.mixers.recursion import Sliced as Record
-from wb.models.axes import read
-from wb.models.layers.operator import NOTHING, Context, OperatorModule, Symmetry
+from wb.models.layers.operator import NOTHING, Context, Symmetry
 from wb.models.layers.tensors import dividing, join_heads, project
 from wb.models.mixers.attention.group import shuffled
+from wb.models.mixers.attention.recursion import Recursion
 
 
-class SlicedRecursion(OperatorModule):
+class SlicedRecursion(Recursion):
     """`loops` times attention in groups, a perceptron, a projection; less the stream that came in.
 
     Cost: loops * (N*D*H*(2K + 2V) + 2*N*D*(M + P)) + the sum over the loops of H*N^2*(K + V) / groups multiply-accumulates,
     for M hidden units of the perceptron and P of a projection.
     """
 
-    symmetries: Mapping[str, Symmetry] = {
-        "heads": "permutation",
-        "qk": "rotation",
-        "v": "rotation",
-        "loop_mlp": "permutation",
-        "loop_projection": "permutation",
-    }
-    stream: ClassVar[Symmetry] = "permutation"
-    averaged: tuple[str, ...] = ("embed",)
+    symmetries: Mapping[str, Symmetry] = {**Recursion.symmetries, "loop_projection": "permutation"}
     record: Record
-    bo: nn.Parameter
 
     def __init__(self, record: Record, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.groups = [dividing(record.later if t else record.groups, layout.tokens) for t in range(record.loops)]
-        for weight, bias, channels in (("wq", "bq", "qk"), ("wk", "bk", "qk"), ("wv", "bv", "v")):
-            self.between(weight, "heads", channels, read("embed"))
-            self.holds(bias, "heads", channels)
-        self.between("wo", "embed", read("heads"), read("v"))
-        self.holds("bo", "embed")
+        self.attends()
         self._step("attend")
         self._perceptron("loop", "loop_mlp")
         for t in range(record.loops):
             self._perceptron(f"after{t}", "loop_projection")
 
     def _perceptron(self, name: str, hidden: str) -> None:
-        self.between(f"{name}_up", hidden, read("embed"))
-        self.holds(f"{name}_up_bias", hidden)
-        self.between(f"{name}_down", "embed", read(hidden))
-        self.holds(f"{name}_down_bias", "embed")
+        self.thinks(name, hidden)
         self._step(name)
 
     def _step(self, name: str) -> None:
         """The norm in front of a step, and the factors of the stream and of what is added to it."""
-        self.holds(f"{name}_gain", "embed")
-        self.holds(f"{name}_shift", "embed")
+        self.norms(name)
         self.holds(f"{name}_more")
         self.holds(f"{name}_add")
 
@@ -81,24 +63,9 @@ class SlicedRecursion(OperatorModule):
         return super().times(name) * (1 if name.startswith("after") else self.record.loops)
 
     @property
-    def inside(self) -> tuple[str, ...]:
-        """All that leads from the stream: it is normed in front of each."""
-        return tuple(name for name in self.inner if read("embed") in self.axes[name])
-
-    @property
-    def scaling(self) -> tuple[str, ...]:
-        """None: the first step's factors are within those of the others."""
-        return ()
-
-    @property
     def silencing(self) -> tuple[str, ...]:
         """The factors: with none of them it is the stream that came in."""
         return tuple(name for name in self.axes if name.endswith(("_more", "_add")))
-
-    @property
-    def factors(self) -> Mapping[str, float]:
-        """The scale goes to the queries."""
-        return dict.fromkeys(("wq", "bq"), self.record.factor)
 
     def reset(self) -> None:
         """Gains and factors begin at one, which is nothing more for those of the stream."""
@@ -117,9 +84,9 @@ class SlicedRecursion(OperatorModule):
         """(B, N, D) -> (B, N, D)."""
         y = x
         for t, groups in enumerate(self.groups):
-            y = self._stepped(y, "attend", self._attended(self._normed(y, "attend"), groups, permuted=t > 0))
+            y = self._stepped(y, "attend", self._attended(self.normed(y, "attend"), groups, permuted=t > 0))
             for name in ("loop", f"after{t}"):
-                y = self._stepped(y, name, self._thought(self._normed(y, name), name))
+                y = self._stepped(y, name, self._thought(self.normed(y, name), name))
         return y if self.carries else y - x
 
     def _attended(self, y: Tensor, groups: int, *, permuted: bool) -> Tensor:
@@ -129,8 +96,7 @@ class SlicedRecursion(OperatorModule):
         grouped = (y if order is None else y.index_select(1, order)).reshape(-1, own, width)
         q, k, v = (project(grouped, self.kept(f"w{name}"), getattr(self, f"b{name}"), own) for name in "qkv")
         found = join_heads((q * self.record.factor @ k.transpose(-1, -2)).softmax(dim=-1) @ v, own)
-        given = F.linear(found, self.kept("wo").flatten(1), self.bo)
-        given = given.reshape(-1, self.layout.tokens, width)
+        given = self.merged(found).reshape(-1, self.layout.tokens, width)
         return given if order is None else given.index_select(1, order.argsort())
 
     def _thought(self, y: Tensor, name: str) -> Tensor:
@@ -141,7 +107,3 @@ class SlicedRecursion(OperatorModule):
     def _stepped(self, y: Tensor, name: str, given: Tensor) -> Tensor:
         stepped: Tensor = (1 + getattr(self, f"{name}_more")) * y + getattr(self, f"{name}_add") * given
         return stepped
-
-    def _normed(self, y: Tensor, name: str) -> Tensor:
-        gain, shift = getattr(self, f"{name}_gain"), getattr(self, f"{name}_shift")
-        return F.layer_norm(y, gain.shape, gain, shift, self.record.eps)
