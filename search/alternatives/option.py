@@ -21,8 +21,9 @@ from wb.models.layers.convolution import BatchNormed
 from wb.models.walk import Sublayer
 
 WHOLE, NONE = "whole", "none"
-RANKS = ((1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4))  # queries and keys, values: one in so many channels stays
-LEAST = 2  # channels of a head
+# Queries and keys, values: one in so many channels stays. In their bases most channels of wide heads do next to nothing.
+RANKS = ((1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4), (8, 8), (16, 8), (16, 16), (32, 16))
+LEAST, LEAST_VALUES = 2, 4  # channels of a head; of its values a quarter where that is less
 SHARES = tuple(map(Fraction, ("3/4", "5/8", "1/2", "3/8", "1/4", "3/16", "1/8", "3/32", "1/16", "1/32")))  # of units
 DENSE_HEADS = 8  # above it only every second number of heads
 
@@ -128,7 +129,8 @@ def sizes(at: Sublayer, align: int) -> Iterator[Size]:
 
 def _rank(have: Mapping[str, int], kind: str, of: int, kinds: list[str]) -> int | None:
     """So many channels, or None where they have no order, so that all stay."""
-    return max(min(LEAST, have[kind]), have[kind] // of) if kind in kinds else None
+    least = max(LEAST, min(LEAST_VALUES, have[kind] // 4)) if kind == "v" else LEAST
+    return max(min(least, have[kind]), have[kind] // of) if kind in kinds else None
 
 
 def name_of(size: Size, unit: Unit) -> str:
