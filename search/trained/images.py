@@ -17,7 +17,7 @@ from wb.data.batches import scored_at_once
 from wb.models.model import Model
 from wb.search.trained.config import TrainedConfig
 
-VERSION = 2  # of what is in a library
+VERSION = 3  # of what is in a library
 LEAST = 24  # training images
 TOKENS = 16_384  # of passages that score, each of which has as many scores as there are in the vocabulary
 
