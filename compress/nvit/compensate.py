@@ -73,9 +73,17 @@ def compensated(
     network = skeleton(model.architecture)
     if not all(network.wiring(stage).sums for stage in range(len(network.stages))):
         return with_statistics(model, data.train)
-    some = torch.from_numpy(data.train.inputs(_order(data, seed)[:images].numpy()))
-    lane = lane_of(dense, model, kept)
-    fitted = Correction(model, [lane], some, "writers", ridge=RIDGE, seed=seed, report=report)()
+    correction = Correction(
+        model,
+        [lane_of(dense, model, kept)],
+        torch.from_numpy(data.train.inputs(_order(data, seed)[:images].numpy())),  # held by nobody else
+        "writers",
+        ridge=RIDGE,
+        seed=seed,
+        report=report,
+    )
+    fitted = correction()
+    del correction  # and the streams
     weights = dict(fitted.weights)
     for at in skeleton(model.architecture).walk():
         unfold(weights, at, model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -68,14 +68,14 @@ class Beside:
         """The mean of the parents' streams at some places: (rows, D)."""
         return [(1.0, self._wanted(batch, stage).flatten(0, 1)[rows])], 0.0
 
-    def _mapped(self, streams: Sequence[Sequence[Tensor]], stage: int) -> list[Outputs]:
+    def _mapped(self, streams: Sequence[Iterable[Tensor]], stage: int) -> list[Outputs]:
         """By batch, the parents' `streams` at the chosen tokens, with their shares: (rows, D)."""
         axes = (write(f"s{stage}.embed"),)
-        pairs = list(zip(self.lanes, streams, strict=True))
-        return [
-            [(lane.share, lane.mapped(self._picked(own[i], i), axes)) for lane, own in pairs]
-            for i in range(len(self.batches))
+        mapped = [
+            [(lane.share, lane.mapped(self._picked(x, i), axes)) for i, x in enumerate(own)]
+            for lane, own in zip(self.lanes, streams, strict=True)
         ]
+        return [list(batch) for batch in zip(*mapped, strict=True)]
 
     def _counted(self, sublayer: Sublayer, reader: str) -> bool:
         """Whether `repair` restores this reader's outputs: those that are hidden units, not those within heads."""

@@ -80,6 +80,7 @@ class Correction(Beside):
                 self._fit_stem(*self.network.stem.fitted)
             self._move_positions()
         self.states = [self.network.begin(part) for part in self.batches]
+        self.batches = []  # nothing reads them any more, and of large images they are as much as a stream
 
     def _move_positions(self) -> None:
         """Has positions take over the mean error of the tokens that stand there; where none does, there is none."""
@@ -146,7 +147,7 @@ class Correction(Beside):
             return
         before = self._mapped([lane.streams for lane in self.lanes], stage)
         self._readers(sublayer)
-        after = self._mapped([lane.run(lane.groups[sublayer.name]) for lane in self.lanes], stage)
+        after = self._mapped([lane.sums(lane.groups[sublayer.name]) for lane in self.lanes], stage)
         whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
         for weight, bias in module.writers.items():
             if module.precision(weight) in TRAINED or not _told(sublayer):
@@ -192,7 +193,7 @@ class Correction(Beside):
                 own = lane.network.at(mine.name)
                 there.append((lane, own.operator, [own.read(state) for state in lane.states]))
         before = [lane.streams for lane in self.lanes]
-        after = [lane.run(lane.groups[sublayer.name]) for lane in self.lanes]
+        after = [list(lane.sums(lane.groups[sublayer.name])) for lane in self.lanes]
         axes = (write(f"s{sublayer.stage}.embed"),)
 
         def last(i: int, rows: Tensor) -> tuple[Outputs, Tensor]:

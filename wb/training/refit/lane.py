@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -41,9 +41,13 @@ class Lane:
         """Activations (rows, sizes of `axes`), mapped to the fitted network's axes and flattened: (rows, features)."""
         return remap({"": values}, {"": (None, *axes)}, self.maps)[""].flatten(1)
 
-    def run(self, group: Sequence[str]) -> list[Tensor]:
-        """Runs every state through a group of sub-layers; returns each stream before a norm behind the last of them."""
-        sums = []
+    def run(self, group: Sequence[str]) -> None:
+        """Runs every state through a group of sub-layers."""
+        for _ in self.sums(group):
+            pass
+
+    def sums(self, group: Sequence[str]) -> Iterator[Tensor]:
+        """The same one by one, with each stream before a norm behind the last sub-layer."""
         steps = [self.network.at(name) for name in group]
         for i, state in enumerate(self.states):
             total = state.stream
@@ -51,5 +55,4 @@ class Lane:
                 given = at.contribution(state)
                 total, state = state.stream + given, at.add(state, given)
             self.states[i] = state
-            sums.append(as_tokens(total))
-        return sums
+            yield as_tokens(total)
