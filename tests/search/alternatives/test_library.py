@@ -186,9 +186,8 @@ def test_every_channel_of_heads_is_a_rank_only_where_it_has_an_order() -> None:
 @pytest.mark.parametrize(("channels", "narrowest"), [(3, (2, 2)), (8, (2, 2)), (16, (2, 4)), (64, (2, 4))])
 def test_heads_of_any_width_have_alternatives_of_a_few_channels(channels: int, narrowest: tuple[int, int]) -> None:
     """As in their bases most channels of wide heads do next to nothing; each rank at most half of the one before."""
-    a = A.with_parts(
-        lambda _, part: Softmax(heads=1, qk=channels, v=channels) if kind_of(type(part)) == "softmax" else part
-    )
+    block = Block(mixer=Softmax(heads=1, qk=channels, v=channels), ffn=Mlp(mlp=16))
+    a = assembled(input=IMAGE, stem=PatchStem(patch=2), stages=(Stage(embed=8, blocks=(block,)),))
     found = [(size.qk or 0, size.v or 0) for size in sizes(next(skeleton(a).walk()), 1)]
     assert len(set(found)) == len(found)
     assert found[-1] == narrowest
