@@ -19,7 +19,7 @@ from wb.core.commands.progress import Progress
 from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.core.statistics.verdict import worsened, worst
-from wb.data import Dataset
+from wb.data import Dataset, Split
 from wb.data.batches import scored_at_once
 from wb.export.assess import Assessor
 from wb.export.graph import export
@@ -130,16 +130,16 @@ class Finish:
         return ranked(readings, metrics, right=right).kept
 
     @cached_property
-    def _looked_at(self) -> tuple[Tensor, Tensor]:
+    def _looked_at(self) -> tuple[Split, Tensor]:
         """Validation images, and what the model answers to them."""
         split = self.data.validation
-        images = torch.from_numpy(chosen(split, scored_at_once(split, LOOKED_AT, TOKENS)).inputs())
-        return images, Streams(self.model, images).logits()
+        split = chosen(split, scored_at_once(split, LOOKED_AT, TOKENS))
+        return split, _answers(self.model, split)
 
     def _divergence(self, model: Model) -> float:
         """The mean divergence of a network's answers from the model's, on validation images."""
-        images, logits = self._looked_at
-        found = Streams(model, images).logits()
+        split, logits = self._looked_at
+        found = _answers(model, split)
         nobody = torch.zeros(logits.shape[:-1], dtype=torch.long)
         return float(task_of(self.model.architecture).effects(logits, found, nobody)["kl"].double().mean())
 
@@ -151,3 +151,9 @@ class Finish:
     def _finetune(self) -> Finetune:
         config = self.record.config
         return Finetune(self.data, tuning(config, self.model.architecture, self.data), self._teacher, config.seed)
+
+
+def _answers(model: Model, split: Split) -> Tensor:
+    """What a model answers to every example; few are held as numbers at once."""
+    parts = (split.inputs(slice(start, start + split.at_once)) for start in range(0, len(split), split.at_once))
+    return torch.cat([Streams(model, torch.from_numpy(part)).logits() for part in parts])

@@ -64,6 +64,18 @@ def test_grey_images_in_colour_are_the_same_three_times() -> None:
     assert colour.in_colour() is colour
 
 
+def test_large_images_are_scored_some_batches_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = _split(23)
+    assert [len(np.arange(len(split))[index]) for index in split.together(2)] == [len(split)]
+    assert split.at_once == splits.CHUNK
+    monkeypatch.setattr("wb.data.split.HELD", 5 * split.images[:1].size * 4)
+    parts = [np.arange(len(split))[index] for index in split.together(2)]
+    assert [len(part) for part in parts[:-1]] == [4] * (len(parts) - 1)
+    assert np.array_equal(np.concatenate(parts), np.arange(len(split)))
+    assert split.at_once == 5
+    assert {len(part) for part in [*split.together(7)][:-1]} == {7}
+
+
 def test_take_keeps_images_and_labels_together() -> None:
     split = _split()
     part = split.take(np.array([5, 2]))
@@ -87,7 +99,7 @@ def test_a_split_refuses_arrays_that_do_not_fit(images: np.ndarray, labels: np.n
 
 
 def test_mean_and_std_are_those_of_the_training_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "CHUNK", 5)  # 13 images: two whole chunks and a rest
+    monkeypatch.setattr(splits, "CHUNK", 5)  # 13 images: two whole chunks and a rest
     data = _dataset(_split(13))
     pixels = data.train.pixels().astype(np.float64)
     assert data.mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), rel=1e-12)

@@ -16,7 +16,6 @@ from wb.core.errors import BadData, Unsupported
 from wb.core.records import TextInput
 from wb.core.specs import Spec
 from wb.data.preparation import Preparation
-from wb.data.split import CHUNK
 from wb.data.split import Feed as Feed
 from wb.data.split import Images as Images
 from wb.data.split import Index as Index
@@ -230,8 +229,9 @@ def blank(split: Split) -> int:
 
 
 def _chunks(split: Split) -> Iterator[npt.NDArray[np.float64]]:
-    for start in range(0, len(split), CHUNK):
-        yield split.pixels(slice(start, start + CHUNK)).astype(np.float64)
+    step = split.at_once
+    for start in range(0, len(split), step):
+        yield split.pixels(slice(start, start + step)).astype(np.float64)
 
 
 def _pictures(split: Split) -> Images:

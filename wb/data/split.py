@@ -24,7 +24,8 @@ Indices = npt.NDArray[np.integer]
 Index = slice | Indices
 Feed = Mapping[str, npt.NDArray[Any]]  # input of a network or graph -> (n, ...)
 
-CHUNK = 1024  # images; statistics never hold the whole set as floats
+CHUNK = 1024  # examples; statistics never hold the whole set as floats
+HELD = 128 * 2**20  # bytes of images as floats, at most
 Shuffled = Callable[[int], Indices]
 _ALL = slice(None)
 _SHOWN = (0.05, 0.95)  # shares of the values; the first of the features of sound is far from all others
@@ -111,8 +112,13 @@ class Split(ABC):
         """A batch of at most `size` that takes about the mean time of the batches of an epoch."""
         return np.arange(min(size, len(self)))
 
+    @property
+    def at_once(self) -> int:
+        """How many examples are held as numbers at once where one pass over all of them does."""
+        return CHUNK
+
     def together(self, size: int) -> Iterator[Index]:
-        """All examples once, those that are best scored together; `size` is for examples that differ in theirs."""
+        """All examples once, those that are best scored together in batches of `size`."""
         del size
         yield np.arange(len(self))
 
@@ -246,3 +252,17 @@ class Images(Split):
     def parts(self) -> Iterator[Levels]:
         """The images, some at a time."""
         return (self.images[start : start + CHUNK] for start in range(0, len(self), CHUNK))
+
+    @property
+    def at_once(self) -> int:
+        return max(1, min(CHUNK, self._holding))
+
+    def together(self, size: int) -> Iterator[Index]:
+        """In order, as many whole batches at a time as are held as floats, so that the whole split never is."""
+        step = max(size, self._holding // size * size)
+        return (np.arange(start, min(start + step, len(self))) for start in range(0, len(self), step))
+
+    @property
+    def _holding(self) -> int:
+        """The number of images that are `HELD` bytes as floats."""
+        return HELD // (4 * int(np.prod(self.images.shape[1:])))
