@@ -212,8 +212,7 @@ class Bench:
     def _evenly(self, heads: int, share: float) -> Model:
         """The model with so many heads of all channels, and that share of the units, in every sub-layer."""
         scores = self.library.scores
-        options = {slot: {name: one.option for name, one in of.items()} for slot, of in scores.alternatives.items()}
-        return scores.model_of({slot: _even(of, heads, share) for slot, of in options.items()})
+        return scores.model_of({slot: _even(of, heads, share) for slot, of in scores.options.items()})
 
     def _tuned(self, network: Network) -> Network:
         teacher = self.model.network()

@@ -80,10 +80,7 @@ class Bench:
         self.there = (library.folder / "scores.jsonl").exists()
         library.make(images.fit)
         self.scores = Scores(library, images.score)
-        of = {
-            slot: {name: one.option for name, one in found.items()} for slot, found in self.scores.alternatives.items()
-        }
-        costs = {"macs": costs_of_alternatives("macs", model.architecture, of, None)}
+        costs = {"macs": costs_of_alternatives("macs", model.architecture, self.scores.options, None)}
         self.chooser = Chooser(self.scores, costs, lambda *_: None)
         self.count = len(self.chooser.divergences)
         self.seconds = time.process_time() - start

@@ -54,9 +54,9 @@ class Without(Chooser):
     @cached_property
     def items(self) -> dict[str, list[program.Item]]:
         """Those of the library that are of the mixer that is there."""
-        known = self.scores.alternatives
+        known = self.scores.options
         return {
-            slot: [item for item in items if known[slot][item.name].option.mixer is None]
+            slot: [item for item in items if known[slot][item.name].mixer is None]
             for slot, items in super().items.items()
         }
 
@@ -74,13 +74,13 @@ def scores_of(model: Model, data: Dataset, options: argparse.Namespace) -> Score
 
 def chosen(chooser: Chooser, metric: str, share: float) -> tuple[str, str]:
     """KL of what a chooser takes at a share of a metric, and the other mixers in it."""
-    whole = chooser.costs[metric](dict.fromkeys(chooser.scores.alternatives, WHOLE))
+    whole = chooser.costs[metric](dict.fromkeys(chooser.scores.options, WHOLE))
     try:
         pick = chooser({metric: share * whole})
     except BudgetMissed:
         return "none keeps it", ""
-    known = chooser.scores.alternatives
-    found = [known[slot][name].option.mixer for slot, name in pick.choice.items()]
+    known = chooser.scores.options
+    found = [known[slot][name].mixer for slot, name in pick.choice.items()]
     counts = Counter(one.kind for one in found if one is not None)
     said = ", ".join(f"{count}x {kind}" for kind, count in counts.items()) or "none"
     return f"{1000 * pick.divergence.value:.2f}", said
@@ -90,8 +90,8 @@ def alone(scores: Scores, costs: Mapping[str, Costs]) -> list[tuple[str, ...]]:
     """What is scored of other mixers: work and time as shares of what is there, error and KL; medians of the sub-layers."""
     scored = scores.make()
     found: dict[str, list[tuple[float, ...]]] = {}
-    for slot, options in scores.alternatives.items():
-        for name, (option, _) in options.items():
+    for slot, options in scores.options.items():
+        for name, option in options.items():
             if option.mixer is not None and (slot, name) in scored:
                 shares = [costs[metric].each[slot, name] / costs[metric].each[slot, WHOLE] for metric in METRICS]
                 found.setdefault(name, []).append((*shares, option.error, 1000 * scored[slot, name].value))
@@ -114,8 +114,7 @@ def tables(options: argparse.Namespace, out: Output) -> None:
         tokens = str(architecture.layout.tokens)
         accuracy = score(model.network(), data.validation, CLASSES, torch.device("cpu")).value
         start, scores = time.process_time(), scores_of(model, data, options)
-        of = {slot: {name: one.option for name, one in some.items()} for slot, some in scores.alternatives.items()}
-        costs = {metric: costs_of(metric, architecture, of, LatencyTable(Device())) for metric in METRICS}
+        costs = {metric: costs_of(metric, architecture, scores.options, LatencyTable(Device())) for metric in METRICS}
         told(f"{tokens} tokens: {time.process_time() - start:.0f} s of the processor for library, scores and costs")
         choosers = [kind(scores, costs, lambda *_: None) for kind in (Without, Chooser)]
         for metric in METRICS:

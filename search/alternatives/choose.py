@@ -95,13 +95,13 @@ class Chooser:
             slot: [
                 program.Item(
                     name,
-                    self.divergences[slot, name].value + TIES * one.option.error,
+                    self.divergences[slot, name].value + TIES * option.error,
                     {metric: costs.each[slot, name] for metric, costs in self.costs.items()},
                 )
-                for name, one in alternatives.items()
+                for name, option in options.items()
                 if (slot, name) in self.divergences
             ]
-            for slot, alternatives in self.scores.alternatives.items()
+            for slot, options in self.scores.options.items()
         }
 
     def least(self, metric: str) -> float:
@@ -111,7 +111,7 @@ class Chooser:
 
     def unreachable(self, aims: Mapping[str, float]) -> str:
         """What to say of aims that no choice keeps."""
-        whole = dict.fromkeys(self.scores.alternatives, WHOLE)
+        whole = dict.fromkeys(self.scores.options, WHOLE)
         least = {metric: self.least(metric) for metric in aims}
         return unreachable(aims, least, {metric: self.costs[metric](whole) for metric in aims})
 

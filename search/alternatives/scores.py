@@ -68,15 +68,16 @@ class Scores:
     def make(self, report: Report = lambda what, done, of: None) -> dict[tuple[str, str], Divergence]:
         """The divergence of every alternative, by slot and name; those that have a line are not scored again."""
         found = {(one.slot, one.option): one for one in self.lines.read()}
-        wanted = [(slot, name) for slot, options in self.alternatives.items() for name in options]
+        wanted = [(slot, name) for slot, options in self.options.items() for name in options]
         if any(one not in found for one in wanted):
             for at in self._streams.walk():
-                for name, alternative in self.alternatives[at.name].items():
-                    if (at.name, name) not in found:
-                        report(f"scoring {at.name}, {name}", len(found), len(wanted))
-                        score = self._score(at.name, alternative)
-                        self.lines.add(score)
-                        found[at.name, name] = score
+                left = [name for name in self.options[at.name] if (at.name, name) not in found]
+                alternatives = self.library.read(at.name, left)
+                for name in left:
+                    report(f"scoring {at.name}, {name}", len(found), len(wanted))
+                    score = self._score(at.name, alternatives[name])
+                    self.lines.add(score)
+                    found[at.name, name] = score
         return {
             key: Divergence(one.divergence, one.error) for key in wanted if (one := found[key]).divergence is not None
         }
@@ -95,22 +96,17 @@ class Scores:
 
     def model_of(self, choice: Choice) -> Model:
         """The model that a choice makes."""
-        chosen = {slot: self.alternatives[slot][name] for slot, name in choice.items()}
+        chosen = {slot: self.library.read(slot, [name])[name] for slot, name in choice.items()}
         return combined(self.library.model, chosen)
 
     @cached_property
-    def alternatives(self) -> dict[str, dict[str, Alternative]]:
-        """The alternatives that count, by slot and name."""
-        if self.most is None:
-            return {slot: self.library.read(slot) for slot in self.library.slots}
+    def options(self) -> dict[str, dict[str, Option]]:
+        """The alternatives that count, by slot and name; their weights stay in the library."""
         options = {slot: self.library.options(slot) for slot in self.library.slots}
+        if self.most is None:
+            return options
         macs = costs_of("macs", self.library.given.architecture, options, None).each
-        found = {}
-        for slot, of in options.items():
-            names = thinned(of, macs, self.most)
-            read = self.library.read(slot, names)
-            found[slot] = {name: read[name] for name in names}
-        return found
+        return {slot: {name: of[name] for name in thinned(of, macs, self.most)} for slot, of in options.items()}
 
     @cached_property
     def _streams(self) -> Streams:

@@ -114,9 +114,7 @@ class TrainedJob(Job[TrainedSearch]):
     @cached_property
     def costs(self) -> dict[str, Costs]:
         """The costs of alternatives by limited metric, calibrated to the model's readings."""
-        options = {
-            slot: {name: one.option for name, one in of.items()} for slot, of in self.scores.alternatives.items()
-        }
+        options = self.scores.options
         with self.timed("costs"):
             found = {
                 metric: costs_of(metric, self.model.architecture, options, self._table(metric), self._costing(metric))

@@ -68,6 +68,17 @@ def test_what_is_left_comes_nearer_and_keeps_its_scales(a: Architecture, noise: 
     assert again.fingerprint() == fitted.fingerprint()
 
 
+@pytest.mark.parametrize("a", [A, wired(A, "post"), wired(A, "parallel")])
+def test_what_is_not_kept_is_computed_again(a: Architecture, noise: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = random_model(a, gain=1.0)
+    pruned, kept = cut(dense)
+    fitted = compensated(pruned, dense, kept, noise)
+    monkeypatch.setattr("wb.training.refit.correct.KEPT", 0)
+    again = compensated(pruned, dense, kept, noise)
+    for name, weight in fitted.weights.items():
+        torch.testing.assert_close(again.weights[name], weight, rtol=1e-3, atol=1e-4)
+
+
 def test_what_comes_nearer_on_other_images_is_kept(noise: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     dense = random_model(A, gain=1.0)
     pruned, kept = cut(dense)

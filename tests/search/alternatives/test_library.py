@@ -81,18 +81,18 @@ def test_wholes_are_the_model_and_scores_are_what_they_do(
 ) -> None:
     model = random_model(a, gain=1.0)
     scores = scored(model, tmp_path, mixers)
-    named = [option.mixer for of in scores.alternatives.values() for option, _ in of.values() if option.mixer]
+    named = [option.mixer for of in scores.options.values() for option in of.values() if option.mixer]
     assert bool(named) == bool(mixers)
     x = scores.images
     whole = dict.fromkeys(scores.library.slots, WHOLE)
     assert torch.equal(logits(scores.model_of(whole), x), logits(scores.library.model, x))
     torch.testing.assert_close(logits(scores.library.model, x), logits(model, x), rtol=1e-3, atol=1e-4)
     found = scores.make()
-    assert set(found) == {(slot, name) for slot, options in scores.alternatives.items() for name in options}
+    assert set(found) == {(slot, name) for slot, options in scores.options.items() for name in options}
     assert all(one.value >= 0 for one in found.values())
     assert scores.true(whole).value == 0
     for slot in scores.library.slots:  # replaced alone, from the streams before it, and in the whole network
-        for name in scores.alternatives[slot]:
+        for name in scores.options[slot]:
             assert found[slot, name].value == pytest.approx(scores.true({slot: name}).value, rel=1e-3, abs=1e-7)
 
 
@@ -100,8 +100,8 @@ def test_fitted_writers_come_nearer_than_those_that_were_there(simple: Scores) -
     """Than the same units with the columns of the model's writer; in the mean, as those are of other images."""
     model, x = simple.library.model, simple.images
     true, ratios = logits(model, x), []
-    for slot, alternatives in simple.alternatives.items():
-        for name, (option, own) in alternatives.items():
+    for slot in simple.options:
+        for name, (option, own) in simple.library.read(slot).items():
             if option.fitted and 1e-4 < option.error < 0.9:
                 assert own, "it has a writer of its own"
                 fitted, cut = (
@@ -141,7 +141,7 @@ def test_distillation_comes_nearer_and_is_the_same_again(simple: Scores, tmp_pat
         found.append([library.path(slot).read_bytes() for slot in library.slots])
     assert found[0] == found[1]
     pairs = [
-        (one.option.error, simple.alternatives[slot][name].option.error)
+        (one.option.error, simple.options[slot][name].error)
         for slot in library.slots
         for name, one in library.read(slot).items()
         if one.option.fitted
@@ -167,7 +167,7 @@ def test_other_mixers_are_those_that_the_tokens_allow_with_the_same_widths() -> 
 
 
 def test_smaller_alternatives_miss_more(simple: Scores) -> None:
-    units = [option for option, _ in simple.alternatives["s0.b0.ffn"].values() if option.fitted]
+    units = [option for option in simple.options["s0.b0.ffn"].values() if option.fitted]
     errors = [option.error for option in sorted(units, key=lambda option: -len(option.kept))]
     assert errors == sorted(errors)
     assert [len(option.kept) for option in units] == [12, 10, 8, 6, 4, 3, 2, 1]
@@ -242,7 +242,7 @@ def test_damaged_files_are_named(simple: Scores, tmp_path: Path) -> None:
 
 def test_choices_keep_the_budget_when_counted_and_larger_ones_predict_no_more(simple: Scores) -> None:
     a = simple.library.given.architecture
-    options = {slot: {name: one.option for name, one in of.items()} for slot, of in simple.alternatives.items()}
+    options = simple.options
     costs = {metric: costs_of(metric, a, options, None) for metric in ("macs", "params")}
     chooser = Chooser(simple, costs, lambda *_: None)
     whole = costs["macs"](dict.fromkeys(options, WHOLE))
@@ -261,11 +261,11 @@ def test_choices_keep_the_budget_when_counted_and_larger_ones_predict_no_more(si
 
 def test_only_the_best_for_their_work_count_where_few_are_asked_for(simple: Scores) -> None:
     few = Scores(simple.library, simple.images, most=4)
-    for slot, names in few.alternatives.items():
+    for slot, names in few.options.items():
         assert len(names) <= 4
         assert {WHOLE, NONE} <= set(names)
-        for name, (option, _) in names.items():
-            others = [other for other, _ in simple.alternatives[slot].values() if other.fitted and other.name != name]
+        for name, option in names.items():
+            others = [other for other in simple.options[slot].values() if other.fitted and other.name != name]
             assert not any(other.error < option.error and _smaller(other, option) for other in others)
     made = few.make()
     assert made.keys() < simple.make().keys()

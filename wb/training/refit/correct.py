@@ -40,6 +40,8 @@ from wb.training.refit.normed import Targets, correct_part, parents_of
 from wb.training.refit.trace import read_by_head
 from wb.training.statistics import find_from, found_anew
 
+KEPT = 2**28  # bytes of a stream: what mixers give beside larger ones is computed twice instead
+
 
 class Correction(Beside):
     """The correction of a network: runs it and its parents over images side by side."""
@@ -148,7 +150,10 @@ class Correction(Beside):
         before = self._mapped([lane.streams for lane in self.lanes], stage)
         self._readers(sublayer)
         after = self._mapped([lane.sums(lane.groups[sublayer.name]) for lane in self.lanes], stage)
-        whole: list[Tensor] = []  # what a mixer's writer reads; a feed-forward's is too large to be kept
+        whole: list[
+            Tensor
+        ] = []  # what a mixer's writer reads, where it is not too large to be kept, as a feed-forward's is
+        kept = sum(as_tokens(state.stream).nbytes for state in self.states) <= KEPT
         for weight, bias in module.writers.items():
             if module.precision(weight) in TRAINED or not _told(sublayer):
                 continue
@@ -162,8 +167,9 @@ class Correction(Beside):
                 elif sublayer.kind == "ffn":
                     hidden = self._picked(module.hidden(sublayer.read(state), state.context), i)
                 else:
-                    whole.append(module.hidden(sublayer.read(state), state.context))
-                    hidden = self._picked(whole[i], i)
+                    hidden = module.hidden(sublayer.read(state), state.context)
+                    whole += [hidden] if kept else []
+                    hidden = self._picked(hidden, i)
                 fit.add(hidden, given, total(before[i]) - self._picked(as_tokens(state.stream), i))
             write_fit(module, [weight], [bias], fit)
         self._add(sublayer, whole)
