@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wb.core.architecture import Architecture
 from wb.core.commands.option import Cli, listed
@@ -33,7 +34,8 @@ class Settings(BaseModel):
 
     `calibration` images of the training split are scored in mini-batches of `batch`; `momentum` is the weight of earlier
     rounds in the saliency; between rounds come `recovery` steps of training at `learning_rate`. `rotate` and `compensate` are
-    `wb.compress.nvit.bases` and `wb.compress.nvit.compensate`.
+    `wb.compress.nvit.bases` and `wb.compress.nvit.compensate`; unless it is asked for, magnitudes are those without the bases,
+    in which all channels are read by weights of about one length.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +60,11 @@ class Settings(BaseModel):
     momentum: Annotated[float, Field(ge=0, le=0.99, description="Weight of earlier rounds in the saliency.")] = 0.5
     recovery: Annotated[int, Field(ge=0, description="Training steps between rounds.")] = 0
     rotate: Annotated[
-        bool, Field(description="First turn every softmax head into the bases that images give it: the same function.")
+        bool,
+        Field(
+            description="First turn every softmax head into the bases that images give it, which is the same function; not by "
+            "itself with --method magnitude."
+        ),
     ] = True
     compensate: Annotated[
         bool, Field(description="Refit, without labels, what writes to the stream and the head after the last cuts.")
@@ -67,6 +73,12 @@ class Settings(BaseModel):
         LearningRate, Field(description="Peak of the learning rate, in fine-tuning and recovery.")
     ] = 1e-3
     seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_they_are(cls, given: Any) -> Any:
+        plain = isinstance(given, Mapping) and given.get("method") == "magnitude" and "rotate" not in given
+        return {**given, "rotate": False} if plain else given
 
     def rules(self, architecture: Architecture) -> Rules:
         """What the selection in a network needs of it."""

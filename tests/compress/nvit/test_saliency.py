@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tests.networks import Form, assembled
 from wb.compress.nvit.saliency import LABEL_SMOOTHING, Scores, score
-from wb.compress.nvit.settings import METHODS, Method
+from wb.compress.nvit.settings import METHODS, Method, Settings
 from wb.core.architecture import Block, Stage
 from wb.core.errors import BadData, BadOption
 from wb.core.records import Cosformer, ImageInput, Lmu, Mixer, Mlp, PatchStem, Pool, Sla, Softmax
@@ -198,6 +198,12 @@ def by_hand(values: Weights) -> Scores:
 @pytest.fixture
 def softmax(image: ImageInput) -> Network:
     return network_of(image, MIXERS[0], MIXERS[0])
+
+
+def test_magnitudes_are_those_without_bases_unless_these_are_asked_for() -> None:
+    assert not Settings(method="magnitude").rotate
+    assert Settings(method="magnitude", rotate=True).rotate
+    assert Settings(method="taylor").rotate
 
 
 def test_magnitude_is_the_squared_weights_that_read_a_unit(softmax: Network) -> None:
