@@ -113,7 +113,7 @@ class Titans(Weighted):
     """
 
     module = "wb.models.mixers.memory.titans:NeuralMemory"
-    supports = Supports(causal="yes", prefix=False)
+    supports = CAUSAL._replace(prefix=False)
     unexported = "takes gradients while it runs, which no exporter can trace"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2}
     title = "neural memory"
