@@ -152,8 +152,8 @@ def _vocabulary(file: Path, tokenizer: str | None, architecture: Architecture | 
     """How the network of a file reads texts."""
     if tokenizer is None or architecture is None:
         raise BadArtefact(
-            f"{file} has no tokenizer, so that its tokens are no text; export it again from its model file, which has one if it "
-            "was imported with its tokenizer.json"
+            f"{file} has no tokenizer, so that its tokens are no text; a model that was trained on lm:FILE or imported with its "
+            "tokenizer.json has one, and so have graphs of it: give such a file"
         )
     length = architecture.layout.tokens
     return Vocabulary(tokenizer, length, length)
