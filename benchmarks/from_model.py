@@ -44,7 +44,7 @@ from wb.search.alternatives.choose import Chooser, agreement
 from wb.search.alternatives.costs import costs_of as costs_of_alternatives
 from wb.search.alternatives.library import Library
 from wb.search.alternatives.scores import Scores
-from wb.search.trained.images import Images
+from wb.search.trained.images import VERSION, Images
 from wb.spaces.columnar.presets import vit_space
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
@@ -76,7 +76,7 @@ class Bench:
         self.labels = torch.from_numpy(data.test.labels[: len(self.images)])
         self.wanted = answers(model, self.images).log_softmax(1)
         start, images = time.process_time(), Images.of(data, SAMPLES, seed)
-        library = Library(options.cache / f"library-{model.fingerprint()}-{SAMPLES}-{seed}", model, seed=seed)
+        library = Library(options.cache / f"library-{VERSION}-{model.fingerprint()}-{SAMPLES}-{seed}", model, seed=seed)
         self.there = (library.folder / "scores.jsonl").exists()
         library.make(images.fit)
         self.scores = Scores(library, images.score)

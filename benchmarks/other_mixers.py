@@ -38,7 +38,7 @@ from wb.search.alternatives.costs import Costs, costs_of
 from wb.search.alternatives.library import Library
 from wb.search.alternatives.option import WHOLE
 from wb.search.alternatives.scores import Scores
-from wb.search.trained.images import Images
+from wb.search.trained.images import VERSION, Images
 from wb.spaces.columnar.presets import vit_space
 from wb.tasks.classes import CLASSES
 from wb.training.fit import Recipe
@@ -64,7 +64,7 @@ class Without(Chooser):
 def scores_of(model: Model, data: Dataset, options: argparse.Namespace) -> Scores:
     """The scores of a library with other mixers."""
     images = Images.of(data, options.samples, options.seed)
-    folder = options.cache / f"mixers-{model.fingerprint()}-{options.samples}-{options.seed}"
+    folder = options.cache / f"mixers-{VERSION}-{model.fingerprint()}-{options.samples}-{options.seed}"
     library = Library(folder, model, seed=options.seed, mixers=options.mixers.split(","))
     library.make(images.fit, lambda done, of: told("library", done, of))
     scores = Scores(library, images.score, options.alternatives)

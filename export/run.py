@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -69,8 +70,8 @@ class Runner:
         """
         if batch is not None and batch < 1:
             raise BadOption(f"batch={batch}; give a positive number of examples per run")
-        feed, fixed = self._fitted(feed)
-        size = fixed or batch or (1 if self._dynamic() else BATCH)
+        feed = self._fitted(feed)
+        size = self.fixed or batch or (1 if self._dynamic else BATCH)
         count = len(next(iter(feed.values())))
         runs = (
             unpadded(
@@ -89,6 +90,12 @@ class Runner:
                 "for each token"
             )
         return np.concatenate(parts)
+
+    @cached_property
+    def fixed(self) -> int | None:
+        """The graph's batch size, if that is fixed."""
+        sizes = [spec.shape[0] for spec in self._loaded.get_inputs() if spec.shape]
+        return next((size for size in reversed(sizes) if isinstance(size, int) and size > 0), None)
 
     def _given(self, runs: Iterator[dict[str, NDArray[Any]]], size: int) -> Iterator[Any]:
         """The output of each run of `size` examples."""
@@ -112,8 +119,8 @@ class Runner:
                     ) from error
                 yield given
 
-    def _fitted(self, feed: Feed) -> tuple[Feed, int | None]:
-        """The examples with the names and types of the graph's inputs, and the graph's batch size if that is fixed."""
+    def _fitted(self, feed: Feed) -> Feed:
+        """The examples with the names and types of the graph's inputs."""
         inputs = {spec.name: spec for spec in self._loaded.get_inputs()}
         if IDS in feed:  # a graph that continues texts begins them
             shapes = {name: spec.shape for name, spec in inputs.items()}
@@ -130,7 +137,6 @@ class Runner:
         ):
             wanted = ", ".join(f"{name} {spec.type}{spec.shape}" for name, spec in inputs.items()) or "nothing"
             raise BadArtefact(f"{self.what} takes {wanted}, and is given {offered}; give a graph that takes just that")
-        fixed = None
         for name, spec in inputs.items():
             shape, given = spec.shape, feed[name].shape
             matches = len(shape) == len(given) and all(
@@ -141,9 +147,7 @@ class Runner:
                     f"{feed[name].dtype}{list(given)} do not fit {self.what}, whose input {name!r} is {shape}; give at least one "
                     "example of that shape, images by --image-size"
                 )
-            if isinstance(shape[0], int) and shape[0] > 0:
-                fixed = shape[0]
-        return {name: values.astype(DTYPES[inputs[name].type], copy=False) for name, values in feed.items()}, fixed
+        return {name: values.astype(DTYPES[inputs[name].type], copy=False) for name, values in feed.items()}
 
     def _checked(self, given: object, size: int) -> NDArray[np.float32]:
         """The output of a run, checked to be numbers for each of `size` examples."""
@@ -158,6 +162,7 @@ class Runner:
             )
         return np.asarray(given, dtype=np.float32)
 
+    @cached_property
     def _dynamic(self) -> bool:
         """Whether the graph quantizes activations dynamically: it finds their range in every run."""
         from wb.export.foreign.opening import open_graph  # imports onnx

@@ -27,7 +27,7 @@ def outputs(
     """The outputs of the graph at `path` for every example of `split`: (n, ...). Raises as `wb.export.run.Runner` does."""
     run, found = Runner(path, device), []
     places: list[NDArray[np.int_]] = []
-    for index in split.together(batch or BATCH):
+    for index in split.together(run.fixed or batch or BATCH):
         told(sum(map(len, places)), len(split))
         found.append(run(split.feed(index), batch))
         places.append(np.arange(len(split))[index])
@@ -51,7 +51,7 @@ def graded(path: Path, split: Split, task: Task, device: Device, told: Count = u
     """The grades of the graph's outputs, one per example, some at a time. Raises as `checked` does."""
     run, each = Runner(path, device), []
     places: list[NDArray[np.int_]] = []
-    for index in split.together(BATCH):
+    for index in split.together(run.fixed or BATCH):
         told(sum(map(len, places)), len(split))
         found, labels = run(split.feed(index)), split.labels[index]
         task.check_outputs(found, labels, str(path))

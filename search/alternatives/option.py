@@ -21,8 +21,8 @@ from wb.models.layers.convolution import BatchNormed
 from wb.models.walk import Sublayer
 
 WHOLE, NONE = "whole", "none"
-# Queries and keys, values: one in so many channels stays. In their bases most channels of wide heads do next to nothing.
-RANKS = ((1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4), (8, 8), (16, 8), (16, 16), (32, 16))
+# Of queries and keys, and of values: one in so many channels stays. In their bases most of wide heads do next to nothing.
+RANKS = tuple((2 ** ((i + 1) // 2), 2 ** (i // 2)) for i in range(20))
 LEAST, LEAST_VALUES = 2, 4  # channels of a head; of its values a quarter where that is less
 SHARES = tuple(map(Fraction, ("3/4", "5/8", "1/2", "3/8", "1/4", "3/16", "1/8", "3/32", "1/16", "1/32")))  # of units
 DENSE_HEADS = 8  # above it only every second number of heads

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from wb.core.commands.plan import Planned
 from wb.core.measures.metrics import LATENCIES
 from wb.export.assess import FINAL_S, QUICK_S
@@ -23,7 +25,8 @@ from wb.training.refit.distil import IMAGES
 LANDINGS = 4  # readings of a network on its way to a latency, about; a counted metric needs two
 PART_S = 0.5  # of timing an alternative on a quiet machine
 TRAINED = 3.0  # times a run, forwards and backwards
-FITTED = 6.0  # runs of a sub-layer that its alternatives take to be fitted, about
+FITTED = 6.0  # runs of a sub-layer that its alternatives take to be fitted, about, with so many numbers of channels of queries
+QUERIES = 4
 
 
 def estimate(job: TrainedJob) -> list[Planned]:
@@ -32,7 +35,9 @@ def estimate(job: TrainedJob) -> list[Planned]:
     walk = list(skeleton(architecture).walk())
     mixed = [others(architecture, at, config.mixers) for at in walk]
     heads = [sum(at.operator.sizes["heads"].bit_length() for _ in found) for at, found in zip(walk, mixed, strict=True)]
-    counts = [2 + len(list(sizes(at, config.align))) + more for at, more in zip(walk, heads, strict=True)]
+    own = [list(sizes(at, config.align)) for at in walk]
+    counts = [2 + len(found) + more for found, more in zip(own, heads, strict=True)]
+    runs = FITTED * fmean(max(1.0, len({size.qk for size in found}) / QUERIES) for found in own)
     with quick_products():
         image = image_seconds(architecture, data)
     fit, score = len(job.images.fit), len(job.images.score)
@@ -45,7 +50,7 @@ def estimate(job: TrainedJob) -> list[Planned]:
         distil = f", and trained for {config.distil} steps each" if config.distil else ""
         taught = config.distil * sum(counts) + max(STEPS, config.distil) * sum(map(len, mixed))
         steps = TRAINED * taught * IMAGES * image / len(walk)
-        found.append(Planned("library", what + distil, FITTED * fit * image + steps))
+        found.append(Planned("library", what + distil, runs * fit * image + steps))
         # from a sub-layer to the end: half of the network on the average
         left = sum(wanted) - scored
         what = f"{left} alternatives, each in the whole network, on {score} other training {job.data.train.noun}"

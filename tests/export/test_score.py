@@ -35,6 +35,14 @@ def linear(tmp_path: Path) -> Path:
     return save(model(nodes, (weight,), {"x": ["n", 3, 2, 2]}), tmp_path / "x.onnx")
 
 
+def test_large_images_are_scored_some_batches_at_a_time(linear: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = outputs(linear, SPLIT, Device(), 16)
+    monkeypatch.setattr("wb.data.split.HELD", 4 * SPLIT.images[:1].size * 20)
+    told: list[int] = []
+    assert np.array_equal(outputs(linear, SPLIT, Device(), 16, lambda done, of: told.append(done)), whole)
+    assert told == [*range(0, len(SPLIT), 16)]
+
+
 @pytest.mark.parametrize("batch", [1, 64, 150, 1000])
 def test_accuracy_is_numpys(linear: Path, batch: int) -> None:
     found = score(linear, SPLIT, CLASSES, Device(), batch)

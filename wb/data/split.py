@@ -25,7 +25,7 @@ Index = slice | Indices
 Feed = Mapping[str, npt.NDArray[Any]]  # input of a network or graph -> (n, ...)
 
 CHUNK = 1024  # examples; statistics never hold the whole set as floats
-HELD = 128 * 2**20  # bytes of images as floats, at most
+HELD = 128 * 2**20  # bytes of images as floats, at most, or one batch
 Shuffled = Callable[[int], Indices]
 _ALL = slice(None)
 _SHOWN = (0.05, 0.95)  # shares of the values; the first of the features of sound is far from all others
@@ -259,8 +259,9 @@ class Images(Split):
 
     def together(self, size: int) -> Iterator[Index]:
         """In order, as many whole batches at a time as are held as floats, so that the whole split never is."""
-        step = max(size, self._holding // size * size)
-        return (np.arange(start, min(start + step, len(self))) for start in range(0, len(self), step))
+        step = max(size, self._holding // max(1, size) * size, 1)
+        starts = range(0, max(1, len(self)), step)
+        return (np.arange(start, min(start + step, len(self))) for start in starts)
 
     @property
     def _holding(self) -> int:

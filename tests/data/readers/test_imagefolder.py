@@ -78,6 +78,17 @@ def test_training_alone_is_split_like_one_folder_and_says_so(tmp_path: Path) -> 
     assert flat.notes == ()
 
 
+@pytest.mark.parametrize("names", [["train"], ["train", "test"], ["train", "val"], ["train", "val", "test"]])
+def test_no_pixels_are_held_twice(names: list[str], tmp_path: Path) -> None:
+    level = 0
+    for name in names:
+        level = fill(tmp_path / name, "ab", 20, level)
+    arrays = [
+        split.images if split.images.base is None else split.images.base for split in imagefolder.read(tmp_path)[1:4]
+    ]
+    assert sum(array.size for array in {id(array): array for array in arrays}.values()) == level * 16
+
+
 def test_without_a_test_folder_a_tenth_of_training_is_kept_for_it(tmp_path: Path) -> None:
     level = fill(tmp_path / "train", "ab", 30)
     fill(tmp_path / "val", "ab", 5, level)

@@ -49,8 +49,8 @@ def read(
     whole = Images(decoded.images, np.array([label for _, label in listed], np.int64))
     ends = np.cumsum([len(part) for part in files]).tolist()
     parts = [whole.take(slice(end - len(part), end)) for part, end in zip(files, ends, strict=True)]
-    # Validation and test are copies: as views they would keep the pixels of training too, of which validation is copied.
-    parts = [part if part is parts[0] else part.take(np.arange(len(part))) for part in parts]
+    if len(parts) == 2:  # validation is copied out of training, and a view of the other would keep the pixels of both
+        parts[1] = parts[1].take(np.arange(len(parts[1])))
     left = (_beside(folder, division), _inside(folder, joined(part for classes in found for _, part in classes)))
     named = {
         role: (place.name + "/" if division.named else "all images", part)

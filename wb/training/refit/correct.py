@@ -11,7 +11,8 @@ Weights of Language Models" (RegMean), 2023, https://arxiv.org/abs/2212.09849; f
 Pruning Framework for Transformers", 2022, https://arxiv.org/abs/2204.09656, which fits a factor for every unit that stays.
 Differs: RegMean solves each layer on the parents' own inputs; here they are the network's, with error feedback. Batch norms are
 given the statistics of what they see (`wb.training.refit.normed`).
-Limits: the streams of all networks are held for all images: (parents + 2) x images x tokens x width numbers. Only the last
+Limits: the streams of all networks are held for all images: (parents + 1) x images x tokens x width numbers, and the images
+until there are tokens; in sub-layers with batch norms some of them twice. Only the last
 convolution of a stem is fitted; the others stay as they are, as do weights of one or two bits, and writers in front of a gate,
 which is no linear map of what they give.
 """
@@ -40,7 +41,7 @@ from wb.training.refit.normed import Targets, correct_part, parents_of
 from wb.training.refit.trace import read_by_head
 from wb.training.statistics import find_from, found_anew
 
-KEPT = 2**28  # bytes of a stream: what mixers give beside larger ones is computed twice instead
+KEPT = 2**28  # bytes of what a mixer's writer reads of all images: what is larger is computed twice instead
 
 
 class Correction(Beside):
@@ -150,10 +151,8 @@ class Correction(Beside):
         before = self._mapped([lane.streams for lane in self.lanes], stage)
         self._readers(sublayer)
         after = self._mapped([lane.sums(lane.groups[sublayer.name]) for lane in self.lanes], stage)
-        whole: list[
-            Tensor
-        ] = []  # what a mixer's writer reads, where it is not too large to be kept, as a feed-forward's is
-        kept = sum(as_tokens(state.stream).nbytes for state in self.states) <= KEPT
+        # What a mixer's writer reads, where it is not too large to be kept, as a feed-forward's is.
+        whole: list[Tensor] = []
         for weight, bias in module.writers.items():
             if module.precision(weight) in TRAINED or not _told(sublayer):
                 continue
@@ -168,11 +167,11 @@ class Correction(Beside):
                     hidden = self._picked(module.hidden(sublayer.read(state), state.context), i)
                 else:
                     hidden = module.hidden(sublayer.read(state), state.context)
-                    whole += [hidden] if kept else []
+                    whole += [hidden] if hidden.nbytes * len(self.states) <= KEPT else []
                     hidden = self._picked(hidden, i)
                 fit.add(hidden, given, total(before[i]) - self._picked(as_tokens(state.stream), i))
             write_fit(module, [weight], [bias], fit)
-        self._add(sublayer, whole)
+        self._add(sublayer, whole if len(whole) == len(self.states) else ())
 
     def _add(self, sublayer: Sublayer, hidden: Sequence[Tensor] = ()) -> None:
         """Runs the sub-layer, from what its writer reads where that is known; a batch norm behind it sees that first."""
