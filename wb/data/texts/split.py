@@ -127,6 +127,9 @@ class Texts(Written):
             rows = [row if len(row) <= length else self.ragged.ids_of(i) for i, row in enumerate(rows)]
         return replace(self, written=Ragged.of([row[:length] for row in rows]))
 
+    def lengths(self) -> npt.NDArray[np.int64]:
+        return np.array(self.written_with.counts(self.lines.tolist()), np.int64)
+
     def written_by(self, vocabulary: Vocabulary) -> Texts:
         """The same texts, written with another vocabulary."""
         return replace(self, written_with=vocabulary.like(self.written_with), written=None)

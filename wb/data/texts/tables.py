@@ -22,8 +22,9 @@ from wb.core.system.files import irregular
 from wb.data.dataset import Split
 from wb.data.readers.parts import Parts, divided
 from wb.data.spec import JSONL, Spec
+from wb.data.texts.lengths import LONGEST
 from wb.data.texts.split import Texts
-from wb.data.texts.vocabulary import BPE, LONGEST, Vocabulary, vocabulary_of
+from wb.data.texts.vocabulary import BPE, Vocabulary, vocabulary_of
 
 TEXTS = ("text", "sentence", "utterance", "query", "question", "content", "review", "title", "document")
 LABELS = ("label", "category", "intent", "class", "target", "topic", "sentiment", "y")

@@ -10,7 +10,7 @@ Limits: truncation and padding that a file asks for are left to whoever feeds a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
 from wb.core.system.files import read_text
+from wb.data.texts.lengths import TooLong, aligned
 from wb.data.texts.merges import Merges
 
 BPE, WORDS = "bpe", "words"
@@ -30,8 +31,6 @@ RARE = 2  # a word, or a pair, that is rarer is no entry
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 FILE = "tokenizer.json"
 MOST_TOKENS = 512  # of a text, where nothing else is said
-LONGEST = 1 << 15  # tokens of a text that a network can be asked to read
-ALIGN = 8  # lengths are multiples of it
 USUAL = 0.95  # the share of texts that are no longer than the usual length
 _MOST_BYTES = 64 << 20
 
@@ -152,7 +151,7 @@ class Vocabulary:
         """How many texts of so many tokens are truncated. Raises `BadData` if any is too long and none may be."""
         found = sum(count > self.length for count in counts)
         if found and not self.truncate:
-            raise too_long({"": counts}, self.length)
+            raise TooLong.of({"": counts}, self.length).error()
         return found
 
     def like(self, other: Vocabulary) -> Vocabulary:
@@ -178,33 +177,6 @@ class Vocabulary:
                 "words: choose another with --tokenizer"
             ) from error
         return [one.ids for one in found]
-
-
-def too_long(
-    counts: Mapping[str, Sequence[int]], length: int, *, own: str | None = None, prose: bool = False
-) -> BadData:
-    """The error for texts of so many tokens by what they are for, of which a network reads `length`; it tells the ways out.
-
-    `own` is the form of data from which the network is still to be made. Of `prose` the last token is only foreseen.
-    """
-    over = {what: [count for count in each if count > length] for what, each in counts.items()}
-    told = " and ".join(
-        f"{len(each):,} of {len(counts[what]):,} texts{f' for {what}' if what else ''}"
-        for what, each in over.items()
-        if each
-    )
-    longest = max(count for each in over.values() for count in each)
-    needs, limit = _aligned(longest), f"the {length:,} tokens that the network reads"
-    if prose:
-        needs, limit = longest - 1, f"the {length - 1:,} tokens of a passage and the one that follows"
-    if own is None:
-        other = "take a network that reads longer ones (or a longer length= in --data, if one stands there)"
-    else:
-        other = f"choose a longer length with {own},length={needs}:FILES" if needs <= LONGEST else "divide them"
-    return BadData(
-        f"{told} are longer than {limit}, the longest has {longest:,}; give --truncate to read the beginning of each alone, or "
-        f"{other}"
-    )
 
 
 def vocabulary_of(
@@ -237,13 +209,9 @@ def vocabulary_of(
         raise BadData("no text of the training split has a token of the tokenizer; choose another with --tokenizer")
     if length is None:
         most = max(counts if truncate else [*counts, *whole.counts(others)])
-        length = min(MOST_TOKENS, _aligned(most))
-    usual = min(length, _aligned(int(np.ceil(np.quantile(counts, USUAL)))))
+        length = min(MOST_TOKENS, aligned(most))
+    usual = min(length, aligned(int(np.ceil(np.quantile(counts, USUAL)))))
     return Vocabulary(text, length, usual, truncate)
-
-
-def _aligned(count: int) -> int:
-    return -(-count // ALIGN) * ALIGN
 
 
 def _trained(texts: Sequence[str], kind: str) -> str:
