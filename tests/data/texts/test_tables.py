@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -175,13 +176,32 @@ def jsonl(path: Path, *labels: object) -> Path:
     [
         ((1, True), r"the label 1 in line 1 and true in line 2"),
         ((0, False), r"the label 0 in line 1 and false in line 2"),
-        ((1, 2, "1"), r'the label "1" in line 3 and as another kind in line 1'),
-        ((True, "true", "no"), r'the label "true" in line 2 and as another kind in line 1'),
+        ((1, 2, "1"), r'the label 1 in line 1 and "1" in line 3'),
+        ((True, "true", "no"), r'the label true in line 1 and "true" in line 2'),
     ],
 )
 def test_labels_that_json_tells_apart_are_not_mixed_up(labels: tuple[object, ...], why: str, tmp_path: Path) -> None:
     with pytest.raises(BadData, match=f"{why}, so that it is not clear whether both are one class"):
         load(f"jsonl:{jsonl(tmp_path / 'a.jsonl', *labels)}")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "why"),
+    [
+        ((1, 0), (True, False), "label 1 in line 1, and {} has true in line 1"),
+        ((True, False), (0, 1), "label true in line 1, and {} has 0 in line 1"),
+        ((1, 0), ("0", "1"), 'label 0 in line 2, and {} has "0" in line 1'),
+        (("a", "true"), ("a", True), 'label "true" in line 2, and {} has true in line 2'),
+    ],
+)
+def test_labels_that_json_tells_apart_are_not_mixed_up_between_files(
+    train: tuple[object, ...], test: tuple[object, ...], why: str, tmp_path: Path
+) -> None:
+    """Whichever of the three files they are in."""
+    one, other = jsonl(tmp_path / "a.jsonl", *train), jsonl(tmp_path / "b.jsonl", *test)
+    for files in ((one, other), (one, other, one), (one, one, other)):
+        with pytest.raises(BadData, match=re.escape(f"{one} has the {why.format(other)}, so that it is not clear")):
+            load(f"jsonl:{','.join(map(str, files))}")
 
 
 @pytest.mark.parametrize(

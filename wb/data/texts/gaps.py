@@ -34,10 +34,10 @@ def gaps(
     over = {role: int((each > length).sum()) for role, each in counts.items()}
     notes: list[str] = []
     if any(over.values()) and not vocabulary.truncate:
-        found = TooLong.of({role: each.tolist() for role, each in counts.items()}, length, own=own, prose=prose)
+        long = TooLong.of({role: each.tolist() for role, each in counts.items()}, length, own=own, prose=prose)
         if not looking:
-            raise found.error()
-        notes = [found.note()]
+            raise long.error()
+        notes = [long.note()]
     elif any(over.values()):
         notes = [
             f"{over[role]:,} of {len(each):,} texts for {role} are longer than {length} tokens: the rest is cut"

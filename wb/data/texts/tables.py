@@ -64,7 +64,8 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
     if len(places) not in ROLES:
         raise BadOption(f"data {spec.text()!r} name {len(places)} files; give one, training and test, or all three")
     rows = _json_rows if spec.form == JSONL else _csv_rows
-    found = {role: _read(path, rows, choices) for role, path in zip(ROLES[len(places)], places, strict=True)}
+    kinds = _Kinds()
+    found = {role: _read(path, rows, choices, kinds) for role, path in zip(ROLES[len(places)], places, strict=True)}
     names = dict(zip(found, (path.name for path in places), strict=True))
     classes = _classes(found["train"].labels)
     known = {name: i for i, name in enumerate(classes)}
@@ -125,15 +126,15 @@ def _check_labels(part: Labelled, known: Mapping[str, int], path: Path, train: s
         )
 
 
-def _read(path: Path, rows: Callable[[Path], Iterator[_Row]], choices: Mapping[str, str]) -> Labelled:
+def _read(path: Path, rows: Callable[[Path], Iterator[_Row]], choices: Mapping[str, str], kinds: _Kinds) -> Labelled:
     found = Labelled([], [], [], [])
     names: tuple[str, str] | None = None
-    empty, kinds = {"text": 0, "label": 0}, _Kinds(path)
+    empty = {"text": 0, "label": 0}
     for row in rows(path):
         names = names or _columns(list(row.cells), choices, path)
         text, label = (_cell(row, name, path) for name in names)
         if text and label:
-            kinds.add(row.cells[names[1]], label, row.line)
+            kinds.add(_Label(row.cells[names[1]], row.line, path), label)
             found.texts.append(text)
             found.labels.append(label)
             found.lines.append(row.line)
@@ -159,28 +160,40 @@ def _cell(row: _Row, column: str, path: Path) -> str:
     )
 
 
+class _Label(NamedTuple):
+    """A label as a file has it, and where."""
+
+    value: object
+    line: int
+    path: Path
+
+    @property
+    def shown(self) -> str:
+        return f"{printable(json.dumps(self.value, ensure_ascii=False), 60)} in line {self.line}"
+
+
 class _Kinds:
-    """Of what kinds the labels of a column are: JSON tells `1`, `"1"` and `true` apart, and classes are told by their names."""
+    """Of what kinds labels are, in all files: JSON tells `1`, `"1"` and `true` apart, and classes are told by their names."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.seen = path, dict[str, tuple[type, int]]()
-        self.first: dict[type, tuple[str, int]] = {}
+    def __init__(self) -> None:
+        self.seen, self.first = dict[str, _Label](), dict[type, _Label]()
 
-    def add(self, value: object, name: str, line: int) -> None:
+    def add(self, label: _Label, name: str) -> None:
         """Raises `BadData` for a label that reads like another one of another kind, and for numbers beside true and false."""
-        kind, other = type(value), {bool: int, int: bool}.get(type(value))
-        before, at = self.seen.setdefault(name, (kind, line))
-        if before is not kind:
-            raise self._mixed(f"{json.dumps(value)} in line {line} and as another kind in line {at}")
-        self.first.setdefault(kind, (name, line))
-        if other in self.first:
-            (one, at), two = self.first[other], self.first[kind]
-            raise self._mixed(f"{one} in line {at} and {two[0]} in line {two[1]}")
+        kind = type(label.value)
+        before = self.seen.setdefault(name, label)
+        if type(before.value) is not kind:
+            raise _mixed(before, label)
+        first, other = self.first.setdefault(kind, label), self.first.get({bool: int, int: bool}.get(kind, object))
+        if other is not None:
+            raise _mixed(other, first)
 
-    def _mixed(self, what: str) -> BadData:
-        return BadData(
-            f"{self.path} has the label {what}, so that it is not clear whether both are one class; write all alike"
-        )
+
+def _mixed(one: _Label, two: _Label) -> BadData:
+    what = f" and {two.shown}" if one.path == two.path else f", and {two.path} has {two.shown}"
+    return BadData(
+        f"{one.path} has the label {one.shown}{what}, so that it is not clear whether both are one class; write all alike"
+    )
 
 
 def _columns(there: Sequence[str], choices: Mapping[str, str], path: Path) -> tuple[str, str]:
