@@ -24,7 +24,7 @@ from wb.data.readers.parts import Parts, divided
 from wb.data.spec import JSONL, Spec
 from wb.data.texts.lengths import LONGEST
 from wb.data.texts.split import Texts
-from wb.data.texts.vocabulary import BPE, Vocabulary, vocabulary_of
+from wb.data.texts.vocabulary import BPE, Ragged, Vocabulary, written
 
 TEXTS = ("text", "sentence", "utterance", "query", "question", "content", "review", "title", "document")
 LABELS = ("label", "category", "intent", "class", "target", "topic", "sentiment", "y")
@@ -82,19 +82,20 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         role: cast(Texts, part)
         for role, part in zip(ROLES[3], (parts.train, parts.validation, parts.test), strict=True)
     }
-    others = [*own["validation"].lines.tolist(), *own["test"].lines.tolist()]
-    kind = choices.get("tokenizer", BPE)
-    vocabulary = vocabulary_of(own["train"].lines.tolist(), kind, length, others=others, truncate=spec.truncates)
-    train, validation, test = (replace(part, written_with=vocabulary) for part in own.values())
+    texts = [part.lines.tolist() for part in own.values()]
+    vocabulary, ids = written(texts, choices.get("tokenizer", BPE), length, truncate=spec.truncates)
+    train, validation, test = (
+        replace(part, written_with=vocabulary, written=rows) for part, rows in zip(own.values(), ids, strict=True)
+    )
     notes = [note for part in found.values() for note in part.notes]
     return parts._replace(train=train, validation=validation, test=test, notes=(*notes, *parts.notes))
 
 
-def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary) -> Texts:
-    """A split of these."""
+def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary, ids: Ragged | None = None) -> Texts:
+    """A split of these; their `ids` are none cut, if they are known already."""
     lines = np.empty(len(texts), object)
     lines[:] = texts
-    return Texts(lines, np.array(labels, np.int64), vocabulary)
+    return Texts(lines, np.array(labels, np.int64), vocabulary, ids)
 
 
 def length_of(choices: Mapping[str, str], spec: Spec) -> int | None:
