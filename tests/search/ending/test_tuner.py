@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
+from tests.hands import Here
 from wb.core.space import random_choices
 from wb.data import load as load_data
 from wb.search.beginning.config import SearchConfig
-from wb.search.crew.hands import Hands, Order, _Trainer
+from wb.search.crew.hands import Hands, _Trainer
 from wb.search.ending.tuner import Tuner, Who
 from wb.search.fidelity.teacher import Teacher, largest
 from wb.search.run import Run
@@ -20,25 +19,7 @@ from wb.search.supernet import Supernet
 from wb.search.trained.start import space_of
 from wb.training.fit import Recipe
 
-Key = TypeVar("Key")
 CONFIG = SearchConfig(data="digits", preset="tiny", limit=64)
-
-
-class Here(Hands):
-    """Does what other processes do, in this one."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(CONFIG, folder, 2, print)
-        self.trainer, self.done = _Trainer(CONFIG, folder), list[object]()
-
-    def pay(self, seconds: float | None) -> bool:
-        return True
-
-    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
-        for key, order in orders.items():
-            self.trainer(order)
-            self.done.append(key)
-            yield key
 
 
 def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_makes(tmp_path: Path) -> None:
@@ -49,7 +30,7 @@ def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_mak
     for run in runs.values():
         run.folder.mkdir()
         supernet.save(run.supernet_path)
-    hands = Here(runs["ahead"].folder)
+    hands = Here(CONFIG, runs["ahead"].folder, _Trainer(CONFIG, runs["ahead"].folder))
 
     def tuner(run: Run, hands: Hands) -> Tuner:
         return Tuner(run, supernet, data, lambda _: Recipe(epochs=1, batch=16), CONFIG.seed, hands)
