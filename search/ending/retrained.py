@@ -37,7 +37,7 @@ class Delivered(NamedTuple):
 def judged_apart(readings: Mapping[str, Reading], metric: str, noun: str) -> dict[str, Reading]:
     """The readings of a network that is trained once more, with a note at that on the validation split; `noun` has examples."""
     own = readings[metric]
-    note = f"of the network before it was trained once more, on the validation {noun} too"
+    note = f"read before it was trained once more, on the validation {noun} too"
     return {**readings, metric: own.model_copy(update={"note": "; ".join(filter(None, (note, own.note)))})}
 
 

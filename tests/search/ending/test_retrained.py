@@ -73,7 +73,7 @@ def test_a_network_and_its_twin_are_trained_once_and_keep_what_they_were_judged_
     for one, readings in found.values():
         assert readings["acc"].value == ACC.value
         assert readings["acc"].note == (
-            "of the network before it was trained once more, on the validation images too; few images"
+            "read before it was trained once more, on the validation images too; few images"
         )
         assert readings["latency"] == MS
         assert readings["size"].value == one.path.stat().st_size
