@@ -167,7 +167,13 @@ def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> floa
     count += size.beside if count else 0
     one = epochs * size.whole * costs.tune
     alone = one + as_long([one] * (count - 1), size.hands) if count else 0.0  # the largest is trained first
-    return taught + alone + count * READ * costs.evaluation
+    return taught + alone + again_seconds(costs, size, count, epochs) + count * READ * costs.evaluation
+
+
+def again_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
+    """Seconds of training so many networks once more, if the front's are: all finalists, as nobody knows who will be on it."""
+    one = size.again * epochs * size.whole
+    return (one * costs.teach if count else 0.0) + as_long([one * costs.tune] * count, size.hands)
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
@@ -241,7 +247,7 @@ def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) 
     if config.seeds or any(one.metric.name == "macs" for one in config.requirements):
         return None, costs
     least = max(TUNED_LEAST, LEAST_FIRST * _first(config, size))
-    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (size.whole * least))
+    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / ((1 + size.again) * size.whole * least))
     heaviest = costs.reached(step)
     return heaviest, costs if heaviest is None else costs.up_to(heaviest)
 

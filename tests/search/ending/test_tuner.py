@@ -10,10 +10,12 @@ import torch
 from tests.hands import Here
 from wb.core.space import random_choices
 from wb.data import load as load_data
+from wb.data.dataset import TRAINED_ON, WHOLE
 from wb.search.beginning.config import SearchConfig
 from wb.search.crew.hands import Hands, _Trainer
-from wb.search.ending.tuner import Tuner, Who
+from wb.search.ending.tuner import Tuner, Wanted, Who
 from wb.search.fidelity.teacher import Teacher, largest
+from wb.search.results.curves import read_curves
 from wb.search.run import Run
 from wb.search.supernet import Supernet
 from wb.search.trained.start import space_of
@@ -42,15 +44,21 @@ def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_mak
         folders = (one.run.staging, one.run.models)
         for folder in folders:
             folder.mkdir(parents=True)
-        first = one("0", networks["0"], folders, Who(largest(supernet)))
+        first = one("0", Wanted(networks["0"], Who(largest(supernet))), folders)
         who = Who(Teacher(first.network()), folders[0] / "0.safetensors")
-        told = list(one.ahead(networks, folders, who))
+        wanted = {name: Wanted(a, who, whole=name == "2") for name, a in networks.items()}
+        told = list(one.ahead(wanted, folders))
         assert told == (["1", "2"] if one is ahead else []), "the first is there"
-        found[one.run.folder.name] = {name: one(name, a, folders, who) for name, a in networks.items()}
+        found[one.run.folder.name] = {name: one(name, a, folders) for name, a in wanted.items()}
+        assert [*read_curves(one.run.curves_path)] == ["0", "1"], "of the last only what chose it would be"
     assert hands.done == ["1", "2"]
-    assert list(ahead.ahead(networks, (runs["ahead"].staging,), Who(largest(supernet)))) == [], "all are there"
+    assert list(ahead.ahead(wanted, (runs["ahead"].staging,))) == [], "all are there"
     for name in networks:
         mine, theirs = found["alone"][name], found["ahead"][name]
         assert mine.history == theirs.history
         for key, weight in mine.weights.items():
             torch.testing.assert_close(theirs.weights[key], weight)
+    seen = [step.arguments.get(TRAINED_ON) for name in networks for step in found["ahead"][name].history]
+    assert seen == [None, None, None, None, None, WHOLE]
+    once = alone("2", wanted["2"]._replace(whole=False), folders)
+    assert any(not torch.equal(once.weights[key], weight) for key, weight in found["alone"]["2"].weights.items())
