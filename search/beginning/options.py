@@ -56,7 +56,8 @@ def _check_requirements(config: SearchConfig) -> None:
 def _check_retrain(config: SearchConfig, given: Mapping[str, Any]) -> None:
     if given.get("retrain") and not config.finetune:
         raise BadOption(
-            "--retrain trains networks as they were fine-tuned, and --finetune 0 fine-tunes none; leave one out"
+            "--retrain trains networks as they were fine-tuned, and --finetune 0 fine-tunes none; give --finetune 1 or more, or "
+            "leave --retrain out"
         )
 
 

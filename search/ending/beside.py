@@ -12,6 +12,7 @@ from wb.export.graph import export
 from wb.models.model import Model
 from wb.search.ending.tuner import Tuner, Wanted, Who
 from wb.search.run import Run
+from wb.training.fit import TrainingDiverged
 
 
 class Beside(NamedTuple):
@@ -33,7 +34,7 @@ def known_networks(
         return {name: Beside(model, path, path) for name, (model, path) in made.items()}
     wanted = {name: one._replace(whole=True) for name, one in wanted.items()}
     again = _made(wanted, (run.beside,), tuner, progress, "training the known networks once more")
-    return {name: Beside(*made[name], again[name][1]) for name in known}
+    return {name: Beside(*made[name], again.get(name, made[name])[1]) for name in known}
 
 
 def _made(
@@ -45,6 +46,11 @@ def _made(
     for done, (name, one) in enumerate(wanted.items()):
         progress(what, max(done, ready), len(wanted))
         path = folders[0] / f"{name}.onnx"
-        made[name] = tuner(name, one, folders), path
-        export(made[name][0], path, force=True)
+        try:
+            made[name] = tuner(name, one, folders), path
+        except TrainingDiverged:
+            if not one.whole:
+                raise
+        else:
+            export(made[name][0], path, force=True)
     return made

@@ -281,6 +281,7 @@ class Finish:
         for name, one in beside.items():
             grade = graded(one.path, self.data.validation, self._task, self.device)
             values = self._readings(one.model.architecture, one.path, timed[name], grade) | elsewhere[name]
+            values |= {"size": count_model(one.model.architecture, one.tested)["size"]}
             test = score(one.tested, self.data.test, self._task, self.device)
             found.append(Baseline(name=name, values=values, test=test))
         if self.data.train.vocabulary is not None and self.data.classes:

@@ -24,7 +24,9 @@ from wb.export.graph import ExportDiffers
 from wb.models.model import Model
 from wb.search.ending.tuner import Tuner, Wanted, Who
 from wb.search.ending.twins import Made, remade
+from wb.search.fidelity.teacher import Teacher
 from wb.search.run import Run
+from wb.training.fit import TrainingDiverged
 
 
 class Delivered(NamedTuple):
@@ -71,20 +73,29 @@ class Retraining:
         found = {}
         for done, number in enumerate(front):
             self.progress("exporting what was trained once more", done, len(front))
-            finalist = made[number].number
-            found[number] = self._delivered(
-                number, made[number], readings[number], models[str(finalist)], made[finalist].model
-            )
+            one, before = made[number], made[made[number].number].model
+            model = models.get(str(one.number))
+            if model is None:
+                found[number] = Delivered(remade(one, before, self.data, self.seed, self.write), readings[number])
+            else:
+                found[number] = self._delivered(number, one, readings[number], model, before)
         return found
 
     def _trained(self, wanted: Mapping[str, Wanted]) -> dict[str, Model]:
+        """The networks that learn; one whose loss is no number any more is not among them."""
         what, folders = "training the front once more", (self.run.staging, self.run.models)
+        for one in wanted.values():
+            if isinstance(one.who.teach, Teacher):
+                one.who.teach.forget()  # batches are others now
         ready, models = 0, {}
         for ready, _ in enumerate(self.tuner.ahead(wanted, folders), start=1):
             self.progress(what, ready, len(wanted))
         for done, (name, one) in enumerate(wanted.items()):
             self.progress(what, max(done, ready), len(wanted))
-            models[name] = self.tuner(name, one, folders)
+            try:
+                models[name] = self.tuner(name, one, folders)
+            except TrainingDiverged as error:
+                self.say(f"network {name} is delivered as it was judged; trained once more, {error}")
         return models
 
     def _delivered(

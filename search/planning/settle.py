@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wb.core.errors import BadOption
 from wb.data import Dataset
+from wb.data.dataset import check_memory
 from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.choice import expected
 from wb.search.fidelity.rungs import AUTO, NONE, automatic, rungs_text
@@ -16,7 +17,7 @@ def settled(config: SearchConfig, data: Dataset) -> SearchConfig:
     """
     if config.retrain is None:
         few = data.train.vocabulary is not None and data.task == "classes"
-        config = config.model_copy(update={"retrain": few and config.finetune > 0})
+        config = config.model_copy(update={"retrain": few})
     if config.rungs != AUTO:
         return config
     if not any(metric.quality for metric in config.metrics):  # costs do not change with training
@@ -35,12 +36,20 @@ def finalists(config: SearchConfig) -> int | None:
 
 
 def check_retrain(config: SearchConfig, data: Dataset) -> None:
-    """Raises `BadOption` where the front is to be trained once more on validation examples, and these are no others."""
+    """Before there is work for the front to be trained once more on validation examples.
+
+    Raises:
+        BadData: images of both would not fit into memory.
+        BadOption: these are no others.
+    """
     if config.retrain and data.task != "classes":
         raise BadOption(
             "--retrain is for examples with labels; passages of training begin elsewhere in the text in every epoch, which those "
             "of validation cannot: leave it out"
         )
+    if config.retrain and data.train.vocabulary is None:
+        count = 2 * (len(data.train) + len(data.validation)) + len(data.test)
+        check_memory(count, data.channels, data.height, data.width, f"{data.spec}, with --retrain")
 
 
 def check_counts(config: SearchConfig) -> None:

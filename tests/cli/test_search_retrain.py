@@ -71,7 +71,10 @@ def test_a_front_is_trained_once_more_and_is_the_same_front(tmp_path: Path, monk
         assert one.values["acc"].note
     notes: list[str] = []
     choose([run.folder / points[0].model], None, say=notes.append)
-    assert notes[-1].endswith("has learned from the validation examples too: what is read on them is too good")
+    choose([run.folder / points[0].model], "digits", say=notes.append)
+    for note in notes[1:]:
+        assert note.endswith("has learned from the validation examples too: what is read on them is too good")
+    assert len(notes) == 3, "where the data come from, and twice what the model has seen"
 
     def train(*_: object) -> None:
         raise AssertionError("it was trained before")
@@ -84,6 +87,15 @@ def test_a_front_is_trained_once_more_and_is_the_same_front(tmp_path: Path, monk
     again = models(run, run.read_front())
     assert all(equal(model, first[number]) and not seen(model) for number, model in again.items())
     assert not any(point.validation.note and "once more" in point.validation.note for point in run.read_front())
+
+
+@pytest.mark.usefixtures("brief")
+def test_of_texts_the_front_is_trained_once_more_without_being_asked(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    succeeded("search", "--space", "text", *SMALL, *FEW[:-4], "--trials", "1", "--finalists", "1", "-o", run.folder)
+    (point,) = run.read_front()
+    assert seen(load_model(run.folder / point.model))
+    assert not seen(load_model(run.judged / f"{point.number}.safetensors"))
 
 
 def test_what_has_nothing_to_train_once_more_is_refused(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def _gaps(parts: Parts, spec: Spec, looking: bool) -> tuple[str, ...]:
         return ()
     from wb.data.texts.gaps import gaps  # imports a library that only texts need
 
+    looking = looking and spec.form != LM  # which nobody can look at further
     return gaps(parts.train, parts.validation, parts.test, own=spec.form, looking=looking)
 
 

@@ -93,7 +93,7 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
     if not data.classes:
         raise Unsupported(
             f"data {data.spec!r} are {data.train.noun} of one text, without classes to count; `wb train --data {data.spec} "
-            "--dry-run` says how many there are, and what would be learned"
+            "-o FILE --dry-run` says how many there are, and what would be learned"
         )
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     keys = {}

@@ -21,6 +21,7 @@ from wb.search.ending.retrained import Delivered, Retraining
 from wb.search.ending.tuner import Wanted, Who
 from wb.search.ending.twins import Made
 from wb.search.run import Run
+from wb.training.fit import TrainingDiverged
 
 ACC = Reading(value=0.9, unit="fraction", how="measured", note="few images")
 MS = Reading(value=1.0, unit="ms", how="measured")
@@ -35,13 +36,15 @@ class Known:
     """A tuner that has trained before."""
 
     def __init__(self, model: Model) -> None:
-        self.model, self.asked = model, dict[str, Wanted]()
+        self.model, self.asked, self.diverges = model, dict[str, Wanted](), False
 
     def ahead(self, wanted: Mapping[str, Wanted], _: Sequence[Path]) -> list[str]:
         self.asked |= wanted
         return []
 
     def __call__(self, _: str, __: Wanted, ___: Sequence[Path]) -> Model:
+        if self.diverges:
+            raise TrainingDiverged("the loss is nan")
         return self.model
 
 
@@ -55,9 +58,10 @@ def deliver(striped: Model, stripes: Dataset, tmp_path: Path) -> Callable[..., t
         write(one.model, one.path)
     readings = {n: {"acc": ACC, "latency": MS, **count_model(one.architecture, one.path)} for n, one in made.items()}
 
-    def call(room: int, say: Callable[[str], None]) -> tuple[Known, dict[int, Delivered]]:
+    def call(room: int, say: Callable[[str], None], *, diverges: bool = False) -> tuple[Known, dict[int, Delivered]]:
         weights = {name: 2 * weight for name, weight in striped.weights.items()}
         tuner: Any = Known(Model(striped.architecture, weights, (*striped.history, AGAIN)))
+        tuner.diverges = diverges
         limit = Limit(METRICS["size"], readings[1003]["size"].value + room)
         again = Retraining(Run(tmp_path), tuner, stripes, "acc", [limit], 0, write, lambda *_: None, say)
         return tuner, again(made, readings, [1003, 3], {3: Who(None)})
@@ -93,3 +97,14 @@ def test_what_is_too_large_by_its_longer_history_stays_as_it_was_judged(
     assert readings["size"].value == one.path.stat().st_size
     assert all(torch.equal(weight, striped.weights[name]) for name, weight in one.model.weights.items())
     assert found[3].made.model.history[-1] == AGAIN, "it has room"
+
+
+def test_what_does_not_learn_once_more_stays_as_it_was_judged(
+    deliver: Callable[..., tuple[Known, dict[int, Delivered]]], striped: Model
+) -> None:
+    said: list[str] = []
+    _, found = deliver(10_000, said.append, diverges=True)
+    assert said == ["network 3 is delivered as it was judged; trained once more, the loss is nan"]
+    for one, readings in found.values():
+        assert readings["acc"] == ACC
+        assert all(torch.equal(weight, striped.weights[name]) for name, weight in one.model.weights.items())

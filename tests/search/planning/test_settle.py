@@ -20,7 +20,6 @@ from wb.search.planning.settle import check_retrain, settled
         ("digits", {"retrain": True}, True),
         ("listops", {}, True),
         ("listops", {"retrain": False}, False),
-        ("listops", {"finetune": 0}, False),
         ("lm,length=32", {}, False),
     ],
 )
@@ -32,7 +31,8 @@ def test_the_front_is_trained_once_more_where_texts_have_classes(
     check_retrain(config, data)
     assert (config.retrain, config.retrains) == (retrains, retrains)
     assert ("retrain" in config.wanted) == retrains
-    assert not settled(config.model_copy(update={"finetune": 0}), data).retrains
+    none = settled(SearchConfig.model_validate({"data": spec, "finetune": 0, **given}), data)
+    assert (none.retrain, none.retrains) == (retrains, False), "a search that goes on with --finetune has its default"
 
 
 def test_what_there_is_nothing_to_train_of_once_more_is_refused() -> None:
