@@ -102,10 +102,10 @@ def test_what_was_given_stays_and_the_rest_shares_the_time(given: dict[str, Any]
 def test_training_the_front_once_more_is_in_the_plan() -> None:
     costs, size = fake(0.004), Size(100, 100, 110)
     once, again = (plan(900, costs, one, finalists=5) for one in (size, size._replace(again=1.1)))
-    assert again.finetune == pytest.approx(once.finetune / 2.1, abs=1)
+    assert again.finetune == pytest.approx(once.finetune / 1.7, abs=1)
     least, more = (finalists_seconds(costs, one, 5, 7) for one in (size, size._replace(again=1.1)))
     read = finalists_seconds(costs, size, 5, 0)
-    assert more - read == pytest.approx(2.1 * (least - read))
+    assert more - read == pytest.approx(1.7 * (least - read))
     hands = size._replace(again=1.1, hands=5)
     assert finalists_seconds(costs, hands._replace(again=0.0), 5, 7) < finalists_seconds(costs, hands, 5, 7) < more
 
