@@ -40,7 +40,7 @@ from wb.search.fidelity.yardstick import held_back, warning
 from wb.search.page.report import write_report
 from wb.search.places import Places, places_of
 from wb.search.planning.costs import planned
-from wb.search.planning.settle import settled
+from wb.search.planning.settle import check_retrain, settled
 from wb.search.planning.shares import TimePlan
 from wb.search.results.point import FrontPoint
 from wb.search.run import DataRecord, Run, RunRecord
@@ -169,6 +169,7 @@ class Search:
         space = space_of(config, data)
         check_metrics(config, space)
         check_memory(space)
+        check_retrain(config, data)
         places = places_of(config)
         places.check(space)
         seeds = seed_choices(space, config.seeds)
@@ -205,7 +206,7 @@ class Search:
 
     def _planned(self, ground: Ground, start: float) -> tuple[Ground, TimePlan | None]:
         """The ground with all settings of the configuration, and how a given time is used."""
-        config, plan = settled(self.config), None
+        config, plan = settled(self.config, ground.data), None
         if config.time is not None:
             with self._tell.task("timing steps and evaluations") as task:
                 plan = planned(

@@ -214,6 +214,11 @@ class Run:
         return self.folder / "models"
 
     @property
+    def judged(self) -> Path:
+        """The folder of the networks that were judged, where others, trained once more, are delivered in their place."""
+        return self.folder / "judged"
+
+    @property
     def staging(self) -> Path:
         """The folder in which finalists are made; publishing renames it to `models`."""
         return self.folder / "finalists"

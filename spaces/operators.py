@@ -115,15 +115,26 @@ def squeezed(ffn: Ffn) -> int:
     return int(gates.width) if gates is not None else 0
 
 
-def ffn_of(kind: str, width: int) -> Ffn:
-    """The feed-forward of that kind, every width of which that has no default is `width`."""
+def ffn_of(kind: str, ratio: float, embed: int) -> Ffn:
+    """The feed-forward of that kind, every width of which that has no default is what `ratio` gives."""
     record = FFN_KINDS[kind]
+    width = width_for(record, ratio, embed)
     return record.model_validate({name: width for name in dims(record) if record.model_fields[name].is_required()})
 
 
 def width_of(operator: Operator) -> int:
     """How wide a feed-forward is: its first width."""
     return int(getattr(operator, next(iter(dims(type(operator))))))
+
+
+def width_for(ffn: Ffn | type[Ffn], ratio: float, embed: int) -> int:
+    """How wide a feed-forward of that kind is beside a stream of width `embed`: its share of `ratio` times that."""
+    return max(1, round(ffn.share * ratio * embed))
+
+
+def ratio_of(ffn: Ffn, embed: int) -> float:
+    """The ratio that gives a feed-forward its width beside a stream of width `embed`."""
+    return width_of(ffn) / (ffn.share * embed)
 
 
 def sizes_of(mixer: Mixer, options: Collection[str]) -> dict[str, Option]:

@@ -24,7 +24,8 @@ def data(
     source: Annotated[
         str,
         typer.Argument(
-            help="As --data takes it: digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE or hf:PLACE."
+            help="As --data takes it: digits, imagefolder:PATH, idx:PATH, cifar10:PATH, npz:FILE or hf:PLACE; of texts "
+            "csv:FILES, jsonl:FILES or listops."
         ),
     ],
     *,
@@ -42,7 +43,8 @@ def data(
 
     npz: is an archive of NumPy with arrays x and y, and an optional split, or x_train, y_train and so on, of images or, with
     npz,values=features:FILE, of any numbers, which stay as they are; hf: is a data set of Hugging Face's library, a folder or a
-    name on the hub, and may be told the columns: hf,image=COLUMN,label=COLUMN:PLACE.
+    name on the hub, and may be told the columns: hf,image=COLUMN,label=COLUMN:PLACE. Texts that are longer than a network reads
+    are counted here, where commands that train refuse them without --truncate.
     """
     from wb.cli.frame.running import telling
     from wb.data import load
@@ -63,6 +65,7 @@ def data(
             resolved(config.data or source),
             image_size=config.image_size,
             limit=config.limit,
+            looking=True,
             progress=lambda done, of: progress("reading images", done, of),
         )
         found = summarize(dataset, progress)

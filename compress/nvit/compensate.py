@@ -7,9 +7,9 @@ units and for what went wrong before it. In the end the head is fitted to the de
 
 Source: `wb.training.refit.correct`. The same least squares, layer by layer, are in Kwon et al., 2022,
 https://arxiv.org/abs/2204.09656, and in Kurtic et al., "ZipLM", 2023, https://arxiv.org/abs/2302.04089.
-Limits: networks whose sub-layers read other sums than the stream (the wiring `averaged`) stay as they were cut, as what a weight
-is to give does not follow from the streams there. A sub-layer that is gone is made up for by the next weight that writes; behind
-the last of them by that one and the head, where norms are in front of sub-layers, and else by the head. Convolutions of single
+Limits: a sub-layer that is gone is made up for by the next weight that writes; behind the last of them by that one and the head,
+where norms are in front of sub-layers, and else by the head; where sub-layers read other sums than the stream (the wiring
+`averaged`), by the head alone, and no weight but the head's makes up for what went wrong before it. Convolutions of single
 channels, and weights of one or two bits, stay as they are.
 """
 
@@ -70,9 +70,6 @@ def compensated(
 
     `kept` has, for every residual stream that lost channels (`s0.embed`), the channels of the dense model that are left.
     """
-    network = skeleton(model.architecture)
-    if not all(network.wiring(stage).sums for stage in range(len(network.stages))):
-        return with_statistics(model, data.train)
     correction = Correction(
         model,
         [lane_of(dense, model, kept)],

@@ -146,6 +146,14 @@ class SearchConfig(DataConfig):
             description="Also offer every finalist of convolutions as a graph in 8 bits, where that is measured to be faster."
         ),
     ] = True
+    retrain: Annotated[
+        bool | None,
+        Field(
+            description="Once all are judged, train the front again on validation examples too, and deliver that: of few texts "
+            "this is worth half a point. Commands that judge by these examples later judge it too kindly."
+        ),
+        Cli(default="for texts in classes"),
+    ] = None  # what runs without the field did not do; new ones are configured with one of the two
     baselines: Annotated[
         bool,
         Field(
@@ -246,7 +254,13 @@ class SearchConfig(DataConfig):
         chosen: dict[str, int | str] = {} if self.finalists is None else {"finalists": self.finalists}
         chosen |= {"require": ", ".join(one.text() for one in self.requirements)} if self.require else {}
         chosen |= {"baselines": 1} if self.baselines else {}
+        chosen |= {"retrain": 1} if self.retrains else {}
         return {"trials": self.trials, "finetune": self.finetune, **chosen}
+
+    @property
+    def retrains(self) -> bool:
+        """Whether networks of the front are trained once more; those that are not fine-tuned are not."""
+        return bool(self.retrain) and self.finetune > 0
 
     @property
     def read(self) -> frozenset[str]:

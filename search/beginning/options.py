@@ -33,6 +33,7 @@ def configured(given: Mapping[str, Any]) -> SearchConfig:
     if given.get("storage"):
         given = {**given, "storage": storage.absolute(given["storage"])}
     config = config_of(SearchConfig, "search", structured(SearchConfig, {"rungs": AUTO, **given}))
+    _check_retrain(config, given)
     _ = config.metrics
     if len(config.seeds) > config.trials:
         raise BadOption(f"{len(config.seeds)} seed architectures need --trials {len(config.seeds)} or more")
@@ -49,6 +50,14 @@ def _check_requirements(config: SearchConfig) -> None:
     if config.sampler != "generate" and not config.practice:
         raise BadOption(
             f"--no-practice is for --sampler generate; sampler {config.sampler!r} does not look at best practice"
+        )
+
+
+def _check_retrain(config: SearchConfig, given: Mapping[str, Any]) -> None:
+    if given.get("retrain") and not config.finetune:
+        raise BadOption(
+            "--retrain trains networks as they were fine-tuned, and --finetune 0 fine-tunes none; give --finetune 1 or more, or "
+            "leave --retrain out"
         )
 
 
@@ -76,16 +85,18 @@ def resumed(folder: Path, given: Mapping[str, Any], out: Path | None) -> SearchC
             "is what you want, say it again with --device"
         )
     # The storage is given again because its password is not stored.
-    allowed = {"trials", "finetune", "finalists", "baselines", "storage"}
-    wanted = configured({**config.model_dump(), **given})
+    allowed = {"trials", "finetune", "finalists", "baselines", "retrain", "storage"}
+    wanted = configured({**config.model_dump(exclude={"retrain"}), **given})
+    if "retrain" not in given:
+        wanted = wanted.model_copy(update={"retrain": config.retrain})
     if wanted.sampler == "generate":
         allowed |= {"sampler", "require", "practice"}
     changed = sorted(name for name in given.keys() - allowed if value_of(wanted, name) != value_of(config, name))
     if changed or out is not None:
         names = ", ".join(option_of(owner_of(SearchConfig, name), name) for name in changed) or "--out"
         raise BadOption(
-            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists, --baselines and --storage can,"
-            " and with --sampler generate also --require. Start a new run instead"
+            f"{names} cannot change when a run is resumed; only --trials, --finetune, --finalists, --baselines, --retrain and "
+            "--storage can, and with --sampler generate also --require. Start a new run instead"
         )
     _check_readings(config, wanted)
     return wanted

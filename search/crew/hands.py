@@ -52,7 +52,8 @@ class Order:
     """A sub-network of the supernet to train by a recipe, into the file `out`.
 
     `teacher` is the file of a network, or the supernet's largest one, or nobody. `curve` is the name of its losses among those of
-    the run; None: they are not kept. `ranks` is whether it learns from what candidates learn from, and not from everything.
+    the run; None: they are not kept. `ranks` is whether it learns from what candidates learn from, and not from everything;
+    `whole` whether it learns from the examples of validation too.
     """
 
     architecture: Architecture
@@ -61,6 +62,7 @@ class Order:
     teacher: Path | str | None = LARGEST
     curve: str | None = None
     ranks: bool = False
+    whole: bool = False
 
 
 class Hands:
@@ -150,6 +152,10 @@ class _Trainer:
         return load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
 
     @cached_property
+    def whole(self) -> Dataset:
+        return self.data.with_validation()
+
+    @cached_property
     def supernet(self) -> Supernet:
         return Supernet.load(self.run.supernet_path, space_of(self.config, self.data))
 
@@ -163,7 +169,7 @@ class _Trainer:
         return largest(self.supernet)
 
     def __call__(self, order: Order) -> None:
-        data = self.ranks if order.ranks else self.data
+        data = self.ranks if order.ranks else self.whole if order.whole else self.data
         curves = Curves(self.run.curves_path, self.crew.writing)
         report = None if order.curve is None else curves.of(order.curve)
         tune = Finetune(data, order.recipe, self._teacher(order.teacher), self.config.seed, report=report)

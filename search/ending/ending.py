@@ -20,7 +20,7 @@ from wb.search.fidelity.forecast import chosen, forecast
 from wb.search.fidelity.teacher import Teacher, largest, unreliable
 from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
-from wb.search.planning.costs import epoch_seconds
+from wb.search.planning.costs import again, epoch_seconds
 from wb.search.planning.enough import enough
 from wb.search.results.point import FrontPoint
 from wb.search.sampler.generate import GENERATORS
@@ -117,6 +117,7 @@ class Ending(Stages):
             mirror=config.mirror and not ground.places.tables,
             low=config.int8 and not ground.places.tables,
             places=ground.places,
+            retrain=config.retrains,
             apart=config.apart,
             most=max(trial.number for trial in evaluated(self.study)),
         )
@@ -173,7 +174,8 @@ class Ending(Stages):
         @cache
         def epoch(number: int) -> float:
             network = ground.space.decode(choices_of(ground.space, numbered[number]))
-            return epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
+            once = epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
+            return once * (1 + again(config, ground.data))
 
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
         beside = min(MOST, len(ground.space.known)) if config.baselines else 0

@@ -22,7 +22,6 @@ from wb.core.measures.readings import Reading
 from wb.core.measures.requirements import Requirement
 from wb.data import Dataset
 from wb.export.counting.count import count_model
-from wb.export.graph import export
 from wb.export.score import graded, score
 from wb.export.timing.footprint import costs_of
 from wb.export.timing.measure import Latency
@@ -34,9 +33,11 @@ from wb.hardware.runtimes.base import Way
 from wb.hardware.runtimes.known import way_of
 from wb.models.model import Model
 from wb.search.crew.hands import Hands
+from wb.search.ending.beside import Beside, known_networks
 from wb.search.ending.pointed import Pointed, compared
+from wb.search.ending.retrained import Retraining, judged_apart
 from wb.search.ending.tabled import table_error
-from wb.search.ending.tuner import Teach, Tuner, Who
+from wb.search.ending.tuner import Teach, Tuner, Wanted, Who
 from wb.search.ending.twins import Made, lowering, mirroring
 from wb.search.ending.words import words_alone
 from wb.search.fidelity.choice import closest
@@ -64,7 +65,8 @@ class Finish:
     """What the last stage needs. `progress` is called with each step, `say` with notes for the user.
 
     The largest finalist is trained with `teacher`, if there is one. The lock `alone` is held during timing. The `known` networks
-    are trained and measured as finalists are, and are no part of the front.
+    are trained and measured as finalists are, and are no part of the front. With `retrain`, those of the front are trained once
+    more, on validation examples too, when all are judged.
     """
 
     run: Run
@@ -88,7 +90,9 @@ class Finish:
     apart: Sequence[str] = ()  # metrics that are measured in processes of their own
     most: int = 0  # the number of the last candidate
     places: Places = NOWHERE  # the devices that metrics name
+    retrain: bool = False
     _written: dict[int, Mapping[Way, Path]] = field(default_factory=dict, init=False, repr=False)
+    _taught: dict[int, Who] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, chosen: Mapping[int, FrozenTrial]) -> tuple[list[FrontPoint], dict[str, JsonValue] | None]:
         """The front of the chosen trials, written to the run folder, and the error of the latency table against measured graphs.
@@ -111,10 +115,11 @@ class Finish:
         points, answers = [], dict[int, NetworkAnswers]()
         tuned, space = self.recipe is not None, self.supernet.space
         pointed = Pointed(self.run, space, self.data, self.device, self._task, self.seed, tuned=tuned)
+        again = self._retraining(made, readings, within, self._taught) if self.retrain else {}
         for done, number in enumerate(within):
             self.progress("reading the test split", done, len(within))
             trial = chosen[made[number].number]
-            point, own = pointed(number, trial, made[number], readings[number])
+            point, own = pointed(number, trial, *again.get(number, (made[number], readings[number])))
             answers |= {} if own is None else {number: own}
             points.append(point.model_copy(update=compared(number, found, right)))
         points.sort(key=lambda point: point.values["latency"].value)
@@ -130,6 +135,8 @@ class Finish:
         for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
             if path.name not in kept:
                 path.unlink()
+        if self.retrain:
+            self._retraining.clear({*self.known, *(str(made[number].number) for number in within)})
         self.run.publish(points, collected(answers, self.data.test, self.data.classes) if answers else None)
         return points, error
 
@@ -139,20 +146,23 @@ class Finish:
         work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
         numbers = sorted(chosen, key=lambda number: (-work[number], number))
         networks = {number: space.decode(choices_of(space, chosen[number])) for number in numbers}
-        made, folders = {}, (self.run.staging, self.run.models)
+        made, folders = {}, (self.run.staging, self.run.models, self.run.judged)
+        if self.retrain:  # and others are delivered
+            folders = (self.run.judged, self.run.staging, self.run.models)
         what = "fine-tuning the finalists" if self.recipe else "exporting the finalists"
         ready = 0
         for done, (number, architecture) in enumerate(networks.items()):
             self.progress(what, max(done, ready), len(chosen))
             if done == 1:
-                others = {str(other): networks[other] for other in numbers[1:]}
-                for ready, _ in enumerate(self._tuner.ahead(others, folders, who), start=2):
+                others = {str(other): Wanted(networks[other], who) for other in numbers[1:]}
+                for ready, _ in enumerate(self._tuner.ahead(others, folders), start=2):
                     self.progress(what, ready, len(chosen))
-            model, path = self._tuner(str(number), architecture, folders, who), self.run.staging / f"{number}.onnx"
+            model = self._tuner(str(number), Wanted(architecture, who), folders)
+            path, self._taught[number] = self.run.staging / f"{number}.onnx", who
             self._written[number] = write_graphs(model, path, self._ways, self.data, self.seed)
             made[number] = Made(number, model, path, architecture)
             if self.recipe is not None and not done and len(chosen) - 1 + len(self.known) and self._is_better(model):
-                who = Who(Teacher(model.network()), self.run.staging / f"{number}.safetensors")
+                who = Who(Teacher(model.network()), folders[0] / f"{number}.safetensors")
                 self.say(f"finalist {number}, which is better than the supernet's largest network, teaches the others")
         return {number: made[number] for number in chosen}, who
 
@@ -208,20 +218,27 @@ class Finish:
         """Whether the networks continue texts."""
         return self.supernet.space.largest().causal
 
-    def _beside(self, who: Who) -> dict[str, tuple[Model, Path]]:
-        """The known networks, made as finalists are, and their graphs."""
-        made, folders, ready = {}, (self.run.beside,), 0
-        for ready, _ in enumerate(self._tuner.ahead(self.known, folders, who), start=1):
-            self.progress("training the known networks", ready, len(self.known))
-        for done, (name, architecture) in enumerate(self.known.items()):
-            self.progress("training the known networks", max(done, ready), len(self.known))
-            path = self.run.beside / f"{name}.onnx"
-            made[name] = self._tuner(name, architecture, folders, who), path
-            export(made[name][0], path, force=True)
-        return made
+    @cached_property
+    def _retraining(self) -> Retraining:
+        required = [one.limit for one in self.requirements if one.limit is not None]
+        return Retraining(
+            run=self.run,
+            tuner=self._tuner,
+            data=self.data,
+            metric=self._task.metric,
+            limits=(*self.limits, *required),
+            seed=self.seed,
+            write=self._write_all,
+            progress=self.progress,
+            say=self.say,
+        )
+
+    def _beside(self, who: Who) -> dict[str, Beside]:
+        """The known networks, made as finalists are."""
+        return known_networks(self.known, who, self._tuner, self.run, self.progress, retrain=self.retrain)
 
     def _measure(
-        self, made: Mapping[int, Made], beside: Mapping[str, tuple[Model, Path]]
+        self, made: Mapping[int, Made], beside: Mapping[str, Beside]
     ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[Any]]]:
         """The readings of each finalist, and the grades of what it answers on the validation split.
 
@@ -230,7 +247,7 @@ class Finish:
         self.progress("timing the finalists together", 0, 1)
         graphs = {
             **{str(number): one.path for number, one in made.items()},
-            **{name: path for name, (_, path) in beside.items()},
+            **{name: one.path for name, one in beside.items()},
         }
         with self.alone():
             timed = measure_runs(
@@ -250,27 +267,38 @@ class Finish:
             for number, one in made.items()
         }
         if beside:
-            found = []
-            for name, (model, path) in beside.items():
-                grade = graded(path, self.data.validation, self._task, self.device)
-                test = score(path, self.data.test, self._task, self.device)
-                values = self._readings(model.architecture, path, timed[name], grade) | elsewhere[name]
-                found.append(Baseline(name=name, values=values, test=test))
-            if self.data.train.vocabulary is not None and self.data.classes:
-                found += filter(None, [words_alone(self.data, self._task, self.seed)])
-            write_baselines(self.run.baselines_path, found)
+            write_baselines(self.run.baselines_path, self._read(beside, timed, elsewhere))
         return readings, {number: grade.each for number, grade in grades.items()}
 
-    def _elsewhere(
-        self, made: Mapping[int, Made], beside: Mapping[str, tuple[Model, Path]]
-    ) -> Mapping[str, dict[str, Reading]]:
+    def _read(
+        self,
+        beside: Mapping[str, Beside],
+        timed: Mapping[str, Mapping[str, Latency]],
+        elsewhere: Mapping[str, dict[str, Reading]],
+    ) -> list[Baseline]:
+        """What was measured beside the finalists; the test split sees what was trained as what is delivered was."""
+        found = []
+        for name, one in beside.items():
+            grade = graded(one.path, self.data.validation, self._task, self.device)
+            values = self._readings(one.model.architecture, one.path, timed[name], grade) | elsewhere[name]
+            values |= {"size": count_model(one.model.architecture, one.tested)["size"]}
+            test = score(one.tested, self.data.test, self._task, self.device)
+            found.append(Baseline(name=name, values=values, test=test))
+        if self.data.train.vocabulary is not None and self.data.classes:
+            found += filter(None, [words_alone(self.data, self._task, self.seed, retrain=self.retrain)])
+        if not self.retrain:
+            return found
+        metric, noun = self._task.metric, self.data.train.noun
+        return [one.model_copy(update={"values": judged_apart(one.values, metric, noun)}) for one in found]
+
+    def _elsewhere(self, made: Mapping[int, Made], beside: Mapping[str, Beside]) -> Mapping[str, dict[str, Reading]]:
         """The latencies on the devices that metrics name."""
         networks = {
             str(n): Written(one.architecture, self._written.get(n) or dict.fromkeys(self._ways, one.path))
             for n, one in made.items()
         }
         networks |= {
-            name: Written(model.architecture, dict.fromkeys(self._ways, path)) for name, (model, path) in beside.items()
+            name: Written(one.model.architecture, dict.fromkeys(self._ways, one.path)) for name, one in beside.items()
         }
         if not self.places.devices:
             return {name: {} for name in networks}
@@ -286,6 +314,13 @@ class Finish:
     def _write(self, model: Model, path: Path) -> None:
         """Writes the graph for the run's device."""
         write_graph(model, path, self._ways[0], self.data, self.seed)
+
+    def _write_all(self, model: Model, path: Path) -> None:
+        """Writes the graph at `path` anew, a finalist's for all devices."""
+        if int(path.stem) in self._written:
+            write_graphs(model, path, self._ways, self.data, self.seed)
+        else:
+            self._write(model, path)
 
     def _readings(
         self, architecture: Architecture, path: Path, timed: Mapping[str, Latency], grades: Grades

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +34,20 @@ class Who(NamedTuple):
     source: Path | str | None = LARGEST
 
 
+class Wanted(NamedTuple):
+    """A network to make, who teaches it, and whether it learns from the `whole`: from the examples of validation too."""
+
+    architecture: Architecture
+    who: Who
+    whole: bool = False
+
+
 @dataclass(frozen=True)
 class Tuner:
-    """Makes networks of the supernet; without a `recipe` they are as they are in it. `hands` train several side by side."""
+    """Makes networks of the supernet; without a `recipe` they are as they are in it. `hands` train several side by side.
+
+    What learns from the examples of validation too has its losses among the run's no second time.
+    """
 
     run: Run
     supernet: Supernet
@@ -47,55 +59,65 @@ class Tuner:
         default_factory=list, init=False, repr=False
     )  # seconds of one, of networks trained here
 
-    def __call__(self, name: str, architecture: Architecture, folders: Sequence[Path], who: Who) -> Model:
-        """The network as it will be delivered, from the first folder; if some folder has it fine-tuned, it is read back."""
+    def __call__(self, name: str, wanted: Wanted, folders: Sequence[Path]) -> Model:
+        """The network, from the first folder; if some folder has it fine-tuned, it is read back."""
+        data = self._data(wanted)
         if self.recipe is None:
-            return self.supernet.extract(architecture, self.data.train)
-        kept = self._kept(name, architecture, folders, who)
+            return self.supernet.extract(wanted.architecture, data.train)
+        kept = self._kept(name, wanted, folders)
         if kept is None:
-            model = self.supernet.extract(architecture, self.data.train)
-            report, start = Curves(self.run.curves_path).of(name), time.perf_counter()
-            recipe = self.recipe(architecture)
-            kept = apply(Finetune(self.data, recipe, who.teach, self.seed, report=report), model)
+            model = self.supernet.extract(wanted.architecture, data.train)
+            report = None if wanted.whole else Curves(self.run.curves_path).of(name)
+            start, recipe = time.perf_counter(), self.recipe(wanted.architecture)
+            kept = apply(Finetune(data, recipe, wanted.who.teach, self.seed, report=report), model)
             self._epoch.append((time.perf_counter() - start) / recipe.epochs)
             save(kept, _file(folders[0], name), force=True)
         return kept
 
-    def ahead(self, wanted: Mapping[str, Architecture], folders: Sequence[Path], who: Who) -> Iterator[str]:
+    def ahead(self, wanted: Mapping[str, Wanted], folders: Sequence[Path]) -> Iterator[str]:
         """Trains what is not there in several processes, if there are; gives the name of each that is in the first folder."""
         if self.recipe is None:
             return
         orders = {
             name: Order(
-                architecture,
-                self.recipe(architecture),
+                one.architecture,
+                self.recipe(one.architecture),
                 _file(folders[0], name),
-                who.source if who.teach else None,
-                name,
+                one.who.source if one.who.teach else None,
+                None if one.whole else name,
+                whole=one.whole,
             )
-            for name, architecture in wanted.items()
-            if self._kept(name, architecture, folders, who) is None
+            for name, one in wanted.items()
+            if self._kept(name, one, folders) is None
         }
         epochs = sum(order.recipe.epochs for order in orders.values())
         if self.hands.pay(max(self._epoch) * epochs if self._epoch else None):
             yield from self.hands(orders)
 
-    def _kept(self, name: str, architecture: Architecture, folders: Sequence[Path], who: Who) -> Model | None:
+    def _kept(self, name: str, wanted: Wanted, folders: Sequence[Path]) -> Model | None:
         """The network as some folder has it fine-tuned."""
         if self.recipe is None:
             return None
-        tuned = Finetune(self.data, self.recipe(architecture), who.teach, self.seed).step
-        history = (self.supernet.step(self.data.train), tuned)
+        data = self._data(wanted)
+        tuned = Finetune(data, self.recipe(wanted.architecture), wanted.who.teach, self.seed).step
+        history = (self.supernet.step(data.train), tuned)
         for path in (_file(folder, name) for folder in folders):
             with suppress(BadArtefact):  # a missing or damaged file is made again
                 kept = load(path)
                 steps = tuple(one for one in kept.history if one.name != "search")
-                if kept.architecture == architecture and steps == history:
+                if kept.architecture == wanted.architecture and steps == history:
                     found = replace(kept, history=steps)
                     if path.parent != folders[0]:  # where it stays if only a twin of it is on the front
                         save(found, folders[0] / path.name, force=True)
                     return found
         return None
+
+    def _data(self, wanted: Wanted) -> Dataset:
+        return self._whole if wanted.whole else self.data
+
+    @cached_property
+    def _whole(self) -> Dataset:
+        return self.data.with_validation()
 
 
 def _file(folder: Path, name: str) -> Path:

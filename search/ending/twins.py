@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wb import __version__
-from wb.compress.ptq.calibration import of_images
+from wb.compress.ptq.calibration import Inputs, of_images
 from wb.compress.ptq.convolutions import slow_in_8_bits, without
-from wb.compress.ptq.subject import Choice, of_model
+from wb.compress.ptq.subject import Choice, Subject, of_model
 from wb.compress.quantize.source import Source
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported
+from wb.core.precision import precisions
 from wb.data import Dataset
 from wb.export.graph import ExportDiffers
 from wb.export.timing.measure import measure_latency
@@ -100,16 +101,11 @@ def lowering(
             if one.number not in slow:
                 with alone():
                     slow[one.number] = slow_in_8_bits(subject, inputs, device, cap_s=TIMED_S)
-            static = without(subject, inputs, (), slow[one.number] or ())
+            low = _written(subject, inputs, slow[one.number] or (), seed, path)
         except (ExportDiffers, Unsupported) as error:  # whatever else there is, is no fault of the network
             say(f"finalist {one.number} has no twin in 8 bits: {error}")
             slow[one.number] = None
             continue
-        step = _step(static.groups, len(subject.groups), seed)
-        source = Source(subject, None, None, inputs, frozenset())
-        choice: Choice = dict.fromkeys(static.groups, "int8")
-        source.write_graph(static.graph, choice, step, path)
-        low = source.quantized(choice, step).architecture
         with alone():
             faster = anyway or one.mirrored or _is_faster(path, one.path, device)
         if faster:
@@ -117,6 +113,35 @@ def lowering(
         else:
             slow[one.number] = None
             path.unlink()
+
+
+def remade(one: Made, model: Model, data: Dataset, seed: int, write: Callable[[Model, Path], None]) -> Made:
+    """The finalist or its twin with the weights of `model`, which has the finalist's architecture; its graph is written anew.
+
+    In 8 bits are the same groups as before.
+
+    Raises:
+        ExportDiffers, Unsupported: as what wrote the graph before.
+    """
+    model = apply(Mirror(), model) if one.mirrored else model
+    if not one.low:
+        write(model, one.path)
+        return one._replace(model=model)
+    subject, kept = of_model(model), precisions(one.architecture)
+    inputs = of_images(subject.graph, data.train, CALIBRATION, seed)
+    floating = [group for group in subject.groups if kept[group] != "int8"]
+    low = _written(subject, inputs, floating, seed, one.path)
+    return one._replace(model=model, architecture=low)
+
+
+def _written(subject: Subject, inputs: Inputs, slow: Collection[str], seed: int, path: Path) -> Architecture:
+    """Writes the graph in 8 bits, but for the groups that are `slow` so; gives the architecture with these precisions."""
+    static = without(subject, inputs, (), slow)
+    step = _step(static.groups, len(subject.groups), seed)
+    source = Source(subject, None, None, inputs, frozenset())
+    choice: Choice = dict.fromkeys(static.groups, "int8")
+    source.write_graph(static.graph, choice, step, path)
+    return source.quantized(choice, step).architecture
 
 
 def _is_faster(low: Path, given: Path, device: Device) -> bool:

@@ -45,6 +45,11 @@ class Teacher:
             self._bytes += size
         return answer
 
+    def forget(self) -> None:
+        """Makes room for the answers to other batches."""
+        self._known.clear()
+        self._bytes = 0
+
 
 def largest(supernet: Supernet) -> Teacher:
     """The supernet's largest network as a teacher."""

@@ -155,6 +155,11 @@ def epoch_seconds(supernet: Supernet, data: Dataset, finalist: Architecture, rec
     return len(data.train) / recipe.batch * _tuning(supernet, finalist, data, recipe)
 
 
+def again(config: SearchConfig, data: Dataset) -> float:
+    """How many times as long as before networks of the front are trained once more: there are more examples. 0: they are not."""
+    return 1 + len(data.validation) / len(data.train) if config.retrains else 0.0
+
+
 def size_of(
     config: SearchConfig,
     space: NetworkSpace,
@@ -175,6 +180,7 @@ def size_of(
         beside=min(MOST, len(space.known)) if config.baselines else 0,
         faster=faster,
         hands=hands,
+        again=again(config, data),
     )
 
 

@@ -26,10 +26,11 @@ from wb.search.fidelity.yardstick import held_back, ranking, told
 from wb.search.places import places_of
 from wb.search.planning.costs import probe, size_of
 from wb.search.planning.seconds import Costs, Size
-from wb.search.planning.settle import settled
+from wb.search.planning.settle import check_retrain, settled
 from wb.search.planning.shares import (
     READ,
     TimePlan,
+    again_seconds,
     allot,
     epochs_text,
     finalists_seconds,
@@ -80,6 +81,8 @@ def plan(
         run.read().check_data(config.data, data.fingerprint)
     done = There() if run is None else there(run, config)
     check_metrics(config, space)
+    check_retrain(config, data)
+    config = settled(config, data) if run is None else config
     places = places_of(config)
     places.check(space)
     if places.devices:
@@ -99,8 +102,6 @@ def plan(
     costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what), places)
     faster = processes.faster(len(usable_cores()) // config.threads)
     size, notes = size_of(config, space, ranks, data, workers, faster, hands), []
-    if run is None:
-        config = settled(config)
     if run is None and config.time is not None:
         planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, alone(config))
         config, costs = planned.applied(config), planned.expected
@@ -188,9 +189,11 @@ def _finalists(
     if kept is not None and kept.longest and kept.finetune == config.finetune:
         tuned += f", the largest for {kept.longest}"
     there = f", {made} made already" if made else ""
+    again = "; those of the front once more, on validation examples too" if config.retrains else ""
     beside = f"; beside them up to {MOST} known networks, trained alike" if config.baselines else ""
     rule = f" ({count} by a rule of thumb from the numbers of trials and objectives; at most {MAX_FINALISTS})"
     what = f"{'' if given else 'about '}{count}{tuned}{there}, timed together, test split read once"
-    what += ("" if given else rule) + beside
+    what += ("" if given else rule) + again + beside
     seconds = finalists_seconds(costs, size, count - made, config.finetune)
+    seconds += again_seconds(costs, size, made, config.finetune)
     return Stage("finalists", what, seconds + READ * made * costs.evaluation)

@@ -56,7 +56,7 @@ class Costs(Frozen):
 class Size(NamedTuple):
     """What the costs are multiplied by: training steps of an epoch of the supernet, at rungs, of finalists; processes; networks
     beside the finalists; times that the supernet's steps are `faster`, as several processes train it; processes that train
-    networks alone."""
+    networks alone; how many times as long as before networks of the front are trained once more."""
 
     supernet: int
     ranking: int
@@ -65,6 +65,7 @@ class Size(NamedTuple):
     beside: int = 0
     faster: float = 1.0
     hands: int = 1
+    again: float = 0.0
 
     def of(self, part: float) -> Size:
         """The steps where the supernet and the rungs see that part of the images."""

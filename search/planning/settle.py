@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from wb.core.errors import BadOption
+from wb.data import Dataset
+from wb.data.dataset import check_memory
 from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.choice import expected
 from wb.search.fidelity.rungs import AUTO, NONE, automatic, rungs_text
 
 
-def settled(config: SearchConfig) -> SearchConfig:
-    """`config` with rungs that are written out; those of a search that was given a time stay to be planned."""
+def settled(config: SearchConfig, data: Dataset) -> SearchConfig:
+    """`config` with rungs that are written out; those of a search that was given a time stay to be planned.
+
+    Whether the front is trained once more follows from the `data`, if it is not given.
+    """
+    if config.retrain is None:
+        few = data.train.vocabulary is not None and data.task == "classes"
+        config = config.model_copy(update={"retrain": few})
     if config.rungs != AUTO:
         return config
     if not any(metric.quality for metric in config.metrics):  # costs do not change with training
@@ -25,6 +33,23 @@ def finalists(config: SearchConfig) -> int | None:
     if config.finalists is not None or config.rungs == NONE:
         return config.finalists
     return expected(config.trials, len(config.metrics))
+
+
+def check_retrain(config: SearchConfig, data: Dataset) -> None:
+    """Before there is work for the front to be trained once more on validation examples.
+
+    Raises:
+        BadData: images of both would not fit into memory.
+        BadOption: these are no others.
+    """
+    if config.retrain and data.task != "classes":
+        raise BadOption(
+            "--retrain is for examples with labels; passages of training begin elsewhere in the text in every epoch, which those "
+            "of validation cannot: leave it out"
+        )
+    if config.retrain and data.train.vocabulary is None:
+        count = 2 * (len(data.train) + len(data.validation)) + len(data.test)
+        check_memory(count, data.channels, data.height, data.width, f"{data.spec}, with --retrain")
 
 
 def check_counts(config: SearchConfig) -> None:

@@ -24,6 +24,7 @@ FIRST_TUNED, FIRST_STEPS = 100, 4_000
 TUNED_MOST = 300  # epochs, beyond which the small finalists leave the time to the largest
 FIRST_MOST = 600  # its own, beyond which time is left
 # Epochs, however many steps these are: of Fashion-MNIST 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10 (one seed).
+FRONT = 0.6  # of finalists are on the front, about
 TUNED_LEAST = 5
 # Of the time of finalists, what the largest takes: networks that would not get the epochs it should are left out.
 DEAREST = 0.6
@@ -167,7 +168,13 @@ def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> floa
     count += size.beside if count else 0
     one = epochs * size.whole * costs.tune
     alone = one + as_long([one] * (count - 1), size.hands) if count else 0.0  # the largest is trained first
-    return taught + alone + count * READ * costs.evaluation
+    return taught + alone + again_seconds(costs, size, count, epochs) + count * READ * costs.evaluation
+
+
+def again_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
+    """Seconds of training those of so many finalists once more that are on the front, if these are; the largest is, if any."""
+    one, count = size.again * epochs * size.whole, math.ceil(FRONT * count)
+    return (one * costs.teach if count else 0.0) + as_long([one * costs.tune] * count, size.hands)
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
@@ -241,7 +248,7 @@ def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) 
     if config.seeds or any(one.metric.name == "macs" for one in config.requirements):
         return None, costs
     least = max(TUNED_LEAST, LEAST_FIRST * _first(config, size))
-    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (size.whole * least))
+    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / ((1 + size.again) * size.whole * least))
     heaviest = costs.reached(step)
     return heaviest, costs if heaviest is None else costs.up_to(heaviest)
 

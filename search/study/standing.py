@@ -51,4 +51,5 @@ def _missing(run: Run, record: RunRecord, trials: Sequence[FrozenTrial]) -> str:
     made = "fine-tuned and exported" if config.finetune else "exported"
     told = f"All {len(trials)} candidates are evaluated, and {ready} of {len(finalists)} finalists are {made}"
     others = "" if ready == len(finalists) else "the others; "
-    return f"{told}; next: {others}all are timed together and read on the test split, which gives the front"
+    once_more = ", those of the front are trained once more" if config.retrains else ""
+    return f"{told}; next: {others}all are timed together{once_more} and read on the test split, which gives the front"

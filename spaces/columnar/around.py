@@ -17,7 +17,7 @@ from wb.spaces.columnar.options import VitOptions
 from wb.spaces.columnar.precision import chosen
 from wb.spaces.columnar.presets import PLAIN, options_of
 from wb.spaces.columnar.space import Vit
-from wb.spaces.operators import NONE, stem_genes, width_of
+from wb.spaces.operators import NONE, ratio_of, stem_genes
 
 PRESET = "plain"  # what the changes are changes of
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of a width
@@ -125,7 +125,7 @@ def _changes(a: Architecture) -> dict[str, str]:
         named = [name for name in ("heads", "qk", "v", "memory") if name in have]
         found |= {name: _parts(have[name], 1 if name == "heads" else LEAST) for name in named}
     if block.ffn is not None:
-        ratio = width_of(block.ffn) / stage.embed
+        ratio = ratio_of(block.ffn, stage.embed)
         found |= {"ffn": [kind_of(type(block.ffn))], "mlp": [0, ratio / 4, ratio / 2, ratio]}
     return {
         name: ",".join(f"{v:.8g}" if isinstance(v, float) else str(v) for v in some) for name, some in found.items()

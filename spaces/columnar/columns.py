@@ -34,8 +34,10 @@ from wb.spaces.operators import (
     has_weights,
     mixer_of,
     mixer_widths,
+    ratio_of,
     sizes_of,
     stem_genes,
+    width_for,
     width_of,
 )
 from wb.spaces.practices import VIT, Practice, asked_of
@@ -213,7 +215,7 @@ class Columnar(GeneSpace):
 
     def _block(self, full: Choices, i: int, embed: int) -> Block:
         ratio = float(full[f"b{i}.mlp"])
-        ffn = ffn_of(str(full[f"b{i}.ffn"]), _width(ratio, embed)) if ratio else None
+        ffn = ffn_of(str(full[f"b{i}.ffn"]), ratio, embed) if ratio else None
         sizes = {name: full[f"b{i}.{name}"] for name in self.options.widths}
         return Block(mixer=self.mixer(str(full[f"b{i}.mixer"]), sizes, embed), ffn=ffn)
 
@@ -221,10 +223,9 @@ class Columnar(GeneSpace):
         """The active genes of one block, without its prefix."""
         found: dict[str, Option] = {"mixer": NONE if block.mixer is None else block.mixer.kind, "mlp": 0.0}
         if block.ffn is not None:
-            width = width_of(block.ffn)
-            found["ffn"] = block.ffn.kind
-            fitting = [ratio for ratio in self.options.mlp if ratio and _width(ratio, embed) == width]
-            found["mlp"] = fitting[0] if fitting else width / embed
+            kind, width = block.ffn.kind, width_of(block.ffn)
+            fitting = [one for one in self.options.mlp if one and width_for(block.ffn, one, embed) == width]
+            found |= {"ffn": kind, "mlp": fitting[0] if fitting else ratio_of(block.ffn, embed)}
         return found if block.mixer is None else found | sizes_of(block.mixer, self.options.widths)
 
     @cached_property
@@ -264,7 +265,3 @@ class Columnar(GeneSpace):
         raise NotInSpace(
             f"architecture {a.key} is not in space {self.name!r}: its input, task or operator settings are others"
         )
-
-
-def _width(ratio: float, embed: int) -> int:
-    return max(1, round(ratio * embed))

@@ -38,11 +38,11 @@ class VitOptions(BaseModel):
 
     `pool`, `norm`, `wiring`, `position`, `patch` and `grid` are those of all networks.
     `mixer` and everything after it is chosen block by block. `mlp` is the feed-forward's width over the embedding's, 0 for
-    none; a block with mixer `none` and mlp 0 is switched off. Any other width of a mixer may be given options under its name, and
-    how often it uses the same weights (`loops`); one that has none, as an LMU's hidden layer, is what its record says or as wide
-    as the embedding. `patch` 0
-    takes the smallest patch that leaves at most `grid` x `grid` tokens. `precision` is chosen for the stem, the head and, in
-    every block, for what goes into and out of the mixer and the feed-forward.
+    none, times the `share` of its kind: units of a scan and tables have more parameters than those of a perceptron. A block with
+    mixer `none` and mlp 0 is switched off. Any other width of a mixer may be given options under its name, and how often it
+    uses the same weights (`loops`); one that has none, as an LMU's hidden layer, is what its record says or as wide as the
+    embedding. `patch` 0 takes the smallest patch that leaves at most `grid` x `grid` tokens. `precision` is
+    chosen for the stem, the head and, in every block, for what goes into and out of the mixer and the feed-forward.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

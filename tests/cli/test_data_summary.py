@@ -43,6 +43,27 @@ def test_an_archive_and_a_folder_of_the_same_images_have_the_same_summary(tmp_pa
     ]
 
 
+def test_texts_that_are_too_long_are_shown_and_told_and_only_training_refuses_them(tmp_path: Path) -> None:
+    rows = [f"{'late ' * (600 if i == 7 else 3 + i % 2)},{'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "b.csv").write_text("text,label\nlate,a\nhere,b\n")
+    source = f"csv,tokenizer=words:{tmp_path / 'a.csv'},{tmp_path / 'a.csv'},{tmp_path / 'b.csv'}"
+    told, cut = (json.loads(succeeded("data", source, *how, "--json").stdout) for how in ((), ("--truncate",)))
+    assert [(one["low"], one["high"]) for one in told["splits"]] == [(3, 600), (3, 600), (1, 1)]
+    assert cut["splits"] == told["splits"]
+    which = (
+        "1 of 40 texts for train and 1 of 40 texts for validation are longer than the 512 tokens that the network reads"
+    )
+    assert told["notes"] == [
+        f"{which}, the longest has 600; commands that train refuse them: give --truncate to read the beginning of each "
+        "alone, or choose a longer length with csv,length=600:FILES"
+    ]
+    assert len(cut["notes"]) == 2
+    assert which in " ".join(wb("train", "--data", source, "-o", tmp_path / "t.pt").stderr.split())
+    succeeded("data", source, "-o", tmp_path / "a.html")
+    assert which in (tmp_path / "a.html").read_text()
+
+
 def test_what_is_wrong_is_said_before_anything_is_read(tmp_path: Path) -> None:
     for arguments, text in (
         (["digits", "-o", tmp_path / "a.pdf"], "end it in .html or .png"),

@@ -76,6 +76,16 @@ def test_large_images_are_scored_some_batches_at_a_time(monkeypatch: pytest.Monk
     assert np.arange(23)[next(iter(split.together(7)))].tolist() == [*range(7)]
 
 
+def test_validation_examples_join_those_of_training_once_and_the_origin_says_so() -> None:
+    data = _dataset(_split(6), _split(4, seed=1))
+    whole = data.with_validation()
+    assert whole.with_validation() is whole
+    np.testing.assert_array_equal(whole.train.images, np.concatenate([data.train.images, data.validation.images]))
+    assert (whole.validation, whole.test) == (data.validation, data.test)
+    assert whole.origin == {**data.origin, dataset.TRAINED_ON: dataset.WHOLE}
+    assert dataset.TRAINED_ON not in data.origin
+
+
 def test_take_keeps_images_and_labels_together() -> None:
     split = _split()
     part = split.take(np.array([5, 2]))

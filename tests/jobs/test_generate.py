@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from tests.catalogue import DECODERS
+from tests.networks import random_model
 from wb.core.errors import BadOption
+from wb.core.records import TextInput
 from wb.data.texts.vocabulary import BPE, Vocabulary, vocabulary_of
 from wb.jobs.generate.generating import Generating, _Told
+from wb.models.model import Step, save
 
 TEXT = "Grüße, 世界! Ein  Text — mit Zeichen, deren Bytes 😀 einzeln kommen.\n"
 
@@ -44,3 +51,21 @@ def test_a_prompt_longer_than_the_network_reads_is_refused_or_truncated_and_that
     assert not said
     Generating(prompt="a", truncate=True)._check(9, 8, said.append)
     assert said == ["the prompt has 9 tokens, of which the network reads the last 8: the rest is cut"]
+
+
+def test_what_no_graph_computes_is_continued_by_torch(tmp_path: Path) -> None:
+    """Token by token as from the whole text, also behind as many tokens as it reads, where it begins again with the last."""
+    vocabulary = vocabulary_of([TEXT * 3], "characters", 8, prose=True)
+    given = TextInput(vocabulary=vocabulary.tokenizer.get_vocab_size(), length=8, tokens=4)
+    a = DECODERS["titans"].model_copy(update={"input": given})
+    model = random_model(a).then(Step(name="train", arguments={"tokenizer": vocabulary.text}))
+    save(model, tmp_path / "a.safetensors")
+    network, start = model.network(), 0
+    ids: list[int] = vocabulary.whole("Ein").tolist()
+    for _ in range(10):
+        ids.append(int(network(torch.tensor([ids[start:]]))[0, -1].argmax()))
+        if len(ids) - start > 8:
+            start = len(ids) - 4
+    generating = Generating(prompt="Ein", tokens=10, temperature=0)
+    found = generating(tmp_path / "a.safetensors", lambda *_: None, lambda _: None)
+    assert found.text == vocabulary.read(ids)[3:]

@@ -11,6 +11,7 @@ import torch
 from torch.func import functional_call
 
 from tests.catalogue import DECODERS
+from tests.combinations import in_graphs
 from tests.networks import random_model
 from wb.core.architecture import Architecture, axis_sizes
 from wb.core.specs import IDS, MASK
@@ -27,6 +28,7 @@ from wb.models.network import build, describe, skeleton
 
 N = 7
 every = pytest.mark.parametrize("a", DECODERS.values(), ids=list(DECODERS))
+GRAPHS = {name: a for name, a in DECODERS.items() if in_graphs(a)}
 IDENTITIES = torch.randint(0, 11, (3, N), generator=torch.Generator().manual_seed(0))
 
 
@@ -98,7 +100,7 @@ def test_permuted_axes_compute_the_same_and_views_are_networks(a: Architecture) 
     torch.testing.assert_close(given, small.network()(IDENTITIES), rtol=1e-5, atol=1e-5)
 
 
-@every
+@pytest.mark.parametrize("a", GRAPHS.values(), ids=list(GRAPHS))
 def test_one_graph_begins_texts_and_continues_them(a: Architecture, tmp_path: Path) -> None:
     model, path = random_model(a), tmp_path / "a.onnx"
     assert export(model, path).value <= 1e-4

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.catalogue import CATALOGUE
+from tests.combinations import in_graphs
 from tests.networks import random_model
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData
@@ -19,6 +20,7 @@ from wb.hardware.device import Device, session
 from wb.models.network import skeleton
 
 TEXTS = {name: a for name, a in CATALOGUE.items() if isinstance(a.input, TextInput)}
+GRAPHS = {name: a for name, a in TEXTS.items() if in_graphs(a)}
 COUNTS = (6, 4, 1, 5)  # tokens of each text
 texts = pytest.mark.parametrize("a", TEXTS.values(), ids=list(TEXTS))
 
@@ -76,7 +78,7 @@ def test_a_text_of_padding_alone_has_finite_answers_and_gradients(a: Architectur
     assert all(weight.grad.isfinite().all() for weight in network.parameters() if weight.grad is not None)
 
 
-@texts
+@pytest.mark.parametrize("a", GRAPHS.values(), ids=list(GRAPHS))
 def test_a_graph_computes_texts_of_any_number_of_tokens_with_and_without_padding(
     a: Architecture, tmp_path: Path
 ) -> None:

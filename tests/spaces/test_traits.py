@@ -10,6 +10,7 @@ import pytest
 
 from wb.core.precision import BITS, precisions
 from wb.core.records import FFNS, MIXERS, ImageInput, kind_of
+from wb.core.records.ffns import Tables
 from wb.core.space import Choices, Informed, random_choices
 from wb.models.counting import count_macs, operations
 from wb.models.groups import groups_of
@@ -70,11 +71,12 @@ def test_work_and_parts_are_all_there(image: ImageInput) -> None:
 
 def test_writers_that_no_group_has_are_counted_too(image: ImageInput) -> None:
     """Rows of tables, which stay in floating point whatever else is rounded."""
-    vit = Vit(options_with(TINY, {"ffn": ["hash_tables"], "mlp": [2], "precision": ["int8"]}), image, 3)
+    changes = {"mixer": ["none"], "ffn": ["hash_tables"], "mlp": [2], "precision": ["int8"]}
+    vit = Vit(options_with(TINY, changes), image, 3)
     for choices in some(vit, 3):
         a = vit.decode(choices)
         found, blocks = named(traits(a, KINDS)), sum(block.ffn is not None for _, _, block in a.blocks())
-        rows = 2 * a.stages[0].embed ** 2 * 2**4
+        rows = round(Tables.share * 2 * a.stages[0].embed) * a.stages[0].embed * 2**4
         assert blocks * rows < found.parameters < 2 * blocks * rows
         assert found.size > 4 * blocks * rows
         work = found.floating + found.quantized + found.products

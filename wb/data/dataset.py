@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # done, total
 
 _log = logging.getLogger(__name__)
+TRAINED_ON, WHOLE = "trained_on", "training and validation"  # an argument of steps that had `whole` data, and its value
 MAX_BYTES = 4 * 2**30  # of images in memory, as uint8
 _FLAT = 1e-6  # a channel with a smaller standard deviation is constant
 
@@ -42,7 +43,7 @@ class Dataset:
     `spec`, `image_size` and `limit` are the arguments of `load`. `fingerprint` is `fingerprint_of` the content: two loads with
     the same fingerprint hold the same numbers in the same order. `notes` are sentences on images that were left out or changed
     when the data were read; `sources` says of each split where its images come from. `repeated` grey images have their one
-    channel three times.
+    channel three times. `whole` is whether the examples of validation are among those of training too (`with_validation`).
 
     Raises:
         BadData: a split is empty, the splits differ in shape, a label has no name, or training has only one class or repeats
@@ -61,6 +62,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     sources: tuple[str, str, str] = ("", "", "")
     repeated: bool = False
+    whole: bool = False
 
     def __post_init__(self) -> None:
         for name, split in (("training", self.train), ("validation", self.validation), ("test", self.test)):
@@ -140,8 +142,13 @@ class Dataset:
     def origin(self) -> dict[str, str | int]:
         """What a history step records about its data: enough to load them again and to recognise them."""
         asked = {"image_size": self.image_size, "limit": self.limit}
-        found = {name: value for name, value in asked.items() if value is not None}
+        found: dict[str, str | int] = {name: value for name, value in asked.items() if value is not None}
+        found |= {TRAINED_ON: WHOLE} if self.whole else {}
         return {"data": self.spec, "fingerprint": self.fingerprint, **found}
+
+    def with_validation(self) -> Dataset:
+        """The same data with the examples of validation among those of training too, which then cannot judge any more."""
+        return self if self.whole else replace(self, train=self.train.joined(self.validation), whole=True)
 
     def in_colour(self) -> Dataset:
         """Grey images with their channel three times, which show the same to a network that takes colour; others as they are.

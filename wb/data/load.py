@@ -56,6 +56,7 @@ def load(
     limit: int | None = None,
     progress: Progress | None = None,
     own_words: bool = True,
+    looking: bool = False,
 ) -> Dataset:
     """The data set that `spec` names, in memory, with all images of one size.
 
@@ -66,7 +67,8 @@ def load(
     called while an image folder is read. Images that were left out or resized, and classes missing in a split, are described in
     the data set's `notes` and logged as warnings; so is what networks do not see of texts, unless `own_words` is false,
     because the texts will be written with the vocabulary of a model (`Dataset.written_by`), and there be refused where they
-    are longer than it reads and `spec` does not say that they are truncated.
+    are longer than it reads and `spec` does not say that they are truncated. Who is only `looking` gets texts that are too long
+    too, with a note; no network can be given them.
 
     Raises:
         BadOption: an unknown form, an impossible size, or a limit below the number of classes.
@@ -105,7 +107,7 @@ def load(
         if asked.form in EMBEDDED or not asked.place
         else absolute(place).name
     )
-    notes = (*parts.notes, *(_gaps(parts, asked) if own_words else ()), *_missing(parts), *_blank(parts))
+    notes = (*parts.notes, *(_gaps(parts, asked, looking) if own_words else ()), *_missing(parts), *_blank(parts))
     for note in notes:  # logged before checks, as they may explain a refusal
         _log.warning(note)
     return Dataset(name, spec, train, validation, test, classes, fingerprint, image_size, limit, notes, sources)
@@ -131,12 +133,13 @@ def _prose(request: _Request) -> Parts:
     return prose.read(request.spec, [Path(one) if not one.startswith("~") else absolute(one) for one in given])
 
 
-def _gaps(parts: Parts, spec: Spec) -> tuple[str, ...]:
+def _gaps(parts: Parts, spec: Spec, looking: bool) -> tuple[str, ...]:
     if parts.train.vocabulary is None:
         return ()
     from wb.data.texts.gaps import gaps  # imports a library that only texts need
 
-    return gaps(parts.train, parts.validation, parts.test, own=spec.form)
+    looking = looking and spec.form != LM  # which nobody can look at further
+    return gaps(parts.train, parts.validation, parts.test, own=spec.form, looking=looking)
 
 
 def _missing(parts: Parts) -> list[str]:

@@ -131,6 +131,10 @@ class Split(ABC):
         """Passages of a text, each as `by` passages. Raises `Unsupported` for examples that are not parts of a longer one."""
         raise Unsupported(f"{self.noun} cannot be cut into {by}; leave out --resolution")
 
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The tokens of each text, none of them cut; none of images, and of passages of one text."""
+        return np.zeros(0, np.int64)
+
     def written_by(self, vocabulary: Vocabulary) -> Split:
         """Texts written with that vocabulary; others as they are."""
         del vocabulary

@@ -24,7 +24,7 @@ class SplitSummary(Frozen):
     """One split: the number of its images, of each class, and of those that repeat an earlier one or have one colour throughout.
 
     `low`, `high`, and by channel `mean` and `std`, are in units of [0, 1], those of features in their own, and those of texts of
-    their numbers of tokens. `disputed` counts images that the split also has with another label.
+    their numbers of tokens, none cut. `disputed` counts images that the split also has with another label.
     """
 
     name: str
@@ -93,7 +93,7 @@ def summarize(data: Dataset, progress: Progress = lambda what, done, of: None) -
     if not data.classes:
         raise Unsupported(
             f"data {data.spec!r} are {data.train.noun} of one text, without classes to count; `wb train --data {data.spec} "
-            "--dry-run` says how many there are, and what would be learned"
+            "-o FILE --dry-run` says how many there are, and what would be learned"
         )
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     keys = {}
@@ -158,7 +158,7 @@ def _split(name: str, split: Split, keys: Sequence[bytes], source: str, classes:
 def _values(split: Split) -> tuple[float, float, tuple[float, ...], tuple[float, ...]]:
     """The smallest and the largest value, and means and deviations by channel; of texts, of their numbers of tokens."""
     if split.vocabulary is not None:
-        counts = (split.inputs() >= 0).sum(axis=1)
+        counts = split.lengths()
         return float(counts.min()), float(counts.max()), (float(counts.mean()),), (float(counts.std()),)
     mean, std = moments(split)
     whole = split.images.dtype == np.uint8

@@ -16,6 +16,7 @@ from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import image_spec
 from wb.core.system.files import read_text
 from wb.data import Dataset
+from wb.data.dataset import TRAINED_ON, WHOLE
 from wb.data.spec import FOLDERS, HUB, LISTOPS, LM, TABLES, Spec, resolved, with_background, with_truncation
 from wb.export.foreign.opening import read_metadata
 from wb.export.graph import TOKENIZER_KEY, read_image
@@ -107,6 +108,8 @@ def _choose(
         named = resolved(spec)
         of_files = Spec.parse(named).form in (FOLDERS, HUB)
         side = _side(files[0], about(files[0])[0]) if of_files and image_size is None else None
+        seen = [(file, history) for file in files for _, history in [about(file)] if _is_of(history, named)]
+        _say_seen(seen, say)
         return Choice(named, side if image_size is None else image_size, limit)
     architectures, histories = zip(*(about(file) for file in files), strict=True)
     known = _common(histories)
@@ -119,6 +122,7 @@ def _choose(
         extent = "" if size is None else f" at {size}x{size}"
         extent += "" if limit is None else f", {limit} training {_NOUNS.get(form, 'images')}"
         say(f"data: {known.spec}{extent}, as the history of {files[0]} says; --data names others")
+        _say_seen(zip(files, histories, strict=True), say)
         return Choice(resolved(known.spec), size, limit)
     if guess and not any(map(data_of, histories)) and all(map(_takes_digits, architectures)):
         say(f"data: digits, which {files[0]} takes, for its history names none; --data names others")
@@ -218,6 +222,19 @@ def _common(histories: Iterable[Iterable[Step]]) -> Known | None:
         return None
     sizes, limits = ({data.image_size for data in known}, {data.limit for data in known})
     return Known(known[0].spec, None, *(found.pop() if len(found) == 1 else None for found in (sizes, limits)))
+
+
+def _is_of(history: Sequence[Step], named: str) -> bool:
+    """Whether a model was trained on these data, by their name."""
+    known = data_of(history)
+    return known is not None and resolved(known.spec) == named
+
+
+def _say_seen(models: Iterable[tuple[Path, Iterable[Step]]], say: Say) -> None:
+    """Notes which models have learned from the examples of validation too."""
+    for file, history in models:
+        if any(step.arguments.get(TRAINED_ON) == WHOLE for step in history):
+            say(f"{file} has learned from the validation examples too: what is read on them is too good")
 
 
 def _side(path: Path, architecture: Architecture | None) -> int | None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wb.core.errors import Unsupported
@@ -91,3 +93,22 @@ def decoded(network: Network, ids: Tensor, past: Sequence[Tensor], before: int) 
     mask = torch.ones(len(ids), before + ids.shape[1], dtype=torch.int64, device=ids.device)
     logits, *kept = Decoder(network)(ids, mask, *past)
     return logits, kept
+
+
+class Steps:
+    """A causal network, with the past of the texts that it is given."""
+
+    def __init__(self, network: Network, texts: int = 1) -> None:
+        self.network = network
+        self.begin(texts)
+
+    def begin(self, texts: int) -> None:
+        """Forgets what was given: so many texts are begun anew."""
+        self.before, self._past = 0, started(self.network, texts)
+
+    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits (texts, tokens, vocabulary) of further tokens of each text."""
+        with torch.inference_mode():
+            logits, self._past = decoded(self.network, torch.from_numpy(ids), self._past, self.before)
+        self.before += ids.shape[1]
+        return np.asarray(logits.numpy(), np.float32)

@@ -58,6 +58,10 @@ class Wiring(PartModule):
         """The state at the start of a stage whose tokens are x (B, N, D)."""
         return State(x, stage)
 
+    def entered(self, state: State) -> Tensor:
+        """The tokens that a stage began with, from the state that `begin` made of them: (B, N, D)."""
+        return state.stream
+
     def read(self, state: State, at: Sublayer) -> Tensor:
         """The input of the operator: (B, N, D)."""
         raise NotImplementedError

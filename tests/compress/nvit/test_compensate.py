@@ -54,7 +54,9 @@ def scaled(per: str) -> Architecture:
     return A.with_blocks(lambda _, block: block.model_copy(update={"join": join}))
 
 
-@pytest.mark.parametrize("a", [A, wired(A, "post"), wired(A, "parallel"), scaled("channel"), scaled("layer")])
+@pytest.mark.parametrize(
+    "a", [A, *(wired(A, one) for one in ("post", "parallel", "averaged")), scaled("channel"), scaled("layer")]
+)
 def test_what_is_left_comes_nearer_and_keeps_its_scales(a: Architecture, noise: Dataset) -> None:
     dense = random_model(a, gain=1.0)
     pruned, kept = cut(dense)
@@ -131,7 +133,7 @@ def test_labels_do_not_count(noise: Dataset) -> None:
 
 
 @pytest.mark.parametrize("gone", ["s0.b0.mixer", "s0.b1.mixer", "s0.b1.ffn"])
-@pytest.mark.parametrize("wiring", ["pre", "post"])
+@pytest.mark.parametrize("wiring", ["pre", "post", "averaged"])
 def test_what_is_gone_is_made_up_for(gone: str, wiring: str, noise: Dataset) -> None:
     dense = random_model(wired(A, wiring), gain=1.0)
     dropped = without(dense, gone)

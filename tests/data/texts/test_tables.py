@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from wb.core.errors import BadData, BadOption
 from wb.data import Dataset, load
 from wb.data.spec import with_columns
+from wb.data.texts.vocabulary import Vocabulary
 
 ROWS = [(f"word{i % 5} and, more {i}", "yes" if i % 2 else "no") for i in range(40)]
 
@@ -175,13 +178,32 @@ def jsonl(path: Path, *labels: object) -> Path:
     [
         ((1, True), r"the label 1 in line 1 and true in line 2"),
         ((0, False), r"the label 0 in line 1 and false in line 2"),
-        ((1, 2, "1"), r'the label "1" in line 3 and as another kind in line 1'),
-        ((True, "true", "no"), r'the label "true" in line 2 and as another kind in line 1'),
+        ((1, 2, "1"), r'the label 1 in line 1 and "1" in line 3'),
+        ((True, "true", "no"), r'the label true in line 1 and "true" in line 2'),
     ],
 )
 def test_labels_that_json_tells_apart_are_not_mixed_up(labels: tuple[object, ...], why: str, tmp_path: Path) -> None:
     with pytest.raises(BadData, match=f"{why}, so that it is not clear whether both are one class"):
         load(f"jsonl:{jsonl(tmp_path / 'a.jsonl', *labels)}")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "why"),
+    [
+        ((1, 0), (True, False), "label 1 in line 1, and {} has true in line 1"),
+        ((True, False), (0, 1), "label true in line 1, and {} has 0 in line 1"),
+        ((1, 0), ("0", "1"), 'label 0 in line 2, and {} has "0" in line 1'),
+        (("a", "true"), ("a", True), 'label "true" in line 2, and {} has true in line 2'),
+    ],
+)
+def test_labels_that_json_tells_apart_are_not_mixed_up_between_files(
+    train: tuple[object, ...], test: tuple[object, ...], why: str, tmp_path: Path
+) -> None:
+    """Whichever of the three files they are in."""
+    one, other = jsonl(tmp_path / "a.jsonl", *train), jsonl(tmp_path / "b.jsonl", *test)
+    for files in ((one, other), (one, other, one), (one, one, other)):
+        with pytest.raises(BadData, match=re.escape(f"{one} has the {why.format(other)}, so that it is not clear")):
+            load(f"jsonl:{','.join(map(str, files))}")
 
 
 @pytest.mark.parametrize(
@@ -192,3 +214,33 @@ def test_labels_are_called_as_json_writes_them(
     labels: tuple[object, ...], classes: tuple[str, ...], tmp_path: Path
 ) -> None:
     assert load(f"jsonl:{jsonl(tmp_path / 'a.jsonl', *labels)}").classes == classes
+
+
+@pytest.mark.parametrize("source", ["csv", "csv,tokenizer=words,length=8,truncate=yes", "listops"])
+def test_every_text_is_tokenized_once(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the length, what is too long, and ids; by a command on a model as well, and of splits that are made of others."""
+    plain, seen = Vocabulary._whole, list[str]()
+
+    def counted(self: Vocabulary, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        seen.extend(texts)
+        return plain(self, texts, special=special)
+
+    monkeypatch.setattr(Vocabulary, "_whole", counted)
+    if source != "listops":
+        source += f":{csv(tmp_path / 'a.csv', [(f'{text} {i}', label) for i, (text, label) in enumerate(ROWS)])}"
+    data = load(source)
+    own = data.train.vocabulary
+    assert own is not None
+    splits = (data.train, data.validation, data.test)
+    lines = [split.line(i) for split in splits for i in range(len(split))]
+    ids = [row for split in splits for row in plain(own, [split.line(i) for i in range(len(split))])]
+    for found in (data, load(source, own_words=False).written_by(Vocabulary(own.text, own.length, own.tokens))):
+        order = np.arange(len(found.train))[::-1]
+        train = found.train.labelled(found.train.labels).take(order).joined(found.validation)
+        rows = [*train.inputs().tolist(), *found.test.inputs().tolist()]
+        expected = [*reversed(ids[: len(order)]), *ids[len(order) :]]
+        assert [[one for one in row if one >= 0] for row in rows] == [row[: own.length] for row in expected]
+    assert sorted(seen) == sorted(lines * 2)
+    other = data.written_by(Vocabulary(own.text.replace("[UNK]", "[XXX]"), own.length, own.tokens))
+    assert len(other.test.labelled(other.test.labels).inputs()) == len(data.test)
+    assert sorted(seen) == sorted(lines * 3)

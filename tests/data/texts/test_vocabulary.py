@@ -85,3 +85,8 @@ def test_rows_come_back_from_an_array_of_rows(rows: Sequence[Sequence[int]], ran
     table = ragged.take(index).padded(-1)
     assert [[one for one in row if one >= 0] for row in table.tolist()] == [list(rows[i]) for i in index]
     assert table.shape[1] == max(1, *(len(rows[i]) for i in index))
+    both, short = ragged.joined(ragged.take(index)), random.randrange(4)
+    expected = [*rows, *(rows[i] for i in index)]
+    for one, length in ((both, 9), (both.cut(short), short), (both.cut(9), 9)):
+        assert [one.ids_of(i) for i in range(len(expected))] == [list(row[:length]) for row in expected]
+    assert both.cut(9) is both

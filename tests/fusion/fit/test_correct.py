@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.networks import wired
 from wb.core.architecture import Architecture, Block, resize
-from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, Nowhere, Pool, Sinusoid, Softmax
+from wb.core.records import ConvStem, Cosformer, Lmu, Mlp, Nowhere, PatchStem, Pool, Sinusoid, Softmax
 from wb.fusion.fit.correct import correct
 from wb.fusion.fuse import Fused, fuse
 from wb.fusion.settings import Settings
@@ -82,6 +83,23 @@ def test_regression_brings_strangers_nearer_to_their_average(kit: Kit, shape: di
     images = kit.pictures(200)
     for seen in (images[:80], images[80:]):
         assert error(kit, found.model, parents, seen) < 0.7 * error(kit, found.average, parents, seen)
+
+
+@pytest.mark.parametrize("stem", [PatchStem(patch=2), ConvStem(patch=2, width=5)], ids=["patch", "conv"])
+@kinds
+def test_where_sublayers_read_other_sums_copies_stay_and_strangers_come_nearer(
+    kit: Kit, kind: Kind, stem: PatchStem | ConvStem
+) -> None:
+    """What a stem and a merge give is not what is read behind them, which has factors."""
+    architecture = wired(kit.network(MANY, (kit.softmax,), stem=stem), "averaged")
+    parents = [kit.model(architecture, i) for i in range(2)]
+    kit.same(fused(kit, kind, kit.turned(parents[0]), parents[0]).model, parents[0], 1e-6)
+    kit.same(fused(kit, kind, *parents, weights=(0, 1), anchor=2).model, parents[1], 1e-6)
+    if kind == "regress":
+        found = fused(kit, kind, *parents, count=80)
+        assert error(kit, found.model, parents, kit.pictures(80)) < 0.7 * error(
+            kit, found.average, parents, kit.pictures(80)
+        )
 
 
 @kinds

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
+from tests.hands import Here
 from wb.core.space import random_choices
 from wb.data import load as load_data
+from wb.data.dataset import TRAINED_ON, WHOLE
 from wb.search.beginning.config import SearchConfig
-from wb.search.crew.hands import Hands, Order, _Trainer
-from wb.search.ending.tuner import Tuner, Who
+from wb.search.crew.hands import Hands, _Trainer
+from wb.search.ending.tuner import Tuner, Wanted, Who
 from wb.search.fidelity.teacher import Teacher, largest
+from wb.search.results.curves import read_curves
 from wb.search.run import Run
 from wb.search.supernet import Supernet
 from wb.search.trained.start import space_of
 from wb.training.fit import Recipe
 
-Key = TypeVar("Key")
 CONFIG = SearchConfig(data="digits", preset="tiny", limit=64)
-
-
-class Here(Hands):
-    """Does what other processes do, in this one."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(CONFIG, folder, 2, print)
-        self.trainer, self.done = _Trainer(CONFIG, folder), list[object]()
-
-    def pay(self, seconds: float | None) -> bool:
-        return True
-
-    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
-        for key, order in orders.items():
-            self.trainer(order)
-            self.done.append(key)
-            yield key
 
 
 def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_makes(tmp_path: Path) -> None:
@@ -49,7 +32,7 @@ def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_mak
     for run in runs.values():
         run.folder.mkdir()
         supernet.save(run.supernet_path)
-    hands = Here(runs["ahead"].folder)
+    hands = Here(CONFIG, runs["ahead"].folder, _Trainer(CONFIG, runs["ahead"].folder))
 
     def tuner(run: Run, hands: Hands) -> Tuner:
         return Tuner(run, supernet, data, lambda _: Recipe(epochs=1, batch=16), CONFIG.seed, hands)
@@ -61,15 +44,21 @@ def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_mak
         folders = (one.run.staging, one.run.models)
         for folder in folders:
             folder.mkdir(parents=True)
-        first = one("0", networks["0"], folders, Who(largest(supernet)))
+        first = one("0", Wanted(networks["0"], Who(largest(supernet))), folders)
         who = Who(Teacher(first.network()), folders[0] / "0.safetensors")
-        told = list(one.ahead(networks, folders, who))
+        wanted = {name: Wanted(a, who, whole=name == "2") for name, a in networks.items()}
+        told = list(one.ahead(wanted, folders))
         assert told == (["1", "2"] if one is ahead else []), "the first is there"
-        found[one.run.folder.name] = {name: one(name, a, folders, who) for name, a in networks.items()}
+        found[one.run.folder.name] = {name: one(name, a, folders) for name, a in wanted.items()}
+        assert [*read_curves(one.run.curves_path)] == ["0", "1"], "of the last only what chose it would be"
     assert hands.done == ["1", "2"]
-    assert list(ahead.ahead(networks, (runs["ahead"].staging,), Who(largest(supernet)))) == [], "all are there"
+    assert list(ahead.ahead(wanted, (runs["ahead"].staging,))) == [], "all are there"
     for name in networks:
         mine, theirs = found["alone"][name], found["ahead"][name]
         assert mine.history == theirs.history
         for key, weight in mine.weights.items():
             torch.testing.assert_close(theirs.weights[key], weight)
+    seen = [step.arguments.get(TRAINED_ON) for name in networks for step in found["ahead"][name].history]
+    assert seen == [None, None, None, None, None, WHOLE]
+    once = alone("2", wanted["2"]._replace(whole=False), folders)
+    assert any(not torch.equal(once.weights[key], weight) for key, weight in found["alone"]["2"].weights.items())

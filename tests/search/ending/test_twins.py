@@ -23,7 +23,7 @@ from wb.export.timing.measure import Latency
 from wb.hardware.device import Device
 from wb.models.model import Model, from_network
 from wb.models.passes.mirror import Mirror
-from wb.search.ending.twins import Made, ids, lowering, mirroring
+from wb.search.ending.twins import Made, ids, lowering, mirroring, remade
 from wb.training.statistics import find_from
 
 A = hybrid()
@@ -98,6 +98,16 @@ def test_those_of_convolutions_have_one_in_8_bits_where_it_is_faster(
         assert read_architecture(one.path) == one.architecture
         before, after = (outputs(path, INPUTS, Device()) for path in (made[whole].path, one.path))
         assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.98
+    if not faster:
+        return
+    other = Model(A, {name: -weight if name.startswith("head") else weight for name, weight in model.weights.items()})
+    for number in (3, 1003, 2003, 3003):
+        one = {**made, **found}[number]
+        before = outputs(one.path, INPUTS, Device())
+        again = remade(one, other, data, 0, written)
+        assert again.architecture == one.architecture == read_architecture(one.path)
+        assert again.model.architecture == one.model.architecture
+        assert np.corrcoef(before.ravel(), outputs(one.path, INPUTS, Device()).ravel())[0, 1] < -0.98
 
 
 def test_who_cannot_be_in_8_bits_has_none_which_is_said(

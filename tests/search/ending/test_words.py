@@ -36,6 +36,20 @@ def test_words_that_tell_classes_are_found(labels: list[int], classes: tuple[str
     assert (found.test.value, found.test.n) == (1, len(LINES))
 
 
+def test_what_is_tested_learns_from_the_validation_texts_too_if_networks_do() -> None:
+    """Training knows two of the words, and validation the others."""
+    data = dataset(LABELS)
+    data = replace(data, train=data.train.take(slice(0, 6)), validation=data.train.take(slice(6, None)))
+    data = replace(data, test=data.validation, train=replace(data.train, labels=(data.train.labels + 1) % 3))
+    once, again = (words_alone(data, CLASSES, 0, retrain=retrain) for retrain in (False, True))
+    assert once is not None
+    assert again is not None
+    assert once.test is not None
+    assert again.test is not None
+    assert once.values == again.values
+    assert once.test.value == 0 < again.test.value
+
+
 def test_there_is_none_without_words() -> None:
     data = dataset(LABELS)
     train = data.train

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
 from optuna.trial import FrozenTrial
 
+from tests.hands import Here
 from tests.search.conftest import DIGITS
 from wb.core.measures.metrics import parse_budget
 from wb.data import Dataset
@@ -32,8 +33,6 @@ from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit
 from wb.training.fit import Recipe
 from wb.training.train import Finetune
-
-Key = TypeVar("Key")
 
 CONFIG = SearchConfig(trials=12, rungs="5x1,3x2", finetune=4, finalists=2)
 
@@ -94,34 +93,22 @@ def test_an_interrupted_climb_ends_as_one_that_was_not(
         assert len(again) == 8 - kills
 
 
-class Here(Hands):
-    """Does in this process what several do, but for every third candidate."""
-
-    supernet: Supernet
-    data: Dataset
-
-    def pay(self, seconds: float | None) -> bool:
-        return True
-
-    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
-        teacher = largest(self.supernet)
-        for i, (key, order) in enumerate(orders.items()):
-            if i % 3 != 2:
-                tune = Finetune(self.data, order.recipe, teacher, 0)
-                save(apply(tune, self.supernet.extract(order.architecture, self.data.train)), order.out)
-                assert order.ranks
-                yield key
-
-
 def test_several_processes_climb_as_one_does(
     supernet: Supernet, stripes: Dataset, trials: Sequence[FrozenTrial]
 ) -> None:
     some = replace(stripes, train=stripes.train.take(slice(0, 64)))
-    hands = Here(CONFIG, Path(), 2, print)
-    hands.supernet, hands.data = supernet, some
+    teacher = largest(supernet)
+
+    def trained(order: Order) -> None:
+        assert order.ranks
+        tune = Finetune(some, order.recipe, teacher, 0)
+        save(apply(tune, supernet.extract(order.architecture, some.train)), order.out)
+
+    hands = Here(CONFIG, Path(), trained, leaves=True)
     kept: list[Climbed] = []
     assert climb(supernet, some, kept.append, hands=hands)(trials, {}) == climb(supernet, some)(trials, {})
     assert len(kept) == 8
+    assert len(hands.done) == 5, "not the first of a rung, nor what they leave"
 
 
 def test_training_alone_makes_better_and_finalists_are_of_the_last_rung(

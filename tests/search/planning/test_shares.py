@@ -99,6 +99,17 @@ def test_what_was_given_stays_and_the_rest_shares_the_time(given: dict[str, Any]
     assert (0 if "finetune" in given else 480) <= 20 + costed(found, costs, size) <= 630
 
 
+def test_training_the_front_once_more_is_in_the_plan() -> None:
+    costs, size = fake(0.004), Size(100, 100, 110)
+    once, again = (plan(900, costs, one, finalists=5) for one in (size, size._replace(again=1.1)))
+    assert again.finetune == pytest.approx(once.finetune / 1.7, abs=1)
+    least, more = (finalists_seconds(costs, one, 5, 7) for one in (size, size._replace(again=1.1)))
+    read = finalists_seconds(costs, size, 5, 0)
+    assert more - read == pytest.approx(1.7 * (least - read))
+    hands = size._replace(again=1.1, hands=5)
+    assert finalists_seconds(costs, hands._replace(again=0.0), 5, 7) < finalists_seconds(costs, hands, 5, 7) < more
+
+
 def test_more_time_gives_more_of_everything() -> None:
     costs, size = fake(0.004), Size(100, 100, 110)
     plans = [plan(seconds, costs, size) for seconds in (120, 300, 900, 3600)]

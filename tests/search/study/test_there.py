@@ -9,6 +9,7 @@ import torch
 
 from wb.search.planning.plan import _finalists, _rungs, _search
 from wb.search.planning.seconds import Costs, Size
+from wb.search.planning.shares import READ
 from wb.search.run import Run
 from wb.search.study.there import There, there
 
@@ -51,6 +52,12 @@ def test_the_stages_say_and_take_what_is_left(fabricate: Fabricate) -> None:
     whole, some = (_finalists(config, There(finalists=n), costs, Size(10, 10, 10)) for n in (0, 2))
     assert whole.seconds - some.seconds == pytest.approx(2 * config.finetune * 10 * 0.05)
     assert "2 made already" in some.what
+    size, again = Size(10, 10, 10, again=1.5), config.model_copy(update={"retrain": True})
+    more, less = (_finalists(again, There(finalists=n), costs, size) for n in (0, 2))
+    assert "those of the front once more, on validation examples too" in more.what
+    count = whole.seconds / (config.finetune * 10 * 0.05 + READ)
+    assert more.seconds - whole.seconds == pytest.approx(1.5 * count * config.finetune * 10 * 0.05)
+    assert more.seconds - less.seconds == pytest.approx(whole.seconds - some.seconds), "all are to be trained once more"
 
 
 def test_candidates_that_are_trained_alone_already_are_left_out(fabricate: Fabricate) -> None:

@@ -7,12 +7,15 @@ import pytest
 from tests.networks import wired
 from wb.core.architecture import Architecture, Block
 from wb.core.errors import BadData, BadOption, NotInSpace
+from wb.core.layout import Layout
 from wb.core.records import FFNS, MIXERS, NORMS, POSITIONS, WIRINGS, Ffn, ImageInput, Mlp, Pool, kind_of
 from wb.core.space import canonical, random_choices
-from wb.models.counting import count_macs, count_parameters
+from wb.models.block import build_operator
+from wb.models.counting import count_macs, count_parameters, operator_macs
 from wb.spaces.columnar.options import options_with, smallest_patch
 from wb.spaces.columnar.presets import PRESETS, TINY, preset
 from wb.spaces.columnar.space import Vit
+from wb.spaces.operators import ffn_of
 
 IMAGE224 = ImageInput(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.2,) * 3)
 
@@ -207,6 +210,20 @@ def test_feed_forwards_are_chosen_by_name(image: ImageInput, ffns: tuple[str, ..
     assert seen == set(ffns)
     tops = [{ffn.kind for ffn in _ffns(top)} for top in space.tops()]
     assert set().union(*tops) == set(ffns)
+
+
+@pytest.mark.parametrize(("embed", "side"), [(64, 8), (192, 14)])
+def test_feed_forwards_of_one_gene_cost_about_as_much(embed: int, side: int) -> None:
+    """Parameters or multiply-accumulates are those of a perceptron, but for a factor of 1.6."""
+    layout = Layout((side, side))
+    costs = {}
+    for kind in OFFERED:
+        ffn = ffn_of(kind, 4, embed)
+        module = build_operator(ffn, embed, layout, "meta")
+        costs[kind] = sum(p.numel() for p in module.parameters()), operator_macs(ffn, embed, layout).value
+    for kind, of in costs.items():
+        beside = [own / usual for own, usual in zip(of, costs["mlp"], strict=True)]
+        assert any(1 / 1.6 < ratio < 1.6 for ratio in beside), (kind, beside)
 
 
 def _ffns(architecture: Architecture) -> list[Ffn]:

@@ -155,9 +155,8 @@ class Part(Frozen):
 class Operator(Part):
     """A mixer or a feed-forward. One that is `normed` has its own norms behind its linear maps, and none in front of it."""
 
-    share: ClassVar[float] = (
-        1.0  # of the hidden width that a space's ratio gives; half where two convolutions are dense
-    )
+    # Of the hidden width that a space's ratio gives: less where a unit has more parameters than one of a perceptron.
+    share: ClassVar[float] = 1.0
     normed: ClassVar[bool] = False
     untaught: ClassVar[bool] = False  # made from a trained network by a pass; training alone cannot find its constants
 

@@ -114,6 +114,7 @@ class Tables(Operator):
     module = "wb.models.ffns.tables:Tables"
     supports = CAUSAL
     example: ClassVar[Mapping[str, Any]] = {"tables": 5, "bits": 3}
+    share = 0.1  # a table of four bits has twenty numbers for each channel of the stream
     title = "tables of hashed tokens"
     source = 'Ding et al., "MemoryFormer: Minimize Transformer Computation by Removing Fully-Connected Layers", 2024'
     kind: Literal["hash_tables"] = "hash_tables"
@@ -165,6 +166,7 @@ class ChannelScan(Weighted):
     module = "wb.models.ffns.channels:ChannelScan"
     supports: ClassVar[Supports] = Supports()
     example: ClassVar[Mapping[str, Any]] = {"scan_inner": 6, "scan_state": 3, "rank": 2}
+    share = 0.25  # three maps for each direction, and the scans
     title = "selective scan over channels"
     source = 'Behrouz et al., "MambaMixer: Efficient Selective State Space Models with Dual Token and Channel Selection", 2024'
     kind: Literal["channel_scan"] = "channel_scan"

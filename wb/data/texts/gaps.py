@@ -5,46 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wb.data.split import Split
-from wb.data.texts.passages import Passages, texts_in
+from wb.data.texts.lengths import TooLong
+from wb.data.texts.passages import Passages
 from wb.data.texts.split import Texts
-from wb.data.texts.vocabulary import Vocabulary, alphabet_of, too_long
+from wb.data.texts.vocabulary import Vocabulary, alphabet_of
 
 LEFT = 0.01  # the share of a text that may be left out without a word
 
 
-def gaps(train: Split, validation: Split, test: Split, *, own: str | None = None) -> tuple[str, ...]:
+def gaps(
+    train: Split, validation: Split, test: Split, *, own: str | None = None, looking: bool = False
+) -> tuple[str, ...]:
     """A sentence for each split with texts that are truncated, or with characters that the vocabulary has no token for.
 
-    `own` is the form of the data where the length is theirs, and not that of a network.
+    `own` is the form of the data where the length is theirs, and not that of a network. Who is only `looking` is told what others
+    are refused.
 
     Raises:
         BadData: texts are longer than a network reads, and may not be truncated.
     """
     splits = {"train": train, "validation": validation, "test": test}
-    counts = {role: found for role, split in splits.items() if (found := _counts(split))}
+    counts = {role: found for role, split in splits.items() if len(found := split.lengths())}
     vocabulary = train.vocabulary
     if vocabulary is None:
         return ()
     prose = not isinstance(train, Texts)
     length = vocabulary.length + prose  # what follows the last token of a passage is foreseen
-    over = {role: sum(count > length for count in each) for role, each in counts.items()}
+    over = {role: int((each > length).sum()) for role, each in counts.items()}
+    notes: list[str] = []
     if any(over.values()) and not vocabulary.truncate:
-        raise too_long(counts, length, own=own, prose=prose)
-    notes = [
-        f"{over[role]:,} of {len(each):,} texts for {role} are longer than {length} tokens: the rest is cut"
-        for role, each in counts.items()
-        if over[role]
-    ]
+        long = TooLong.of({role: each.tolist() for role, each in counts.items()}, length, own=own, prose=prose)
+        if not looking:
+            raise long.error()
+        notes = [long.note()]
+    elif any(over.values()):
+        notes = [
+            f"{over[role]:,} of {len(each):,} texts for {role} are longer than {length} tokens: the rest is cut"
+            for role, each in counts.items()
+            if over[role]
+        ]
     return (*notes, *_left(splits), *_unknown(splits))
-
-
-def _counts(split: Split) -> list[int]:
-    """The tokens of each text of a split, none of them cut; none of passages of one text."""
-    if isinstance(split, Texts):
-        return split.written_with.counts(split.lines.tolist())
-    if isinstance(split, Passages) and split.between is not None:
-        return [len(row) for row in texts_in(split.text, split.written_with, split.between)]
-    return []
 
 
 def _left(splits: Mapping[str, Split]) -> list[str]:

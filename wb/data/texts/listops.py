@@ -12,7 +12,7 @@ import numpy as np
 
 from wb.data.readers.parts import Parts
 from wb.data.texts.tables import texts_of
-from wb.data.texts.vocabulary import WORDS, vocabulary_of
+from wb.data.texts.vocabulary import WORDS, written
 
 SEED = 20181106  # must never change, or results on the data would no longer be comparable
 SIZES = {"train": 4_000, "validation": 500, "test": 1_000}
@@ -41,9 +41,12 @@ def read(*, truncate: bool = False) -> Parts:
     seen = {text for text, _ in found["train"]}
     for role in ("validation", "test"):
         found[role] = _unseen(random, SIZES[role], seen)
-    train, *others = ([text for text, _ in part] for part in found.values())
-    vocabulary = vocabulary_of(train, WORDS, others=[text for part in others for text in part], truncate=truncate)
-    parts = [texts_of([text for text, _ in part], [value for _, value in part], vocabulary) for part in found.values()]
+    texts = [[text for text, _ in part] for part in found.values()]
+    vocabulary, ids = written(texts, WORDS, truncate=truncate)
+    parts = [
+        texts_of(own, [value for _, value in part], vocabulary, rows)
+        for own, part, rows in zip(texts, found.values(), ids, strict=True)
+    ]
     return Parts(tuple(map(str, range(10))), parts[0], parts[1], parts[2], (), ("generated",) * 3)
 
 

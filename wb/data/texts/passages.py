@@ -123,6 +123,10 @@ class Passages(Written):
         there = labels[:, 0] != NO_LABEL
         return replace(self, starts=starts[there], labels=labels[there], length=length)
 
+    def lengths(self) -> Ids:
+        rows = [] if self.between is None else texts_in(self.text, self.written_with, self.between)
+        return np.array([len(row) for row in rows], np.int64)
+
     def written_by(self, vocabulary: Vocabulary) -> Passages:
         """All passages of the text, written with another vocabulary; if some were taken, as large a share, the first ones."""
         vocabulary = vocabulary.like(self.written_with)

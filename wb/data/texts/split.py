@@ -24,7 +24,9 @@ _ALL = slice(None)
 
 @dataclass(frozen=True, eq=False)
 class Texts(Written):
-    """Texts (n,) and their labels (n,), int64, written with a vocabulary; `written` has their ids, if they are known already.
+    """Texts (n,) and their labels (n,), int64, written with a vocabulary; `written` has their ids, none cut, if they are known.
+
+    They are written once, when ids are asked for, and taken along into other splits of the same texts.
 
     Raises:
         BadData: there are not as many labels as texts.
@@ -40,9 +42,19 @@ class Texts(Written):
             raise BadData(f"{len(self.lines)} texts have {len(self.labels)} labels; give one label for each text")
 
     @cached_property
+    def whole(self) -> Ragged:
+        """The ids of all texts, none cut."""
+        return self.written_with.ids(self.lines.tolist()) if self.written is None else self.written
+
+    @property
+    def known(self) -> Ragged | None:
+        """Those, if they are known already."""
+        return self.whole if self.written is not None or "whole" in self.__dict__ else None
+
+    @cached_property
     def ragged(self) -> Ragged:
-        """The ids of all texts."""
-        return self.written_with.encoded(self.lines.tolist()) if self.written is None else self.written
+        """The ids of all texts that a network reads. Raises `BadData` where one is too long and may not be truncated."""
+        return self.written_with.within(self.whole)
 
     @property
     def noun(self) -> str:
@@ -62,16 +74,18 @@ class Texts(Written):
 
     def take(self, index: Index) -> Texts:
         chosen = np.arange(len(self))[index]
-        known = self.written is not None or "ragged" in self.__dict__
-        written = self.ragged.take(chosen) if known else None
+        written = None if self.known is None else self.known.take(chosen)
         return replace(self, lines=self.lines[chosen], labels=self.labels[chosen], written=written)
 
     def labelled(self, labels: Labels) -> Texts:
-        return replace(self, labels=labels)
+        return replace(self, labels=labels, written=self.known)
 
     def joined(self, other: Texts) -> Texts:
         lines, labels = np.concatenate([self.lines, other.lines]), np.concatenate([self.labels, other.labels])
-        return Texts(lines, labels, self.written_with)
+        alike = isinstance(other, Texts) and other.written_with.text == self.written_with.text
+        ids = (self.known, other.known) if alike else (None, None)
+        written = None if ids[0] is None or ids[1] is None else ids[0].joined(ids[1])
+        return Texts(lines, labels, self.written_with, written)
 
     def arrays(self) -> Sequence[npt.NDArray[Any]]:
         flat = "\0".join(self.lines.tolist()).encode("utf-8", "surrogatepass")
@@ -127,6 +141,10 @@ class Texts(Written):
             rows = [row if len(row) <= length else self.ragged.ids_of(i) for i, row in enumerate(rows)]
         return replace(self, written=Ragged.of([row[:length] for row in rows]))
 
+    def lengths(self) -> npt.NDArray[np.int64]:
+        return self.whole.counts
+
     def written_by(self, vocabulary: Vocabulary) -> Texts:
         """The same texts, written with another vocabulary."""
-        return replace(self, written_with=vocabulary.like(self.written_with), written=None)
+        written = self.known if vocabulary.text == self.written_with.text else None
+        return replace(self, written_with=vocabulary.like(self.written_with), written=written)

@@ -22,8 +22,9 @@ from wb.core.system.files import irregular
 from wb.data.dataset import Split
 from wb.data.readers.parts import Parts, divided
 from wb.data.spec import JSONL, Spec
+from wb.data.texts.lengths import LONGEST
 from wb.data.texts.split import Texts
-from wb.data.texts.vocabulary import BPE, LONGEST, Vocabulary, vocabulary_of
+from wb.data.texts.vocabulary import BPE, Ragged, Vocabulary, written
 
 TEXTS = ("text", "sentence", "utterance", "query", "question", "content", "review", "title", "document")
 LABELS = ("label", "category", "intent", "class", "target", "topic", "sentiment", "y")
@@ -63,7 +64,8 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
     if len(places) not in ROLES:
         raise BadOption(f"data {spec.text()!r} name {len(places)} files; give one, training and test, or all three")
     rows = _json_rows if spec.form == JSONL else _csv_rows
-    found = {role: _read(path, rows, choices) for role, path in zip(ROLES[len(places)], places, strict=True)}
+    kinds = _Kinds()
+    found = {role: _read(path, rows, choices, kinds) for role, path in zip(ROLES[len(places)], places, strict=True)}
     names = dict(zip(found, (path.name for path in places), strict=True))
     classes = _classes(found["train"].labels)
     known = {name: i for i, name in enumerate(classes)}
@@ -80,19 +82,20 @@ def read(spec: Spec, places: Sequence[Path]) -> Parts:
         role: cast(Texts, part)
         for role, part in zip(ROLES[3], (parts.train, parts.validation, parts.test), strict=True)
     }
-    others = [*own["validation"].lines.tolist(), *own["test"].lines.tolist()]
-    kind = choices.get("tokenizer", BPE)
-    vocabulary = vocabulary_of(own["train"].lines.tolist(), kind, length, others=others, truncate=spec.truncates)
-    train, validation, test = (replace(part, written_with=vocabulary) for part in own.values())
+    texts = [part.lines.tolist() for part in own.values()]
+    vocabulary, ids = written(texts, choices.get("tokenizer", BPE), length, truncate=spec.truncates)
+    train, validation, test = (
+        replace(part, written_with=vocabulary, written=rows) for part, rows in zip(own.values(), ids, strict=True)
+    )
     notes = [note for part in found.values() for note in part.notes]
     return parts._replace(train=train, validation=validation, test=test, notes=(*notes, *parts.notes))
 
 
-def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary) -> Texts:
-    """A split of these."""
+def texts_of(texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary, ids: Ragged | None = None) -> Texts:
+    """A split of these; their `ids` are none cut, if they are known already."""
     lines = np.empty(len(texts), object)
     lines[:] = texts
-    return Texts(lines, np.array(labels, np.int64), vocabulary)
+    return Texts(lines, np.array(labels, np.int64), vocabulary, ids)
 
 
 def length_of(choices: Mapping[str, str], spec: Spec) -> int | None:
@@ -124,15 +127,15 @@ def _check_labels(part: Labelled, known: Mapping[str, int], path: Path, train: s
         )
 
 
-def _read(path: Path, rows: Callable[[Path], Iterator[_Row]], choices: Mapping[str, str]) -> Labelled:
+def _read(path: Path, rows: Callable[[Path], Iterator[_Row]], choices: Mapping[str, str], kinds: _Kinds) -> Labelled:
     found = Labelled([], [], [], [])
     names: tuple[str, str] | None = None
-    empty, kinds = {"text": 0, "label": 0}, _Kinds(path)
+    empty = {"text": 0, "label": 0}
     for row in rows(path):
         names = names or _columns(list(row.cells), choices, path)
         text, label = (_cell(row, name, path) for name in names)
         if text and label:
-            kinds.add(row.cells[names[1]], label, row.line)
+            kinds.add(_Label(row.cells[names[1]], row.line, path), label)
             found.texts.append(text)
             found.labels.append(label)
             found.lines.append(row.line)
@@ -158,28 +161,40 @@ def _cell(row: _Row, column: str, path: Path) -> str:
     )
 
 
+class _Label(NamedTuple):
+    """A label as a file has it, and where."""
+
+    value: object
+    line: int
+    path: Path
+
+    @property
+    def shown(self) -> str:
+        return f"{printable(json.dumps(self.value, ensure_ascii=False), 60)} in line {self.line}"
+
+
 class _Kinds:
-    """Of what kinds the labels of a column are: JSON tells `1`, `"1"` and `true` apart, and classes are told by their names."""
+    """Of what kinds labels are, in all files: JSON tells `1`, `"1"` and `true` apart, and classes are told by their names."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.seen = path, dict[str, tuple[type, int]]()
-        self.first: dict[type, tuple[str, int]] = {}
+    def __init__(self) -> None:
+        self.seen, self.first = dict[str, _Label](), dict[type, _Label]()
 
-    def add(self, value: object, name: str, line: int) -> None:
+    def add(self, label: _Label, name: str) -> None:
         """Raises `BadData` for a label that reads like another one of another kind, and for numbers beside true and false."""
-        kind, other = type(value), {bool: int, int: bool}.get(type(value))
-        before, at = self.seen.setdefault(name, (kind, line))
-        if before is not kind:
-            raise self._mixed(f"{json.dumps(value)} in line {line} and as another kind in line {at}")
-        self.first.setdefault(kind, (name, line))
-        if other in self.first:
-            (one, at), two = self.first[other], self.first[kind]
-            raise self._mixed(f"{one} in line {at} and {two[0]} in line {two[1]}")
+        kind = type(label.value)
+        before = self.seen.setdefault(name, label)
+        if type(before.value) is not kind:
+            raise _mixed(before, label)
+        first, other = self.first.setdefault(kind, label), self.first.get({bool: int, int: bool}.get(kind, object))
+        if other is not None:
+            raise _mixed(other, first)
 
-    def _mixed(self, what: str) -> BadData:
-        return BadData(
-            f"{self.path} has the label {what}, so that it is not clear whether both are one class; write all alike"
-        )
+
+def _mixed(one: _Label, two: _Label) -> BadData:
+    what = f" and {two.shown}" if one.path == two.path else f", and {two.path} has {two.shown}"
+    return BadData(
+        f"{one.path} has the label {one.shown}{what}, so that it is not clear whether both are one class; write all alike"
+    )
 
 
 def _columns(there: Sequence[str], choices: Mapping[str, str], path: Path) -> tuple[str, str]:

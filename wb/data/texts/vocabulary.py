@@ -10,7 +10,7 @@ Limits: truncation and padding that a file asks for are left to whoever feeds a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from wb.core.errors import BadArtefact, BadData, BadOption, printable, reason
 from wb.core.system.files import read_text
+from wb.data.texts.lengths import LONGEST, TooLong, aligned
 from wb.data.texts.merges import Merges
 
 BPE, WORDS = "bpe", "words"
@@ -30,8 +31,6 @@ RARE = 2  # a word, or a pair, that is rarer is no entry
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 FILE = "tokenizer.json"
 MOST_TOKENS = 512  # of a text, where nothing else is said
-LONGEST = 1 << 15  # tokens of a text that a network can be asked to read
-ALIGN = 8  # lengths are multiples of it
 USUAL = 0.95  # the share of texts that are no longer than the usual length
 _MOST_BYTES = 64 << 20
 
@@ -65,6 +64,23 @@ class Ragged:
         offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
         within = np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts)
         return Ragged(self.ids[np.repeat(self.offsets[:-1][index], counts) + within], offsets)
+
+    def cut(self, length: int) -> Ragged:
+        """The beginnings of texts that are longer than `length`, others as they are; itself where none is longer."""
+        counts = self.counts
+        if int(counts.max(initial=0)) <= length:
+            return self
+        within = np.arange(len(self.ids)) - np.repeat(self.offsets[:-1], counts)
+        return Ragged(
+            self.ids[within < length], np.concatenate([[0], np.minimum(counts, length).cumsum()]).astype(np.int64)
+        )
+
+    def joined(self, other: Ragged) -> Ragged:
+        """These texts, and then the others."""
+        return Ragged(
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+        )
 
     def padded(self, filled: int) -> npt.NDArray[np.int64]:
         """(n, tokens of the longest, at least 1), `filled` behind the end of each text."""
@@ -136,23 +152,25 @@ class Vocabulary:
             BadArtefact: the tokenizer cannot write one.
             BadData: one is too long.
         """
-        rows = self._whole(texts)
-        self.check([len(ids) for ids in rows])
-        return Ragged.of([ids[: self.length] for ids in rows])
+        return self.within(self.ids(texts))
 
-    def counts(self, texts: Sequence[str]) -> list[int]:
-        """The tokens of each text, none cut. Raises `BadArtefact` where the tokenizer cannot write one."""
-        return [len(ids) for ids in self._whole(texts)]
+    def ids(self, texts: Sequence[str]) -> Ragged:
+        """The ids of texts, none cut. Raises `BadArtefact` where the tokenizer cannot write one."""
+        return Ragged.of(self._whole(texts))
+
+    def within(self, whole: Ragged) -> Ragged:
+        """Of ids of texts, none cut, those that a network reads. Raises `BadData` if any is too long and none may be cut."""
+        self._check(whole)
+        return whole.cut(self.length)
 
     def cut(self, texts: Sequence[str]) -> int:
         """How many of the texts are truncated. Raises as `encoded`."""
-        return self.check(self.counts(texts))
+        return self._check(self.ids(texts))
 
-    def check(self, counts: Sequence[int]) -> int:
-        """How many texts of so many tokens are truncated. Raises `BadData` if any is too long and none may be."""
-        found = sum(count > self.length for count in counts)
+    def _check(self, whole: Ragged) -> int:
+        found = int((whole.counts > self.length).sum())
         if found and not self.truncate:
-            raise too_long({"": counts}, self.length)
+            raise TooLong.of({"": whole.counts.tolist()}, self.length).error()
         return found
 
     def like(self, other: Vocabulary) -> Vocabulary:
@@ -180,33 +198,6 @@ class Vocabulary:
         return [one.ids for one in found]
 
 
-def too_long(
-    counts: Mapping[str, Sequence[int]], length: int, *, own: str | None = None, prose: bool = False
-) -> BadData:
-    """The error for texts of so many tokens by what they are for, of which a network reads `length`; it tells the ways out.
-
-    `own` is the form of data from which the network is still to be made. Of `prose` the last token is only foreseen.
-    """
-    over = {what: [count for count in each if count > length] for what, each in counts.items()}
-    told = " and ".join(
-        f"{len(each):,} of {len(counts[what]):,} texts{f' for {what}' if what else ''}"
-        for what, each in over.items()
-        if each
-    )
-    longest = max(count for each in over.values() for count in each)
-    needs, limit = _aligned(longest), f"the {length:,} tokens that the network reads"
-    if prose:
-        needs, limit = longest - 1, f"the {length - 1:,} tokens of a passage and the one that follows"
-    if own is None:
-        other = "take a network that reads longer ones (or a longer length= in --data, if one stands there)"
-    else:
-        other = f"choose a longer length with {own},length={needs}:FILES" if needs <= LONGEST else "divide them"
-    return BadData(
-        f"{told} are longer than {limit}, the longest has {longest:,}; give --truncate to read the beginning of each alone, or "
-        f"{other}"
-    )
-
-
 def vocabulary_of(
     texts: Sequence[str],
     kind: str = BPE,
@@ -230,20 +221,27 @@ def vocabulary_of(
         known = kind in (BPE, CHARACTERS, BYTES)
         text = _faithful(texts, kind) if known else _read(Path(kind), prose=True)
         return Vocabulary(text, length, length, truncate)
-    text = _trained(texts, kind) if kind in (BPE, WORDS) else _read(Path(kind))
-    whole = Vocabulary(text, 1 << 30, 1)
-    counts = whole.counts(texts)
-    if not any(counts):
+    return written([texts, others], kind, length, truncate=truncate)[0]
+
+
+def written(
+    parts: Sequence[Sequence[str]], kind: str, length: int | None = None, *, truncate: bool = False
+) -> tuple[Vocabulary, list[Ragged]]:
+    """The vocabulary of texts, those to train on and then others (`vocabulary_of`), and the ids of each part, none cut.
+
+    Every text is written once, as that is what takes the time. Raises as `vocabulary_of`.
+    """
+    text = _trained(parts[0], kind) if kind in (BPE, WORDS) else _read(Path(kind))
+    whole = Vocabulary(text, LONGEST, LONGEST)
+    ids = [whole.ids(part) for part in parts]
+    counts = ids[0].counts
+    if not counts.any():
         raise BadData("no text of the training split has a token of the tokenizer; choose another with --tokenizer")
     if length is None:
-        most = max(counts if truncate else [*counts, *whole.counts(others)])
-        length = min(MOST_TOKENS, _aligned(most))
-    usual = min(length, _aligned(int(np.ceil(np.quantile(counts, USUAL)))))
-    return Vocabulary(text, length, usual, truncate)
-
-
-def _aligned(count: int) -> int:
-    return -(-count // ALIGN) * ALIGN
+        most = max(int(part.counts.max(initial=0)) for part in ids[: 1 if truncate else None])
+        length = min(MOST_TOKENS, aligned(most))
+    usual = min(length, aligned(int(np.ceil(np.quantile(counts, USUAL)))))
+    return Vocabulary(text, length, usual, truncate), ids
 
 
 def _trained(texts: Sequence[str], kind: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
 from wb.core.system.files import scratch
@@ -18,12 +19,15 @@ from wb.export.decoder import Continuing
 from wb.export.foreign.opening import read_metadata
 from wb.export.foreign.trial import LIMIT_S, try_out
 from wb.export.graph import TOKENIZER_KEY, export, read_architecture
+from wb.export.refusal import exportable
 from wb.foreign.reading import load
 from wb.hardware.device import Device
 from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.generate.config import GenerateConfig
 from wb.jobs.inputs import Say, about
 from wb.jobs.kinds import GRAPH, MODELS, need
+from wb.models.decoding import Steps
+from wb.models.files.history import tokenizer_of
 
 _CUT = "\ufffd"  # what a decoder gives for a character whose bytes are not all there
 _BYTES = 8  # tokens that are waited for at most: a character has four bytes
@@ -70,6 +74,11 @@ class Generating(GenerateConfig):
                 f"{file} does not foresee the next token, so that it continues no text; `wb train --data lm:FILE` makes one that "
                 "does, and `wb predict` names the classes of pictures and texts"
             )
+        if kind != "onnx" and not exportable(architecture):
+            model = load(file)
+            vocabulary = _vocabulary(file, tokenizer_of(model.history), model.architecture)
+            yield from self._continued(Steps(model.network()), vocabulary, progress, say)
+            return
         with scratch() as folder:
             graph = file
             if kind != "onnx":
@@ -79,15 +88,16 @@ class Generating(GenerateConfig):
             else:
                 progress("trying it out", 0, 0)
                 try_out(file, Device(), limit_s=LIMIT_S)
-            progress("generating", 0, self.tokens)
-            yield from self._continued(graph, progress, say)
+            vocabulary = _vocabulary(graph, read_metadata(graph).get(TOKENIZER_KEY), read_architecture(graph))
+            yield from self._continued(Continuing(graph, Device()), vocabulary, progress, say)
 
-    def _continued(self, graph: Path, progress: Progress, say: Say) -> Iterator[str]:
-        vocabulary = _vocabulary(graph)
+    def _continued(
+        self, run: Continuing | Steps, vocabulary: Vocabulary, progress: Progress, say: Say
+    ) -> Iterator[str]:
+        progress("generating", 0, self.tokens)
         ids = _written(self.prompt, vocabulary)
         self._check(len(ids), vocabulary.length, say)
         random = np.random.default_rng(self.seed)
-        run = Continuing(graph, Device())
         given = _read(run, ids, vocabulary.length)
         told = _Told(vocabulary, len(ids))
         for number in range(self.tokens):
@@ -138,13 +148,12 @@ class _Told:
         return now[len(before) :]
 
 
-def _vocabulary(graph: Path) -> Vocabulary:
-    """How the network of a graph of ours reads texts."""
-    tokenizer, architecture = read_metadata(graph).get(TOKENIZER_KEY), read_architecture(graph)
+def _vocabulary(file: Path, tokenizer: str | None, architecture: Architecture | None) -> Vocabulary:
+    """How the network of a file reads texts."""
     if tokenizer is None or architecture is None:
         raise BadArtefact(
-            f"{graph} has no tokenizer, so that its tokens are no text; export it again from its model file, which has one if it "
-            "was imported with its tokenizer.json"
+            f"{file} has no tokenizer, so that its tokens are no text; a model that was trained on lm:FILE or imported with its "
+            "tokenizer.json has one, and so have graphs of it: give such a file"
         )
     length = architecture.layout.tokens
     return Vocabulary(tokenizer, length, length)
@@ -165,7 +174,7 @@ def _written(prompt: str, vocabulary: Vocabulary) -> list[int]:
     return ids
 
 
-def _read(run: Continuing, ids: list[int], most: int) -> NDArray[np.float32]:
+def _read(run: Continuing | Steps, ids: list[int], most: int) -> NDArray[np.float32]:
     """The scores of a run that has read the last tokens, and no others."""
     run.begin(1)
     return run(np.array([ids[-most:]], np.int64))

@@ -57,6 +57,9 @@ class Averaged(Wiring):
         memory = (x,) * max(1, self.record.before)
         return State(x if self.record.before else self._sum(memory, 0), stage, memory)
 
+    def entered(self, state: State) -> Tensor:
+        return state.memory[0]
+
     def read(self, state: State, at: Sublayer) -> Tensor:
         normed: Tensor = at.norm(state.stream)
         return normed

@@ -54,18 +54,18 @@ class Beside:
         return self.method != "repair"
 
     def _wanted(self, batch: int, stage: int) -> Tensor:
-        """The mean of the parents' streams: (B, N, D)."""
+        """The mean of the tokens that the parents begin a stage with: (B, N, D)."""
         axes = (write(f"s{stage}.embed"),)
         return total(
             [
                 (lane.share, lane.mapped(x.flatten(0, 1), axes).unflatten(0, x.shape[:2]))
                 for lane in self.lanes
-                for x in [lane.streams[batch]]
+                for x in [lane.entered[batch]]
             ]
         )
 
-    def _streams(self, stage: int, batch: int, rows: Tensor) -> tuple[Outputs, float]:
-        """The mean of the parents' streams at some places: (rows, D)."""
+    def _entered(self, stage: int, batch: int, rows: Tensor) -> tuple[Outputs, float]:
+        """The same at some places: (rows, D)."""
         return [(1.0, self._wanted(batch, stage).flatten(0, 1)[rows])], 0.0
 
     def _mapped(self, streams: Sequence[Iterable[Tensor]], stage: int) -> list[Outputs]:

@@ -3,8 +3,9 @@
 The network is an average of parents, or what a cut has left of one. `regress` fits every linear map to the mean output of the
 parents, on the network's own inputs. Writers to the stream are fitted to the mean of the parents' streams minus the network's
 stream, so that they also correct earlier errors (error feedback). The targets come from the true parents, whatever their size.
-`writers` fits those and the head only. `repair` only restores means and deviations, of hidden units and of contributions to
-the stream.
+Where sub-layers read other sums than the stream (the wiring `averaged`), there is no such difference, and writers are fitted to
+what the parents' writers give. `writers` fits writers and the head only. `repair` only restores means and deviations, of hidden
+units and of contributions to the stream.
 
 Source: Jordan et al., "REPAIR", 2023, https://arxiv.org/abs/2211.08403; Jin et al., "Dataless Knowledge Fusion by Merging
 Weights of Language Models" (RegMean), 2023, https://arxiv.org/abs/2212.09849; for `writers`, Kwon et al., "A Fast Post-Training
@@ -12,9 +13,9 @@ Pruning Framework for Transformers", 2022, https://arxiv.org/abs/2204.09656, whi
 Differs: RegMean solves each layer on the parents' own inputs; here they are the network's, with error feedback. Batch norms are
 given the statistics of what they see (`wb.training.refit.normed`).
 Limits: the streams of all networks are held for all images: (parents + 1) x images x tokens x width numbers, and the images
-until there are tokens; in sub-layers with batch norms some of them twice. Only the last
-convolution of a stem is fitted; the others stay as they are, as do weights of one or two bits, and writers in front of a gate,
-which is no linear map of what they give.
+until there are tokens; in sub-layers with batch norms some of them twice. Only the last convolution of a stem is fitted; the
+others stay as they are, as do weights of one or two bits, writers in front of a gate, which is no linear map of what they give,
+and those that stand for none or for several of a parent where sub-layers read other sums than the stream.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Correction(Beside):
 
     def _move_positions(self) -> None:
         """Has positions take over the mean error of the tokens that stand there; where none does, there is none."""
-        made = [as_tokens(self.network.begin(part).stream) for part in self.batches]
+        wiring = self.network.wiring(0)
+        made = [as_tokens(wiring.entered(self.network.begin(part))) for part in self.batches]
         longest = max(tokens.shape[1] for tokens in made)
         missing, seen = made[0].new_zeros(longest, made[0].shape[2]), made[0].new_zeros(longest, 1)
         for i, tokens in enumerate(made):
@@ -127,7 +129,7 @@ class Correction(Beside):
             name = f"merges.{stage - 1}"
             # In front of an activation there is no stream yet, only what the parents' own convolutions give.
             activated = getattr(merge, "activation", None) is not None
-            self._normed(merge, name, inputs, there, "parts" if activated else partial(self._streams, stage))
+            self._normed(merge, name, inputs, there, "parts" if activated else partial(self._entered, stage))
         if self.fits and merge.fitted is not None:
             weight, bias = merge.fitted
             fit = self._fit(getattr(merge, weight).flatten(1), getattr(merge, bias))
@@ -154,7 +156,7 @@ class Correction(Beside):
         # What a mixer's writer reads, where it is not too large to be kept, as a feed-forward's is.
         whole: list[Tensor] = []
         for weight, bias in module.writers.items():
-            if module.precision(weight) in TRAINED or not _told(sublayer):
+            if module.precision(weight) in TRAINED or not self._told(sublayer):
                 continue
             fit = self._fit(getattr(module, weight).flatten(1), module.bias(weight))
             for i, state in enumerate(self.states):
@@ -169,7 +171,8 @@ class Correction(Beside):
                     hidden = module.hidden(sublayer.read(state), state.context)
                     whole += [hidden] if hidden.nbytes * len(self.states) <= KEPT else []
                     hidden = self._picked(hidden, i)
-                fit.add(hidden, given, total(before[i]) - self._picked(as_tokens(state.stream), i))
+                missing = total(before[i]) - self._picked(as_tokens(state.stream), i)
+                fit.add(hidden, given, missing if sublayer.wiring.sums else 0.0)
             write_fit(module, [weight], [bias], fit)
         self._add(sublayer, whole if len(whole) == len(self.states) else ())
 
@@ -189,6 +192,14 @@ class Correction(Beside):
         for i in range(len(self.states)):
             self.states[i] = after(i)
 
+    def _told(self, sublayer: Sublayer) -> bool:
+        """Whether it is known what its writers are to give: what the parents' streams gain, where their gains add up.
+
+        Where each sub-layer reads another sum of what was given, one of the network can stand for one alone.
+        """
+        alone = all(len(lane.groups[sublayer.name]) == 1 for lane in self.lanes)
+        return not sublayer.gated and (sublayer.wiring.sums or alone)
+
     def _normed_sublayer(self, sublayer: Sublayer, module: BatchNormed) -> None:
         """Corrects a sub-layer with batch norms, and runs it in the parents; the last convolution corrects earlier errors."""
         inputs = [sublayer.read(state) for state in self.states]
@@ -201,15 +212,17 @@ class Correction(Beside):
         after = [list(lane.sums(lane.groups[sublayer.name])) for lane in self.lanes]
         axes = (write(f"s{sublayer.stage}.embed"),)
 
-        def last(i: int, rows: Tensor) -> tuple[Outputs, Tensor]:
+        def last(i: int, rows: Tensor) -> tuple[Outputs, Tensor | float]:
             pairs = [[x[i].flatten(0, 1)[rows] for x in (a, b)] for a, b in zip(before, after, strict=True)]
-            old = [(lane.share, lane.mapped(a, axes)) for lane, (a, _) in zip(self.lanes, pairs, strict=True)]
             given = [(lane.share, lane.mapped(b - a, axes)) for lane, (a, b) in zip(self.lanes, pairs, strict=True)]
+            if not sublayer.wiring.sums:
+                return given, 0.0
+            old = [(lane.share, lane.mapped(a, axes)) for lane, (a, _) in zip(self.lanes, pairs, strict=True)]
             return given, total(old) - as_tokens(self.states[i].stream).flatten(0, 1)[rows]
 
         # Without a writer what is added to the stream is not linear in the last convolution, which then does as the parents' do.
         targets: Targets | Literal["parts"] = last if sublayer.operator.writers else "parts"
-        self._normed(module, sublayer.prefix, inputs, there, targets if _told(sublayer) else None)
+        self._normed(module, sublayer.prefix, inputs, there, targets if self._told(sublayer) else None)
 
     def _normed(
         self,
@@ -287,8 +300,3 @@ class Correction(Beside):
                     given, seen = [(share, self._picked(one, i)) for share, one in given], self._picked(seen, i)
                 fit.add(seen, given)
             write_fit(self.network, [weight], [bias], fit)
-
-
-def _told(sublayer: Sublayer) -> bool:
-    """Whether the stream behind it, less that in front of it, is what its writer is to give."""
-    return sublayer.wiring.sums and not sublayer.gated

@@ -37,6 +37,11 @@ class Lane:
         """The residual streams (b, N, D), batch by batch."""
         return [as_tokens(state.stream) for state in self.states]
 
+    @property
+    def entered(self) -> list[Tensor]:
+        """The tokens that a stage began with (b, N, D), batch by batch, while nothing has been added to them."""
+        return [as_tokens(self.network.wiring(state.stage).entered(state)) for state in self.states]
+
     def mapped(self, values: Tensor, axes: Axes) -> Tensor:
         """Activations (rows, sizes of `axes`), mapped to the fitted network's axes and flattened: (rows, features)."""
         return remap({"": values}, {"": (None, *axes)}, self.maps)[""].flatten(1)

@@ -14,6 +14,7 @@ from wb.core.layout import Layout
 from wb.core.records.mixers.memory import Titans
 from wb.models.block import build_operator
 from wb.models.counting import operator_macs
+from wb.models.layers.operator import Context
 from wb.models.mixers.memory.titans import Memory, NeuralMemory, missed
 
 Form = Literal["official", "running"]
@@ -149,13 +150,32 @@ def test_tokens_read_what_complete_chunks_have_stored_themselves_among_them() ->
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_padding_is_in_no_chunk_wherever_it_stands_also_in_steps(form: Form) -> None:
+    """Texts of seven and of four tokens, which complete their chunks in different steps."""
+    module, x = drawn(form=form), tokens()
+    mask = torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0, 1, 1]]).bool()
+    given, at = [], 0
+    past: Sequence[Tensor] = [x.new_zeros(2, *map(int, shape)) for shape in module.recalls.values()]
+    for step in (1, 4, 1, 2):
+        here = slice(at, at + step)
+        y, past = module.continued(x[:, here], past, Context(mask[:, here]))
+        given.append(y)
+        at += step
+    for found in (module(x, Context(mask)), torch.cat(given, dim=1)):
+        for b in range(2):
+            torch.testing.assert_close(found[b, mask[b]], module(x[b : b + 1, mask[b]])[0])
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_without_momentum_and_fading_it_is_gradient_descent(form: Form) -> None:
     """Token by token: from where it is, or always with the gradients of where it began."""
     module = drawn(form=form, chunk=1)
     q, k, v = torch.randn(3, 1, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     rates = torch.rand(1, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     never = torch.full_like(rates, -math.inf)
-    found = module.remembered(q, k, v, rates, never, never)
+    told = torch.cat([k, v, *(one[..., None] for one in (rates.logit(), never, never))], dim=-1)
+    start = Memory(*(weight[None] for weight in (module.first, module.second, module.gain)))
+    found, *_ = module.read(q, told, start, Memory(*map(torch.zeros_like, start)))
     for head in range(2):
         start = Memory(module.first[head], module.second[head], module.gain[head])
         memory = start

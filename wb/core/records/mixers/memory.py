@@ -9,7 +9,7 @@ from pydantic import Field
 
 from wb.core.layout import CAUSAL, Layout, Supports
 from wb.core.records.attention import Scored
-from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width
+from wb.core.records.base import Dim, Operator, Preparation, Weighted, Width, is_false
 
 
 def legendre(memory: int, tokens: int) -> Preparation:
@@ -87,7 +87,8 @@ class S6(Scanning):
 class Bmojo(Scored, Scanning):
     """Softmax attention to the last `window` tokens and to what a selective scan had made of as many before those.
 
-    Every token sees itself and those before it; in a picture, in the order of its rows.
+    Every token sees itself and those before it; in a picture, in the order of its rows. With `rotary` queries and keys, the
+    memory's too, turn with the places of their tokens; `qk` then counts planes, pairs of channels.
     """
 
     module = "wb.models.mixers.memory.bmojo:FadingMemoryAttention"
@@ -97,6 +98,11 @@ class Bmojo(Scored, Scanning):
     source = 'Zancato et al., "B\'MOJO: Hybrid State Space Realizations of Foundation Models", 2024'
     kind: Literal["bmojo"] = "bmojo"
     window: Annotated[int, Field(ge=1, le=2048)] = 32
+    rotary: Annotated[bool, Field(exclude_if=is_false)] = False
+
+    @property
+    def factor(self) -> float:
+        return (2 * self.qk) ** -0.5 if self.rotary and self.scale is None else super().factor
 
 
 class Titans(Weighted):
@@ -107,7 +113,7 @@ class Titans(Weighted):
     """
 
     module = "wb.models.mixers.memory.titans:NeuralMemory"
-    supports = Supports(causal="yes", prefix=False)
+    supports = CAUSAL._replace(prefix=False)
     unexported = "takes gradients while it runs, which no exporter can trace"
     example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2}
     title = "neural memory"

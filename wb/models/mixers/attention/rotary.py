@@ -24,6 +24,7 @@ from wb.core.layout import Layout
 from wb.core.records.attention import Rotary as Record
 from wb.core.specs import PAST
 from wb.models.layers.operator import Context, OperatorModule, Symmetry
+from wb.models.layers.turning import frequencies_, table_of, turn, turns
 from wb.scale.ring.blocks import Rule
 
 
@@ -66,10 +67,8 @@ class RotaryAttention(OperatorModule):
     def reset(self) -> None:
         """Frequencies from 1 down to nearly 1 / base, the same for all heads; gains one."""
         super().reset()
-        planes = self.frequencies.shape[1]
-        exponents = -torch.arange(planes, dtype=torch.float64) / planes
+        frequencies_(self.frequencies, self.record.base)
         with torch.no_grad():
-            self.frequencies.copy_(self.record.base**exponents)
             if self.record.rms:
                 self.q_gain.fill_(1.0)
                 self.k_gain.fill_(1.0)
@@ -77,9 +76,7 @@ class RotaryAttention(OperatorModule):
     def settle(self) -> None:
         """Also computes the turns of all places once, which a graph then looks up."""
         super().settle()
-        same = bool((self.frequencies == self.frequencies[:1]).all())
-        frequencies = self.frequencies.detach()[: 1 if same else None].double()
-        self.table = _turns(torch.arange(self.layout.tokens, device=frequencies.device), frequencies).float()
+        self.table = table_of(self.frequencies, self.layout.tokens)
 
     @property
     def convex(self) -> bool:
@@ -122,15 +119,15 @@ class RotaryAttention(OperatorModule):
         """Queries (B, H, Q, N, 2K) and keys (B, H, N, 2K), both turned and the former scaled, and values (B, H, N, V)."""
         heads, queries, _, planes = self.gq.shape[:4]
         tokens = self.tokens(x)
-        turns = self._turned(tokens, context)  # cosines and sines, (B or 1, H or 1, N, K)
+        own = self._turned(tokens, context)  # cosines and sines, (B or 1, H or 1, N, K)
         q = self._read(x, "gq").reshape(-1, tokens, heads, queries, 2, planes).permute(0, 2, 3, 1, 4, 5)
         k = self._read(x, "gk").reshape(-1, tokens, heads, 2, planes).permute(0, 2, 1, 3, 4)
         v = self._read(x, "gv").reshape(-1, tokens, heads, self.gv.shape[1]).transpose(1, 2)
         if self.record.rms:
             q, k = self._normed(q, self.q_gain[:, :, None]), self._normed(k, self.k_gain[:, None])
         factor = (2 * planes) ** -0.5 if self.record.scale is None else self.record.scale
-        grouped = tuple(part[:, :, None] for part in turns)
-        return _turn(q * factor, *grouped), _turn(k, *turns), v
+        grouped = tuple(part[:, :, None] for part in own)
+        return turn(q * factor, *grouped), turn(k, *own), v
 
     def _read(self, x: Tensor, name: str) -> Tensor:
         bias = self.bias(name)
@@ -148,7 +145,7 @@ class RotaryAttention(OperatorModule):
         else:
             weights = self.frequencies.detach()
             places = torch.arange(tokens, device=weights.device)[None] if context.places is None else context.places
-            found = _turns(places, weights)
+            found = turns(places, weights)
         return found[..., 0, :], found[..., 1, :]
 
     def _looked_up(self, table: Tensor, places: Tensor) -> Tensor:
@@ -175,15 +172,3 @@ class RotaryAttention(OperatorModule):
         """(B, H, Q, N, V) -> (B, N, H·Q·V)."""
         heads, queries, values = self.gq.shape[0], self.gq.shape[1], self.gv.shape[1]
         return y.permute(0, 3, 1, 2, 4).reshape(-1, tokens, heads * queries * values)
-
-
-def _turns(places: Tensor, frequencies: Tensor) -> Tensor:
-    """Cosines and sines, (..., H, N, 2, K), at places (..., N) for frequencies (H, K)."""
-    angles = places[..., None, :, None].to(frequencies.dtype) * frequencies[:, None, :]
-    return torch.stack([angles.cos(), angles.sin()], dim=-2)
-
-
-def _turn(y: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """(..., 2, K), each plane turned -> (..., 2K)."""
-    first, second = y[..., 0, :], y[..., 1, :]
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)

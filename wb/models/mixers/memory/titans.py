@@ -13,15 +13,15 @@ are there with one head too. Gradients are at W_0 for all chunks, as published u
 as in the paper, are the `form` "running".
 ATLAS (Behrouz et al., 2025), which learns from the last few tokens together by an optimizer of second order, is not here: its
 authors published no code to compare with.
-Limits: what is in no complete chunk is read by nobody. It looks back alone, but has no form for lengths that vary, for padding or
-token by token, so that networks of texts do not take it. One chunk is computed after the other. A unit more or less changes how
-fast the others learn, so that pruning scores heads alone, and entries twice are another function.
+Limits: what is in no complete chunk is read by nobody; padding is in none. One chunk is computed after the other, and a step of a
+text computes the gradients of a chunk, complete or not. A unit more or less changes how fast the others learn, so that pruning
+scores heads alone, and entries twice are another function.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -85,9 +85,13 @@ class NeuralMemory(OperatorModule):
         self.writes("wo", None, "heads", "channels")
 
     @property
-    def alone(self) -> bool:
-        """No: the memory is of all tokens so far."""
-        return False
+    def recalls(self) -> Mapping[str, tuple[int | str, ...]]:
+        """How far memories are from where they began, their momenta, and what the tokens of no complete chunk store."""
+        heads, channels, hidden = self.first.shape
+        sizes = {"first": (heads, channels, hidden), "second": (heads, hidden, channels), "gain": (heads, channels)}
+        momenta = {f"{name}_momentum": size for name, size in sizes.items()}
+        waiting = {"waiting": (heads, self.record.chunk, 2 * channels + 3), "count": (1,)}
+        return {**sizes, **momenta, **waiting}
 
     def reset(self) -> None:
         """As published: the memory's weights uniform in ±√(6/(C + M)), its gain zero."""
@@ -99,35 +103,78 @@ class NeuralMemory(OperatorModule):
 
     def hidden(self, x: Tensor, context: Context) -> Tensor:
         """(B, N, D) -> (B, N, H*C)."""
+        q, told = self._projected(x)
+        if context.mask is None:
+            return self._gated(x, self.read(q, told, *self._begun(len(x)))[0])
+        order = _counting_first(context.mask)
+        y, *_ = self.read(_picked(q, order), _picked(told, order), *self._begun(len(x)))
+        return self._gated(x, _picked(y, order.argsort(dim=1)))
+
+    def continued(self, x: Tensor, past: Sequence[Tensor], context: Context) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tokens of no complete chunk stand in front of the further ones; memories go on behind the last complete chunk."""
+        q, told = self._projected(x)
+        length, (waiting, count) = self.record.chunk, past[6:]
+        slots = torch.arange(length, device=x.device)
+        mask = x.new_ones(x.shape[:2]) if context.mask is None else context.mask
+        there = torch.cat([slots < count, mask.bool()], dim=1)
+        order = _counting_first(there)
+        q = torch.cat([torch.zeros_like(waiting[..., : q.shape[3]]), q], dim=2)
+        q, told = (_picked(y, order) for y in (q, torch.cat([waiting, told], dim=2)))
+        start, nothing = self._begun(len(x))
+        memory = Memory(*(own + moved for own, moved in zip(start, past[:3], strict=True)))
+        y, memories, momenta = self.read(q, told, memory, Memory(*past[3:6]))
+        chunks = there.sum(dim=1) // length  # complete ones, of each example
+        rows = torch.arange(len(x), device=x.device)
+        behind = (*_stacked(memories), *_stacked(momenta))
+        now = [one[rows, :, chunks] - own for one, own in zip(behind, start + nothing, strict=True)]
+        left = there.sum(dim=1, keepdim=True) - length * chunks[:, None]
+        places = (length * chunks[:, None] + slots).clamp(max=told.shape[2] - 1)
+        waiting = _picked(told, places) * (slots < left)[:, None, :, None]
+        given = _picked(y, order.argsort(dim=1))[:, :, length:]
+        return self.written(self._gated(x, given)), (*now, waiting, left.to(x.dtype))
+
+    def read(
+        self, q: Tensor, told: Tensor, memory: Memory, momentum: Memory
+    ) -> tuple[Tensor, list[Memory], list[Memory]]:
+        """What queries (B, H, N, C) read of memories that go on learning; these and their momenta before and behind each chunk.
+
+        `told` is what tokens store (B, H, N, 2C + 3): keys, values, and what rates, keeps and fades are sigmoids of.
+        """
+        length, tokens = self.record.chunk, int(q.shape[2])
+        count = tokens // length
+        chunks = told[:, :, : count * length].unflatten(2, (count, length))
+        memories, momenta = self._learned(chunks, memory, momentum)
+        over = (count + 1) * length - tokens - 1
+        before, behind = torch.zeros_like(q[:, :, :1]), torch.zeros_like(q[:, :, :1]).expand(-1, -1, over, -1)
+        asked = torch.cat([before, q, behind], dim=2).unflatten(2, (count + 1, length))
+        return _stacked(memories)(asked).flatten(2, 3)[:, :, 1 : tokens + 1], memories, momenta
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries, and what is stored (`read`)."""
         q, k, v = (project(x, self.kept(name), None) for name in ("wq", "wk", "wv"))
-        rates, keeps, fades = (
-            F.linear(x, self.kept(n), self.bias(n)).transpose(1, 2) for n in ("rate", "keep", "fade")
-        )
-        y = self.remembered(q, k, v, rates.sigmoid(), keeps, fades)
+        numbers = [F.linear(x, self.kept(n), self.bias(n)).transpose(1, 2)[..., None] for n in ("rate", "keep", "fade")]
+        return q, torch.cat([k, v, *numbers], dim=-1)
+
+    def _gated(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, H, N, C) -> (B, N, H*C)."""
         gates = F.linear(x, self.kept("gate")).sigmoid().transpose(1, 2)  # (B, H, N)
         return join_heads(y * gates[..., None])
 
-    def remembered(self, q: Tensor, k: Tensor, v: Tensor, rates: Tensor, keeps: Tensor, fades: Tensor) -> Tensor:
-        """What queries read, of keys and values (B, H, N, C), rates, and what keeps and fades are sigmoids of, (B, H, N)."""
-        length = self.record.chunk
-        count = int(q.shape[2]) // length
-        stored = [y[:, :, : count * length].unflatten(2, (count, length)) for y in (k, v, rates, keeps, fades)]
-        keys, values, rates = stored[:3]
-        keeps, fades = (y.mean(dim=3).sigmoid() for y in stored[3:])  # (B, H, count)
-        found = self._learned(keys, values, rates, keeps, fades)
-        over = (count + 1) * length - int(q.shape[2]) - 1
-        before, behind = torch.zeros_like(q[:, :, :1]), torch.zeros_like(q[:, :, :1]).expand(-1, -1, over, -1)
-        asked = torch.cat([before, q, behind], dim=2).unflatten(2, (count + 1, length))
-        return found(asked).flatten(2, 3)[:, :, 1 : int(q.shape[2]) + 1]
+    def _begun(self, batch: int) -> tuple[Memory, Memory]:
+        """The memories and momenta before the first token."""
+        start = Memory(*(weight.expand(batch, *weight.shape) for weight in (self.first, self.second, self.gain)))
+        return start, Memory(*map(torch.zeros_like, start))
 
-    def _learned(self, keys: Tensor, values: Tensor, rates: Tensor, keeps: Tensor, fades: Tensor) -> Memory:
-        """The memories before the first chunk and behind each: (B, H, chunks + 1, ...)."""
-        batch, _, count = keeps.shape
-        start = Memory(self.first, self.second, self.gain)
+    def _learned(self, told: Tensor, memory: Memory, momentum: Memory) -> tuple[list[Memory], list[Memory]]:
+        """Memories and momenta before the first of the chunks (B, H, chunks, T, 2C + 3), and behind each."""
+        channels = int(self.gain.shape[1])
+        keys, values, rates, keeps, fades = told.split([channels, channels, 1, 1, 1], dim=-1)
+        rates = rates[..., 0].sigmoid()
+        keeps, fades = (y.mean(dim=(3, 4)).sigmoid() for y in (keeps, fades))  # (B, H, chunks)
+        count = int(keeps.shape[2])
         if self.record.form == "official" and count:
-            surprises = _surprises(start, keys, values, rates)
-        memory = Memory(*(weight.expand(batch, *weight.shape) for weight in start))
-        all_of, momentum = [memory], Memory(*map(torch.zeros_like, memory))
+            surprises = _surprises(Memory(self.first, self.second, self.gain), keys, values, rates)
+        memories, momenta = [memory], [momentum]
         for c in range(count):
             if self.record.form == "official":
                 surprise = Memory(*(weight[:, :, c] for weight in surprises))
@@ -135,8 +182,24 @@ class NeuralMemory(OperatorModule):
                 surprise = _surprise(memory, keys[:, :, c], values[:, :, c], rates[:, :, c])
             momentum = _faded(momentum, keeps[:, :, c], surprise, -1)
             memory = _faded(memory, 1 - fades[:, :, c], momentum, 1)
-            all_of.append(memory)
-        return Memory(*(torch.stack(one, dim=2) for one in zip(*all_of, strict=True)))
+            memories.append(memory)
+            momenta.append(momentum)
+        return memories, momenta
+
+
+def _stacked(memories: Sequence[Memory]) -> Memory:
+    """One behind the other: (B, H, chunks + 1, ...)."""
+    return Memory(*(torch.stack(one, dim=2) for one in zip(*memories, strict=True)))
+
+
+def _counting_first(mask: Tensor) -> Tensor:
+    """The order (B, N) in which tokens that count come first, one after the other."""
+    return (mask == 0).long().argsort(dim=1, stable=True)
+
+
+def _picked(y: Tensor, places: Tensor) -> Tensor:
+    """(B, H, N, C) at places (B, T) -> (B, H, T, C)."""
+    return y.take_along_dim(places[:, None, :, None], dim=2)
 
 
 def _faded(what: Memory, by: Tensor, other: Memory, sign: int) -> Memory:
