@@ -206,7 +206,7 @@ class Search:
 
     def _planned(self, ground: Ground, start: float) -> tuple[Ground, TimePlan | None]:
         """The ground with all settings of the configuration, and how a given time is used."""
-        config, plan = settled(self.config, ground.data), None
+        config, plan = settled(self.config), None
         if config.time is not None:
             with self._tell.task("timing steps and evaluations") as task:
                 plan = planned(

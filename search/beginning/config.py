@@ -149,11 +149,11 @@ class SearchConfig(DataConfig):
     retrain: Annotated[
         bool | None,
         Field(
-            description="Once all are judged, train the front again on validation examples too, and deliver that: of few texts "
-            "this is worth half a point. Commands that judge by these examples later judge it too kindly."
+            description="Once all are judged, train the front again, on validation examples too, and deliver that: where "
+            "there are few, it may be half a point better. Later commands judge it too kindly by these examples."
         ),
-        Cli(default="for texts in classes"),
-    ] = None  # what runs without the field did not do; new ones are configured with one of the two
+        Cli(default="no-retrain"),
+    ] = None  # unlike false it has both options
     baselines: Annotated[
         bool,
         Field(

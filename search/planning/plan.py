@@ -82,7 +82,7 @@ def plan(
     done = There() if run is None else there(run, config)
     check_metrics(config, space)
     check_retrain(config, data)
-    config = settled(config, data) if run is None else config
+    config = settled(config) if run is None else config
     places = places_of(config)
     places.check(space)
     if places.devices:
@@ -194,6 +194,6 @@ def _finalists(
     rule = f" ({count} by a rule of thumb from the numbers of trials and objectives; at most {MAX_FINALISTS})"
     what = f"{'' if given else 'about '}{count}{tuned}{there}, timed together, test split read once"
     what += ("" if given else rule) + again + beside
-    seconds = finalists_seconds(costs, size, count - made, config.finetune)
-    seconds += again_seconds(costs, size, made, config.finetune)
+    seconds = finalists_seconds(costs, size._replace(again=0.0), count - made, config.finetune)
+    seconds += again_seconds(costs, size, count, config.finetune)
     return Stage("finalists", what, seconds + READ * made * costs.evaluation)

@@ -10,14 +10,8 @@ from wb.search.fidelity.choice import expected
 from wb.search.fidelity.rungs import AUTO, NONE, automatic, rungs_text
 
 
-def settled(config: SearchConfig, data: Dataset) -> SearchConfig:
-    """`config` with rungs that are written out; those of a search that was given a time stay to be planned.
-
-    Whether the front is trained once more follows from the `data`, if it is not given.
-    """
-    if config.retrain is None:
-        few = data.train.vocabulary is not None and data.task == "classes"
-        config = config.model_copy(update={"retrain": few})
+def settled(config: SearchConfig) -> SearchConfig:
+    """`config` with rungs that are written out; those of a search that was given a time stay to be planned."""
     if config.rungs != AUTO:
         return config
     if not any(metric.quality for metric in config.metrics):  # costs do not change with training

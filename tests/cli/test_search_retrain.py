@@ -90,9 +90,22 @@ def test_a_front_is_trained_once_more_and_is_the_same_front(tmp_path: Path, monk
 
 
 @pytest.mark.usefixtures("brief")
-def test_of_texts_the_front_is_trained_once_more_without_being_asked(tmp_path: Path) -> None:
+def test_networks_of_texts_are_trained_once_more(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    succeeded("search", "--space", "text", *SMALL, *FEW[:-4], "--trials", "1", "--finalists", "1", "-o", run.folder)
+    succeeded(
+        "search",
+        "--space",
+        "text",
+        "--retrain",
+        *SMALL,
+        *FEW[:-4],
+        "--trials",
+        "1",
+        "--finalists",
+        "1",
+        "-o",
+        run.folder,
+    )
     (point,) = run.read_front()
     assert seen(load_model(run.folder / point.model))
     assert not seen(load_model(run.judged / f"{point.number}.safetensors"))

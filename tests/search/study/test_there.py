@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 import pytest
 import torch
 
 from wb.search.planning.plan import _finalists, _rungs, _search
 from wb.search.planning.seconds import Costs, Size
-from wb.search.planning.shares import READ
+from wb.search.planning.shares import FRONT, READ
 from wb.search.run import Run
 from wb.search.study.there import There, there
 
@@ -56,7 +57,7 @@ def test_the_stages_say_and_take_what_is_left(fabricate: Fabricate) -> None:
     more, less = (_finalists(again, There(finalists=n), costs, size) for n in (0, 2))
     assert "those of the front once more, on validation examples too" in more.what
     count = whole.seconds / (config.finetune * 10 * 0.05 + READ)
-    assert more.seconds - whole.seconds == pytest.approx(1.5 * count * config.finetune * 10 * 0.05)
+    assert more.seconds - whole.seconds == pytest.approx(1.5 * ceil(FRONT * round(count)) * config.finetune * 10 * 0.05)
     assert more.seconds - less.seconds == pytest.approx(whole.seconds - some.seconds), "all are to be trained once more"
 
 
