@@ -7,7 +7,7 @@ from wb.core.statistics.paired import Paired
 
 
 class Unsure(Frozen):
-    """Network `than` of the front is surely worse in nothing; `paired` counts validation images that one of the two has right."""
+    """Network `than` of the front is surely worse in nothing; `paired` counts validation examples that one of the two has right."""
 
     than: int
     paired: Paired
@@ -16,6 +16,6 @@ class Unsure(Frozen):
         """What the comparison says, as a sentence about the other network."""
         paired = self.paired
         return (
-            f"what it is better in than network {self.than} may be noise: of {paired.n} validation images, {paired.won} are "
+            f"what it is better in than network {self.than} may be noise: of {paired.n} validation examples, {paired.won} are "
             f"right only here and {paired.lost} only there"
         )

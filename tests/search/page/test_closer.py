@@ -127,7 +127,7 @@ def test_what_noise_hides_is_said(fabricate: Fabricate) -> None:
     text = Page(write_report(run).read_text()).text
     assert f"network {first.id} stands for 2 finalists that nothing tells from it: 90, 91" in text
     assert f"network {second.id}: what it is better in than network {first.id} may be noise" in text
-    assert "of 359 validation images, 4 are right only here and 2 only there" in text
+    assert "of 359 validation examples, 4 are right only here and 2 only there" in text
 
 
 def reading(value: float, unit: str) -> Reading:
