@@ -7,7 +7,7 @@ from wb.core.statistics.paired import Paired
 
 
 class Unsure(Frozen):
-    """Network `than` of the front is surely worse in nothing; `paired` counts validation examples that one of the two has right."""
+    """Network `than` of the front is surely worse in nothing; `paired` counts validation examples that one of them has right."""
 
     than: int
     paired: Paired
