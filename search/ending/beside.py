@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.export.graph import export
 from wb.models.model import Model
-from wb.search.ending.tuner import Tuner, Wanted, Who
+from wb.search.ending.tuner import Tuner, Wanted, Who, all_of
 from wb.search.run import Run
 from wb.training.fit import TrainingDiverged
 
@@ -24,33 +24,31 @@ class Beside(NamedTuple):
 
 
 def known_networks(
-    known: Mapping[str, Architecture], who: Who, tuner: Tuner, run: Run, progress: Progress, *, retrain: bool
+    known: Mapping[str, Architecture],
+    who: Who,
+    tuner: Tuner,
+    run: Run,
+    progress: Progress,
+    say: Callable[[str], None],
+    *,
+    retrain: bool,
 ) -> dict[str, Beside]:
     """The networks, taught by `who`, with their graphs; those that are tested are trained once more, if the front's are."""
+
+    def failed(name: str, error: TrainingDiverged) -> None:
+        say(f"the known network {name} is tested as it was judged; trained once more, {error}")
+
+    def written(models: Mapping[str, Model], folder: Path) -> dict[str, Path]:
+        for name, model in models.items():
+            export(model, folder / f"{name}.onnx", force=True)
+        return {name: folder / f"{name}.onnx" for name in models}
+
     wanted = {name: Wanted(architecture, who) for name, architecture in known.items()}
     folders = (run.judged, run.beside) if retrain else (run.beside, run.judged)
-    made = _made(wanted, folders, tuner, progress, "training the known networks")
-    if not retrain:
-        return {name: Beside(model, path, path) for name, (model, path) in made.items()}
-    wanted = {name: one._replace(whole=True) for name, one in wanted.items()}
-    again = _made(wanted, (run.beside,), tuner, progress, "training the known networks once more")
-    return {name: Beside(*made[name], again.get(name, made[name])[1]) for name in known}
-
-
-def _made(
-    wanted: Mapping[str, Wanted], folders: Sequence[Path], tuner: Tuner, progress: Progress, what: str
-) -> dict[str, tuple[Model, Path]]:
-    ready, made = 0, {}
-    for ready, _ in enumerate(tuner.ahead(wanted, folders), start=1):
-        progress(what, ready, len(wanted))
-    for done, (name, one) in enumerate(wanted.items()):
-        progress(what, max(done, ready), len(wanted))
-        path = folders[0] / f"{name}.onnx"
-        try:
-            made[name] = tuner(name, one, folders), path
-        except TrainingDiverged:
-            if not one.whole:
-                raise
-        else:
-            export(made[name][0], path, force=True)
-    return made
+    models = all_of(tuner, wanted, folders, "training the known networks", progress)
+    paths = tested = written(models, folders[0])
+    if retrain:
+        wanted = {name: one._replace(whole=True) for name, one in wanted.items()}
+        again = all_of(tuner, wanted, (run.beside,), "training the known networks once more", progress, failed)
+        tested = paths | written(again, run.beside)
+    return {name: Beside(model, paths[name], tested[name]) for name, model in models.items()}

@@ -235,7 +235,7 @@ class Finish:
 
     def _beside(self, who: Who) -> dict[str, Beside]:
         """The known networks, made as finalists are."""
-        return known_networks(self.known, who, self._tuner, self.run, self.progress, retrain=self.retrain)
+        return known_networks(self.known, who, self._tuner, self.run, self.progress, self.say, retrain=self.retrain)
 
     def _measure(
         self, made: Mapping[int, Made], beside: Mapping[str, Beside]

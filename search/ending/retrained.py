@@ -22,9 +22,8 @@ from wb.data import Dataset
 from wb.export.counting.count import count_model
 from wb.export.graph import ExportDiffers
 from wb.models.model import Model
-from wb.search.ending.tuner import Tuner, Wanted, Who
+from wb.search.ending.tuner import Tuner, Wanted, Who, all_of
 from wb.search.ending.twins import Made, remade
-from wb.search.fidelity.teacher import Teacher
 from wb.search.run import Run
 from wb.training.fit import TrainingDiverged
 
@@ -83,20 +82,12 @@ class Retraining:
 
     def _trained(self, wanted: Mapping[str, Wanted]) -> dict[str, Model]:
         """The networks that learn; one whose loss is no number any more is not among them."""
-        what, folders = "training the front once more", (self.run.staging, self.run.models)
-        for one in wanted.values():
-            if isinstance(one.who.teach, Teacher):
-                one.who.teach.forget()  # batches are others now
-        ready, models = 0, {}
-        for ready, _ in enumerate(self.tuner.ahead(wanted, folders), start=1):
-            self.progress(what, ready, len(wanted))
-        for done, (name, one) in enumerate(wanted.items()):
-            self.progress(what, max(done, ready), len(wanted))
-            try:
-                models[name] = self.tuner(name, one, folders)
-            except TrainingDiverged as error:
-                self.say(f"network {name} is delivered as it was judged; trained once more, {error}")
-        return models
+
+        def failed(name: str, error: TrainingDiverged) -> None:
+            self.say(f"network {name} is delivered as it was judged; trained once more, {error}")
+
+        folders = (self.run.staging, self.run.models)
+        return all_of(self.tuner, wanted, folders, "training the front once more", self.progress, failed)
 
     def _delivered(
         self, number: int, one: Made, readings: Mapping[str, Reading], model: Model, before: Model

@@ -13,15 +13,17 @@ from typing import NamedTuple
 from torch import Tensor
 
 from wb.core.architecture import Architecture
+from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact
 from wb.data import Dataset
 from wb.models.model import Model, load, save
 from wb.models.passes.base import apply
 from wb.search.crew.hands import LARGEST, Hands, Order
+from wb.search.fidelity.teacher import Teacher
 from wb.search.results.curves import Curves
 from wb.search.run import Run
 from wb.search.supernet import Supernet
-from wb.training.fit import Recipe
+from wb.training.fit import Recipe, TrainingDiverged
 from wb.training.train import Finetune
 
 Teach = Callable[[Tensor], Tensor]
@@ -118,6 +120,38 @@ class Tuner:
     @cached_property
     def _whole(self) -> Dataset:
         return self.data.with_validation()
+
+
+def all_of(
+    tuner: Tuner,
+    wanted: Mapping[str, Wanted],
+    folders: Sequence[Path],
+    what: str,
+    progress: Progress,
+    failed: Callable[[str, TrainingDiverged], None] | None = None,
+) -> dict[str, Model]:
+    """The networks by name, several trained side by side if that can be; `progress` is told `what` is done.
+
+    `failed` is told of one whose loss is no number any more, which is left out.
+
+    Raises:
+        TrainingDiverged: there is one, and nobody to tell.
+    """
+    for one in wanted.values():
+        if one.whole and isinstance(one.who.teach, Teacher):
+            one.who.teach.forget()  # batches are others now
+    ready, made = 0, {}
+    for ready, _ in enumerate(tuner.ahead(wanted, folders), start=1):
+        progress(what, ready, len(wanted))
+    for done, (name, one) in enumerate(wanted.items()):
+        progress(what, max(done, ready), len(wanted))
+        try:
+            made[name] = tuner(name, one, folders)
+        except TrainingDiverged as error:
+            if failed is None:
+                raise
+            failed(name, error)
+    return made
 
 
 def _file(folder: Path, name: str) -> Path:
