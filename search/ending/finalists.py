@@ -284,12 +284,16 @@ class Finish:
             values |= {"size": count_model(one.model.architecture, one.tested)["size"]}
             test = score(one.tested, self.data.test, self._task, self.device)
             found.append(Baseline(name=name, values=values, test=test))
+        again = {name for name, one in beside.items() if one.tested != one.path}
         if self.data.train.vocabulary is not None and self.data.classes:
-            found += filter(None, [words_alone(self.data, self._task, self.seed, retrain=self.retrain)])
-        if not self.retrain:
-            return found
+            words = words_alone(self.data, self._task, self.seed, retrain=self.retrain)
+            found += filter(None, [words])
+            again |= {words.name} if words and self.retrain else set()
         metric, noun = self._task.metric, self.data.train.noun
-        return [one.model_copy(update={"values": judged_apart(one.values, metric, noun)}) for one in found]
+        return [
+            one.model_copy(update={"values": judged_apart(one.values, metric, noun)}) if one.name in again else one
+            for one in found
+        ]
 
     def _elsewhere(self, made: Mapping[int, Made], beside: Mapping[str, Beside]) -> Mapping[str, dict[str, Reading]]:
         """The latencies on the devices that metrics name."""
