@@ -82,7 +82,6 @@ def plan(
     done = There() if run is None else there(run, config)
     check_metrics(config, space)
     check_retrain(config, data)
-    config = settled(config) if run is None else config
     places = places_of(config)
     places.check(space)
     if places.devices:
@@ -102,6 +101,8 @@ def plan(
     costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what), places)
     faster = processes.faster(len(usable_cores()) // config.threads)
     size, notes = size_of(config, space, ranks, data, workers, faster, hands), []
+    if run is None:
+        config = settled(config)
     if run is None and config.time is not None:
         planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, alone(config))
         config, costs = planned.applied(config), planned.expected

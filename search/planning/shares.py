@@ -23,8 +23,8 @@ TUNED, TUNED_STEPS = 45, 2_400
 FIRST_TUNED, FIRST_STEPS = 100, 4_000
 TUNED_MOST = 300  # epochs, beyond which the small finalists leave the time to the largest
 FIRST_MOST = 600  # its own, beyond which time is left
-# Epochs, however many steps these are: of Fashion-MNIST 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10 (one seed).
 FRONT = 0.6  # of finalists are on the front, about
+# Epochs, however many steps these are: of Fashion-MNIST 13 MMAC have 91.9 % after 5, 3 MMAC 91.6 % after 10 (one seed).
 TUNED_LEAST = 5
 # Of the time of finalists, what the largest takes: networks that would not get the epochs it should are left out.
 DEAREST = 0.6
@@ -165,15 +165,16 @@ def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> floa
     """Seconds of fine-tuning so many finalists and those beside them, each exported, timed with the others, scored, and its
     blocks timed."""
     taught = epochs * size.whole * costs.teach if count else 0.0
+    once_more = again_seconds(costs, size, count, epochs)
     count += size.beside if count else 0
     one = epochs * size.whole * costs.tune
     alone = one + as_long([one] * (count - 1), size.hands) if count else 0.0  # the largest is trained first
-    return taught + alone + again_seconds(costs, size, count, epochs) + count * READ * costs.evaluation
+    return taught + alone + once_more + count * READ * costs.evaluation
 
 
 def again_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
-    """Seconds of training those of so many finalists once more that are on the front, if these are; the largest is, if any."""
-    one, count = size.again * epochs * size.whole, math.ceil(FRONT * count)
+    """Seconds of training those of so many finalists once more that are on the front, and known networks, if these are."""
+    one, count = size.again * epochs * size.whole, math.ceil(FRONT * count) + (size.beside if count else 0)
     return (one * costs.teach if count else 0.0) + as_long([one * costs.tune] * count, size.hands)
 
 
