@@ -66,7 +66,8 @@ def test_one_of_many_workers_proposes_for_all_and_another_does_when_it_is_killed
     assert found["left"] == []
     states = [state for state, *_ in found["terms"]]
     assert states[:2] == ["FAIL", "FAIL"], "of those that were killed"
-    assert 2 <= states.count("COMPLETE") <= 6, "a batch is planned once, and there are few"
+    assert 2 <= len(found["plans"]) <= 6, "a batch is planned once, and there are few"
+    assert len(found["plans"]) <= len(states), "terms may add nothing: another worker may just have done so"
     told = [predicted for *_, predicted in found["candidates"] if predicted]
     assert len(told) >= 5, "proposals have their predictions"
     held = sorted((begin, end) for state, begin, end in found["terms"] if state == "COMPLETE")

@@ -176,8 +176,15 @@ def proposing(folder: Path, sampler: str) -> object:
         left[0] -= template is not None and template.state == TrialState.WAITING
         return found if left[0] else os._exit(9)
 
+    def counted(self: BatchSampler, study: Study, least: int = 1) -> list[FrozenTrial]:
+        planned = plan(self, study, least)
+        with plans.open("a") as file:
+            file.write(f"{len(planned)}\n")
+        return planned
+
     def worker(kind: str) -> int:
         def begin() -> None:
+            BatchSampler.batch = counted  # type: ignore[method-assign]
             proposals.ADDING_S = 0.0  # evaluations are as short as tests have to be
             if kind == "planning":
                 BatchSampler.batch = planning  # type: ignore[method-assign]
@@ -188,6 +195,7 @@ def proposing(folder: Path, sampler: str) -> object:
         return forked(begin)
 
     add, left = RDBStorage._create_new_trial, [3]
+    plan, plans = BatchSampler.batch, folder / "plans"
     codes = [os.waitstatus_to_exitcode(os.waitpid(worker(kind), 0)[1]) for kind in ("planning", "adding")]
     pids = [worker("") for _ in range(2)]
     codes += [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
@@ -195,6 +203,7 @@ def proposing(folder: Path, sampler: str) -> object:
     return {
         "log": log.read_text().split(),
         "codes": codes,
+        "plans": [int(size) for size in plans.read_text().split()],
         "terms": [[term.state.name, str(term.datetime_start), str(term.datetime_complete)] for term in terms],
         **found(run),
     }

@@ -200,11 +200,8 @@ class Link:
 
     def _lost(self, why: str) -> DeviceLost:
         """What is raised where the channel is of no use any more; it is closed."""
-        process = self._process
-        if process is not None and process.poll() is None:
-            time.sleep(0.05)  # the last words may still be on their way
+        self.close()  # first: it waits for the threads that read, so that the last words have arrived
         said = [line for line in self._said if line.strip()]
-        self.close()
         advice = next((text for words, text in _ADVICE if any(words in line for line in said)), None)
         last = f" ({printable(said[-1].strip())})" if said else ""
         return DeviceLost(f"{self.name} does not answer: {why}{last}" + (f"; {advice}" if advice else ""))
