@@ -34,8 +34,8 @@ from wb.search.crew.crew import Crew
 from wb.search.crew.hands import hands_of
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import check_same
-from wb.search.ending.baselines import check_baselines
 from wb.search.ending.ending import Ending
+from wb.search.ending.known.baselines import check_baselines
 from wb.search.fidelity.yardstick import held_back, warning
 from wb.search.page.report import write_report
 from wb.search.places import Places, places_of

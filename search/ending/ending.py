@@ -13,8 +13,8 @@ from wb.core.architecture import Architecture
 from wb.models.counting import count_macs
 from wb.search.beginning.recipes import told_recipes
 from wb.search.crew.hands import Hands
-from wb.search.ending.baselines import MOST, Comparable
 from wb.search.ending.finalists import Finish
+from wb.search.ending.known.baselines import MOST, Comparable
 from wb.search.fidelity.climb import Climb
 from wb.search.fidelity.forecast import chosen, forecast
 from wb.search.fidelity.teacher import Teacher, largest, unreliable

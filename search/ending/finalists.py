@@ -7,10 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 
@@ -21,42 +19,36 @@ from wb.core.measures.metrics import METRICS, Limit, Metric
 from wb.core.measures.readings import Reading
 from wb.core.measures.requirements import Requirement
 from wb.data import Dataset
-from wb.export.counting.count import count_model
-from wb.export.score import graded, score
-from wb.export.timing.footprint import costs_of
-from wb.export.timing.measure import Latency
-from wb.export.timing.runs import measure_runs
-from wb.export.timing.runs import readings_of as readings_of_runs
 from wb.export.timing.table import LatencyTable
 from wb.hardware.device import Device
 from wb.hardware.runtimes.base import Way
 from wb.hardware.runtimes.known import way_of
 from wb.models.model import Model
 from wb.search.crew.hands import Hands
-from wb.search.ending.beside import Beside, known_networks
+from wb.search.ending.front import Ranked
+from wb.search.ending.judging import Judged, Judging
+from wb.search.ending.known.beside import Beside, known_networks
 from wb.search.ending.pointed import Pointed, compared
-from wb.search.ending.retrained import Retraining, judged_apart
+from wb.search.ending.retrained import Retraining
 from wb.search.ending.tabled import table_error
 from wb.search.ending.tuner import Teach, Tuner, Wanted, Who
 from wb.search.ending.twins import Made, lowering, mirroring
-from wb.search.ending.words import words_alone
 from wb.search.fidelity.choice import closest
 from wb.search.fidelity.teacher import Teacher, largest_quality
 from wb.search.judgement.choice import left
-from wb.search.places import NOWHERE, Places, Written
+from wb.search.places import NOWHERE, Places
 from wb.search.results.answers import NetworkAnswers, collected
-from wb.search.results.baselines import Baseline, write_baselines
+from wb.search.results.baselines import write_baselines
 from wb.search.results.point import FrontPoint
 from wb.search.run import Run
 from wb.search.study.trials import choices_of, readings_of
 from wb.search.supernet import Supernet
 from wb.search.writing import depends, write_graph, write_graphs
-from wb.tasks.base import Grades, Task
+from wb.tasks.base import Task
 from wb.tasks.known import task_of
 from wb.training.fit import Recipe
 from wb.training.train import score as score_network
 
-PRECISION = 0.03
 CPU = torch.device("cpu")
 
 
@@ -104,41 +96,60 @@ class Finish:
         """
         made, who = self._export(chosen)
         self._add_twins(made)
-        readings, right = self._measure(made, self._beside(who))
-        found = left(readings, self.metrics, self.limits, self.requirements, right)
-        within = found.kept
-        if not within:
+        judged = self._judging(made, self._beside(who), self._written)
+        if judged.baselines:
+            write_baselines(self.run.baselines_path, judged.baselines)
+        found = left(judged.readings, self.metrics, self.limits, self.requirements, judged.right)
+        if not found.kept:
             raise BudgetMissed(
                 "the finalists were within the budget when searched, but none is when measured again: "
-                f"{closest(readings, self.limits)}; allow a little more, or continue with more --trials"
+                f"{closest(judged.readings, self.limits)}; allow a little more, or continue with more --trials"
             )
-        points, answers = [], dict[int, NetworkAnswers]()
+        points, answers = self._points(chosen, made, judged, found)
+        front = {number: made[number] for number in found.kept}
+        error = self._table_error(front, judged.readings)
+        self._publish(front, points, answers)
+        return points, error
+
+    def _points(
+        self, chosen: Mapping[int, FrozenTrial], made: Mapping[int, Made], judged: Judged, found: Ranked[int]
+    ) -> tuple[list[FrontPoint], dict[int, NetworkAnswers]]:
+        """The networks of the front as they are delivered, by latency, and what they answer on the test split, read once."""
+        points, answers, readings = [], dict[int, NetworkAnswers](), judged.readings
         tuned, space = self.recipe is not None, self.supernet.space
         pointed = Pointed(self.run, space, self.data, self.device, self._task, self.seed, tuned=tuned)
-        again = self._retraining(made, readings, within, self._taught) if self.retrain else {}
-        for done, number in enumerate(within):
-            self.progress("reading the test split", done, len(within))
+        again = self._retraining(made, readings, found.kept, self._taught) if self.retrain else {}
+        for done, number in enumerate(found.kept):
+            self.progress("reading the test split", done, len(found.kept))
             trial = chosen[made[number].number]
             point, own = pointed(number, trial, *again.get(number, (made[number], readings[number])))
             answers |= {} if own is None else {number: own}
-            points.append(point.model_copy(update=compared(number, found, right)))
-        points.sort(key=lambda point: point.values["latency"].value)
-        # Blocks are timed on whole texts and in floating point.
-        tabled = {n: made[n].architecture for n in within if not (made[n].low or self._continues)}
+            points.append(point.model_copy(update=compared(number, found, judged.right)))
+        return sorted(points, key=lambda point: point.values["latency"].value), answers
+
+    def _table_error(
+        self, front: Mapping[int, Made], readings: Mapping[int, Mapping[str, Reading]]
+    ) -> dict[str, JsonValue] | None:
+        """Of sums of blocks, which are timed on whole texts and in floating point, against measured graphs."""
+        tabled = {n: one.architecture for n, one in front.items() if not (one.low or self._continues)}
         if self._ways[0] == "static":
             tabled = {n: architecture for n, architecture in tabled.items() if not depends(architecture)}
         table = LatencyTable(self.device)
-        error = table_error(tabled, readings, table, alone=self.alone, progress=self.progress, say=self.say)
-        kept = {f"{number}{ending}" for number in within for ending in (".onnx", ".safetensors")}
-        kept |= {f"{made[number].number}.safetensors" for number in within}  # of twins, what they were before
-        kept |= {path.name for number in within for path in self._written.get(number, {}).values()}
-        for path in self.run.staging.iterdir():  # dominated finalists, and files of an interrupted run
+        return table_error(tabled, readings, table, alone=self.alone, progress=self.progress, say=self.say)
+
+    def _publish(
+        self, front: Mapping[int, Made], points: list[FrontPoint], answers: Mapping[int, NetworkAnswers]
+    ) -> None:
+        """Removes dominated finalists, and files of an interrupted run, and makes the others the run's models."""
+        kept = {f"{number}{ending}" for number in front for ending in (".onnx", ".safetensors")}
+        kept |= {f"{one.number}.safetensors" for one in front.values()}  # of twins, what they were before
+        kept |= {path.name for number in front for path in self._written.get(number, {}).values()}
+        for path in self.run.staging.iterdir():
             if path.name not in kept:
                 path.unlink()
-        if self.retrain:
-            self._retraining.clear({*self.known, *(str(made[number].number) for number in within)})
         self.run.publish(points, collected(answers, self.data.test, self.data.classes) if answers else None)
-        return points, error
+        if self.retrain:  # last: what is judged is not timed again as long as there is no front
+            self._retraining.clear({*self.known, *(str(one.number) for one in front.values())})
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Made], Who]:
         """The finalists, their graphs, and who taught the last ones: the largest is trained first, and teaches."""
@@ -237,78 +248,23 @@ class Finish:
         """The known networks, made as finalists are."""
         return known_networks(self.known, who, self._tuner, self.run, self.progress, self.say, retrain=self.retrain)
 
-    def _measure(
-        self, made: Mapping[int, Made], beside: Mapping[str, Beside]
-    ) -> tuple[dict[int, dict[str, Reading]], dict[int, NDArray[Any]]]:
-        """The readings of each finalist, and the grades of what it answers on the validation split.
-
-        What is `beside` them is measured with them, and written to `baselines.json`.
-        """
-        self.progress("timing the finalists together", 0, 1)
-        graphs = {
-            **{str(number): one.path for number, one in made.items()},
-            **{name: one.path for name, one in beside.items()},
-        }
-        with self.alone():
-            timed = measure_runs(
-                graphs,
-                self.device,
-                continues=self._continues,
-                precision=PRECISION,
-                cap_s=2.0 * len(graphs) + 2.0,
-                seed=self.seed,
-                pace=self.pace,
-            )
-        elsewhere = self._elsewhere(made, beside)
-        grades = {n: graded(one.path, self.data.validation, self._task, self.device) for n, one in made.items()}
-        readings = {
-            number: self._readings(one.architecture, one.path, timed[str(number)], grades[number])
-            | elsewhere[str(number)]
-            for number, one in made.items()
-        }
-        if beside:
-            write_baselines(self.run.baselines_path, self._read(beside, timed, elsewhere))
-        return readings, {number: grade.each for number, grade in grades.items()}
-
-    def _read(
-        self,
-        beside: Mapping[str, Beside],
-        timed: Mapping[str, Mapping[str, Latency]],
-        elsewhere: Mapping[str, dict[str, Reading]],
-    ) -> list[Baseline]:
-        """What was measured beside the finalists; the test split sees what was trained as what is delivered was."""
-        found = []
-        for name, one in beside.items():
-            grade = graded(one.path, self.data.validation, self._task, self.device)
-            values = self._readings(one.model.architecture, one.path, timed[name], grade) | elsewhere[name]
-            values |= {"size": count_model(one.model.architecture, one.tested)["size"]}
-            test = score(one.tested, self.data.test, self._task, self.device)
-            found.append(Baseline(name=name, values=values, test=test))
-        again = {name for name, one in beside.items() if one.tested != one.path}
-        if self.data.train.vocabulary is not None and self.data.classes:
-            words = words_alone(self.data, self._task, self.seed, retrain=self.retrain)
-            found += filter(None, [words])
-            again |= {words.name} if words and self.retrain else set()
-        metric, noun = self._task.metric, self.data.train.noun
-        return [
-            one.model_copy(update={"values": judged_apart(one.values, metric, noun)}) if one.name in again else one
-            for one in found
-        ]
-
-    def _elsewhere(self, made: Mapping[int, Made], beside: Mapping[str, Beside]) -> Mapping[str, dict[str, Reading]]:
-        """The latencies on the devices that metrics name."""
-        networks = {
-            str(n): Written(one.architecture, self._written.get(n) or dict.fromkeys(self._ways, one.path))
-            for n, one in made.items()
-        }
-        networks |= {
-            name: Written(one.model.architecture, dict.fromkeys(self._ways, one.path)) for name, one in beside.items()
-        }
-        if not self.places.devices:
-            return {name: {} for name in networks}
-        self.progress("timing the finalists on the devices of the objectives", 0, 1)
-        with self.alone():
-            return self.places.latencies(networks, precision=PRECISION, cap_s=2.0, seed=self.seed)
+    @property
+    def _judging(self) -> Judging:
+        return Judging(
+            data=self.data,
+            task=self._task,
+            device=self.device,
+            pace=self.pace,
+            ways=self._ways,
+            places=self.places,
+            apart=self.apart,
+            seed=self.seed,
+            progress=self.progress,
+            alone=self.alone,
+            continues=self._continues,
+            retrain=self.retrain,
+            kept=self.run.judged / "timings.json" if self.retrain else None,
+        )
 
     @property
     def _ways(self) -> list[Way]:
@@ -325,12 +281,3 @@ class Finish:
             write_graphs(model, path, self._ways, self.data, self.seed)
         else:
             self._write(model, path)
-
-    def _readings(
-        self, architecture: Architecture, path: Path, timed: Mapping[str, Latency], grades: Grades
-    ) -> dict[str, Reading]:
-        """What was counted and measured of one network."""
-        own = readings_of_runs(timed) | {self._task.metric: self._task.reading(grades, self.device.scorer.text)}
-        with self.alone():
-            taken = costs_of(path, self.device, self.apart)
-        return count_model(architecture, path) | own | taken

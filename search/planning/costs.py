@@ -23,7 +23,7 @@ from wb.models.counting import count_macs
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.recipes import alone as alone_share
 from wb.search.beginning.recipes import supernet_recipe, tuning_recipe
-from wb.search.ending.baselines import MOST
+from wb.search.ending.known.baselines import MOST
 from wb.search.evaluate import Evaluation, Evaluator
 from wb.search.fidelity.teacher import largest
 from wb.search.fidelity.yardstick import held_back, ranking

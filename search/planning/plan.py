@@ -19,7 +19,7 @@ from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.metrics import check_metrics
 from wb.search.beginning.recipes import alone, supernet_recipe
-from wb.search.ending.baselines import MOST, check_baselines
+from wb.search.ending.known.baselines import MOST, check_baselines
 from wb.search.fidelity.choice import MAX_FINALISTS, expected
 from wb.search.fidelity.rungs import Rung
 from wb.search.fidelity.yardstick import held_back, ranking, told

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import Result
 
 from tests.commands import succeeded, wb
 from wb.data import load as load_data
@@ -87,6 +88,40 @@ def test_a_front_is_trained_once_more_and_is_the_same_front(tmp_path: Path, monk
     again = models(run, run.read_front())
     assert all(equal(model, first[number]) and not seen(model) for number, model in again.items())
     assert not any(point.validation.note and "once more" in point.validation.note for point in run.read_front())
+
+
+@pytest.mark.usefixtures("brief")
+def test_what_was_judged_is_not_timed_again_where_training_once_more_is_cut_off(tmp_path: Path) -> None:
+    """Another timing might have another front. A damaged file of timings is made again."""
+    run = Run(tmp_path / "run")
+    timings = run.judged / "timings.json"
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def resumed(patch: pytest.MonkeyPatch, what: str) -> Result:
+        patch.setattr(what, cut)
+        return wb("search", "--resume", run.folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wb.search.ending.retrained.Retraining.__call__", cut)
+        assert wb("search", "--retrain", *SMALL, *FEW, "-o", run.folder).exit_code == 130
+    kept = timings.read_text(encoding="utf-8")
+    timings.write_text("{")
+    for what, code in (
+        ("judging.measure_runs", 130),
+        ("retrained.Retraining.__call__", 130),
+        ("judging.measure_runs", 0),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            got = resumed(patch, f"wb.search.ending.{what}")
+            assert got.exit_code == code, got.output
+        if code and "retrained" in what:
+            (costs,) = json.loads(timings.read_text(encoding="utf-8")).values()
+            assert costs.keys() == next(iter(json.loads(kept).values())).keys()
+    assert not timings.exists()
+    for point in run.read_front():
+        assert point.values["latency"].model_dump(mode="json") == costs[str(point.id)]["latency"]
 
 
 @pytest.mark.usefixtures("brief")

@@ -10,7 +10,7 @@ from wb.data import Dataset
 from wb.data.texts.split import Texts
 from wb.data.texts.tables import texts_of
 from wb.data.texts.vocabulary import WORDS, vocabulary_of
-from wb.search.ending.words import words_alone
+from wb.search.ending.known.words import words_alone
 from wb.tasks.classes import CLASSES
 
 KINDS = ("card is", "loan was", "which rate")

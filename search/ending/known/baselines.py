@@ -100,4 +100,4 @@ def comparable(latencies: Mapping[str, float], finalists: Sequence[float]) -> li
         others = [name for name in near if name not in chosen]
         if others and len(chosen) < MOST:
             chosen.append(min(others, key=lambda name: abs(places[name] - target)))
-    return sorted(chosen, key=lambda name: places[name])
+    return sorted(chosen, key=lambda name: latencies[name])

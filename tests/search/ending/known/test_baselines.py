@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wb.core.errors import BadOption
 from wb.core.records import ImageInput, Softmax
-from wb.search.ending.baselines import MOST, WITHIN, check_baselines, comparable
+from wb.search.ending.known.baselines import MOST, WITHIN, check_baselines, comparable
 from wb.spaces.columnar.options import VitOptions
 from wb.spaces.columnar.presets import PLAIN, TINY
 from wb.spaces.columnar.space import Vit

@@ -1,0 +1,1 @@
+"""Known networks, and words alone, beside the finalists of a search."""
