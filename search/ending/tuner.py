@@ -16,6 +16,7 @@ from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact
 from wb.data import Dataset
+from wb.models.counting import count_macs
 from wb.models.model import Model, load, save
 from wb.models.passes.base import apply
 from wb.search.crew.hands import LARGEST, Hands, Order
@@ -77,7 +78,10 @@ class Tuner:
         return kept
 
     def ahead(self, wanted: Mapping[str, Wanted], folders: Sequence[Path]) -> Iterator[str]:
-        """Trains what is not there in several processes, if there are; gives the name of each that is in the first folder."""
+        """Trains what is not there in several processes, if there are; gives the name of each that is in the first folder.
+
+        What takes longest is begun first, so that none is left to one process in the end.
+        """
         if self.recipe is None:
             return
         orders = {
@@ -94,7 +98,7 @@ class Tuner:
         }
         epochs = sum(order.recipe.epochs for order in orders.values())
         if self.hands.pay(max(self._epoch) * epochs if self._epoch else None):
-            yield from self.hands(orders)
+            yield from self.hands(dict(sorted(orders.items(), key=lambda item: -_work(item[1]))))
 
     def _kept(self, name: str, wanted: Wanted, folders: Sequence[Path]) -> Model | None:
         """The network as some folder has it fine-tuned."""
@@ -152,6 +156,10 @@ def all_of(
                 raise
             failed(name, error)
     return made
+
+
+def _work(order: Order) -> float:
+    return order.recipe.epochs * count_macs(order.architecture).value
 
 
 def _file(folder: Path, name: str) -> Path:
