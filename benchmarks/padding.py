@@ -30,8 +30,9 @@ from wb.spaces.spaces import space_for
 from wb.tasks.known import task_of
 from wb.training.fit import Batch
 from wb.training.recipes.choose import recipe_for
+from wb.training.recipes.losses import distilled
 from wb.training.recipes.recipe import RecipeOptions
-from wb.training.train import distilled, dropout_of
+from wb.training.train import dropout_of
 
 LONGEST, RANDOM, BUCKETS = "longest", "random", "buckets"
 SCORED_AT, TRAINED_AT = 64, 64  # texts in a batch, as wb scores and trains them

@@ -37,11 +37,12 @@ from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 from wb.training.linear import decayed, matrices
+from wb.training.recipes.losses import answered, taught
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
 from wb.training.spreading import check_spreads
 from wb.training.statistics import with_statistics
-from wb.training.train import dropout_of, probing, taught, written_with
+from wb.training.train import dropout_of, probing, written_with
 
 WARM_UP = 0.3  # share of the steps in which the largest network trains alone
 RANDOM_NETWORKS = 2  # random sub-networks per step, beside the largest and the smallest
@@ -248,7 +249,7 @@ def sandwich(
         # Drawn from seed and step alone, so that a resumed run draws the same networks as an uninterrupted one.
         rng = random.Random(f"{seed}/{batch.step}")
         outputs = run(rng.choice(largest), batch, dropout_of(recipe))
-        loss = taught(outputs, batch, teacher, recipe, task)
+        loss = taught(outputs, batch, answered(teacher, batch, recipe), recipe, task)
         loss.backward()
         if batch.step >= alone * batch.steps:
             others = [space.smallest()] + [space.decode(random_choices(space, rng)) for _ in range(RANDOM_NETWORKS)]

@@ -108,6 +108,11 @@ def configured(given: Mapping[str, Any]) -> ConvertConfig:
         raise BadOption(f"--{of_mixers[0]} is of other mixers; add --mixer")
     if given.get("self_distil") is not None and (config.wiring == "keep" or not config.finetune):
         raise BadOption("--self-distil is of fine-tuning path ensembles; add --wiring, and epochs of --finetune")
+    if config.training.rdrop and config.wiring != "keep" and config.finetune and config.self_distil:
+        raise BadOption(
+            "--rdrop and --self-distil are two ways for a path ensemble to learn from its own answers; leave --rdrop out, or say "
+            "--self-distil 0"
+        )
     if given.get("progressive") is not None and (config.norm == "keep" or not config.finetune):
         raise BadOption("--progressive is of fine-tuning with other norms; add --norm, and epochs of --finetune")
     return config

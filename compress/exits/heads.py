@@ -38,10 +38,11 @@ from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
 from wb.training.head import BATCH, IMAGES, best_of
 from wb.training.linear import decayed, matrices
+from wb.training.recipes.losses import TEMPERATURE
 from wb.training.recipes.mirrored import mirrored
 from wb.training.refit.fits import Ridge
 from wb.training.statistics import find_statistics
-from wb.training.train import TEMPERATURE, dropout_of, probing
+from wb.training.train import dropout_of, probing
 
 STEPS = 60
 DECAY = 1e-3

@@ -28,6 +28,7 @@ from wb.search.sampler.quality import predictor_quality
 from wb.search.stages import Stages
 from wb.search.study.trials import at_once, choices_of, evaluated, readings_of
 from wb.search.supernet import Supernet
+from wb.training.recipes.choose import lasting
 from wb.training.recipes.recipe import Recipe
 
 
@@ -60,13 +61,16 @@ class Ending(Stages):
             finalists = self._settled(supernet, trials, hands)
             networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
             config = self.config
+            taught = self._teaches(supernet)
             if config.finetune:
                 first, others = self._epochs
                 most = max(finalists, key=_work(finalists))
                 epochs = {n: first if n == most else others for n in finalists}
-                told = told_recipes({n: self._tuning(epochs[n], network) for n, network in networks.items()})
+                told = told_recipes({n: self._recipe(networks[n], epochs[n], taught or n != most) for n in networks})
                 self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
-            finish = self._finishing(supernet, teacher, list(finalists.values()), networks, task, hands)
+            finish = self._finishing(
+                supernet, teacher if taught else None, list(finalists.values()), networks, task, hands
+            )
             points, error = finish(finalists)
         self.note(table=error, finished=config.wanted, judgement=self._judgement(trials, points))
         return points
@@ -77,10 +81,15 @@ class Ending(Stages):
         plan, given = self.record.plan, self.config.finetune
         return (given if plan is None or given != plan.finetune else plan.first_epochs), given
 
+    def _recipe(self, network: Architecture, epochs: int, taught: bool) -> Recipe:
+        """How a finalist is trained; what nobody teaches may last."""
+        recipe = self._tuning(epochs, network)
+        return recipe if taught else lasting(recipe, self.config.training)
+
     def _finishing(
         self,
         supernet: Supernet,
-        teacher: Teacher,
+        teacher: Teacher | None,
         finalists: Sequence[FrozenTrial],
         networks: Mapping[int, Architecture],
         task: TaskID,
@@ -89,17 +98,19 @@ class Ending(Stages):
         """What trains and reads the finalists."""
         ground, config, plan = self.ground, self.config, self.record.plan
         (first, others), work = self._epochs, {count_macs(network).value for network in networks.values()}
+        largest = networks[max(networks, key=lambda number: (count_macs(networks[number]).value, -number))]
 
         def recipe(network: Architecture) -> Recipe:
-            """A known network beside the finalists gets the epochs of that which is nearest in work."""
+            """A known network beside the finalists gets the epochs of that which is nearest in work; it has a teacher."""
             own = count_macs(network).value
             nearest = min(work, key=lambda one: abs(math.log(one / own)))
-            return self._tuning(first if nearest == max(work) else others, network)
+            alone = teacher is None and network == largest
+            return self._recipe(network, first if nearest == max(work) else others, taught=not alone)
 
         return Finish(
             run=self.run,
             supernet=supernet,
-            teacher=teacher if self._teaches(supernet) else None,
+            teacher=teacher,
             data=ground.data if config.finetune else self.ranking,
             device=ground.device,
             pace=self.record.pace,

@@ -36,7 +36,8 @@ from wb.tasks.known import task_of
 from wb.training.arithmetic import quick_products
 from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
-from wb.training.train import distilled, score
+from wb.training.recipes.losses import distilled
+from wb.training.train import score
 
 PROBES = 2  # timed steps of each kind, at least
 PROBED = 0.6  # seconds of them, at least

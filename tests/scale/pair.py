@@ -38,9 +38,10 @@ from wb.spaces.columnar.space import Vit
 from wb.tasks.known import task_of
 from wb.training.fit import Backward, Batch, fit
 from wb.training.linear import decayed
+from wb.training.recipes.losses import distilled
 from wb.training.recipes.recipe import Recipe
 from wb.training.spreading import spread
-from wb.training.train import distilled, score
+from wb.training.train import score
 
 BATCH, HEADS, TOKENS = 2, 3, 16
 TEXTS = "to be or not to be that is the question " * 12

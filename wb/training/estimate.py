@@ -17,7 +17,8 @@ from wb.tasks.known import task_of
 from wb.training.arithmetic import quick_products
 from wb.training.augment.policy import augmented
 from wb.training.fit import Batch, Recipe, pick_device
-from wb.training.train import distilled, keep_still
+from wb.training.recipes.losses import distilled
+from wb.training.train import keep_still
 
 STEPS = 5  # timed steps, after one for warming up
 

@@ -27,17 +27,15 @@ from wb.scale.team import ALONE, Team
 from wb.tasks.base import Grades, Task
 from wb.tasks.known import task_of
 from wb.tasks.suited import check_fits
-from wb.training.arithmetic import computed
-from wb.training.fit import Backward, Batch, Probe, Recipe, Report, fit, pick_device
+from wb.training.fit import Batch, Probe, Recipe, Report, fit, pick_device
 from wb.training.linear import decayed, matrices
 from wb.training.recipes.layered import layered, share
+from wb.training.recipes.losses import distilled, self_distilled
 from wb.training.recipes.mirrored import Mirrored, mirrored
-from wb.training.recipes.paths import answering
 from wb.training.recipes.resizable import check_sizes
 from wb.training.spreading import spread
 from wb.training.statistics import find_statistics
 
-TEMPERATURE = 2.0
 Keep = Callable[[nn.Module, int], None]  # a network in training, and how many epochs it has had
 
 
@@ -247,52 +245,6 @@ def evaluating(network: object) -> Iterator[None]:
         yield
     finally:
         network.train(was)
-
-
-def distilled(
-    network: Callable[[Tensor], Tensor], teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
-) -> Backward:
-    """The backward function for `wb.training.fit.fit`: the task's loss or, given a `teacher`, its mean with distillation.
-
-    Network and teacher map a batch (B, ...) to outputs of `task`.
-    """
-
-    def backward(batch: Batch) -> float:
-        loss = taught(computed(network, batch.inputs, recipe), batch, teacher, recipe, task)
-        loss.backward()
-        return loss.item()
-
-    return backward
-
-
-def self_distilled(
-    network: Network, teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
-) -> Backward:
-    """The same, and the share `paths` of what the sums of a path ensemble's first paths miss of its own answer."""
-
-    def backward(batch: Batch) -> float:
-        with answering(network) as early:
-            outputs = computed(network, batch.inputs, recipe)
-            loss = taught(outputs, batch, teacher, recipe, task)
-            missed = [task.distillation(one, outputs.detach(), TEMPERATURE) for one in early()]
-        if missed:
-            loss = loss + recipe.paths * torch.stack(missed).mean()
-        loss.backward()
-        return loss.item()
-
-    return backward
-
-
-def taught(
-    outputs: Tensor, batch: Batch, teacher: Callable[[Tensor], Tensor] | None, recipe: Recipe, task: Task
-) -> Tensor:
-    """The task's loss of a network's `outputs` or, given a `teacher`, its mean with distillation."""
-    loss = batch.loss(outputs, task, recipe.label_smoothing)
-    if teacher is None:
-        return loss
-    with torch.no_grad():
-        target = computed(teacher, batch.inputs, recipe)
-    return (loss + task.distillation(outputs, target, TEMPERATURE)) / 2
 
 
 def score(

@@ -80,3 +80,9 @@ def test_the_command_cuts_and_tunes(striped: Model, stripes: Dataset, tmp_path: 
 def test_self_distillation_without_ensembles_is_refused() -> None:
     with pytest.raises(BadOption, match="--self-distil is of fine-tuning path ensembles; add --wiring"):
         configured({"mixer": "pool", "self_distil": 0.5})
+
+
+def test_two_ways_of_learning_from_its_own_answers_are_refused() -> None:
+    with pytest.raises(BadOption, match="leave --rdrop out, or say --self-distil 0"):
+        configured({"wiring": "ensemble", "rdrop": 2.0})
+    assert configured({"wiring": "ensemble", "rdrop": 2.0, "self_distil": 0.0}).training.rdrop == 2

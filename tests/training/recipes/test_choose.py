@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from wb.core.errors import BadOption
-from wb.training.recipes.choose import BRIEF, Setting, chosen, gentle
+from wb.training.recipes.choose import BRIEF, LASTING, RDROP, Setting, chosen, gentle, lasting
 from wb.training.recipes.recipe import AVERAGED, Recipe, RecipeOptions
 
 PHOTOS = Setting(65_000, 4_500, (3, 32, 32), 60, ("bird", "cat"))
@@ -123,3 +123,28 @@ def test_a_recipe_checks_its_numbers_and_writes_down_what_differs() -> None:
         "augment",
     }
     assert Recipe(erase=0.1).arguments == {**plain, "erase": 0.1}
+
+
+TEXTS = Setting(500_000, 9_000, (), LASTING, ("a", "b"), noun="texts")
+
+
+def test_what_learns_long_from_texts_runs_twice_half_as_often_unless_something_else_is_asked_for() -> None:
+    def found(setting: Setting, **asked: Any) -> tuple[float, int]:
+        options = RecipeOptions(**asked)
+        recipe = lasting(chosen(options, setting), options)
+        return recipe.rdrop, recipe.epochs
+
+    assert found(TEXTS) == (RDROP, LASTING // 2)
+    assert found(TEXTS._replace(epochs=LASTING - 1)) == (0, LASTING - 1)
+    assert found(TEXTS, rdrop=0.0) == (0, LASTING)
+    assert found(TEXTS, rdrop=1.0) == (1, LASTING)
+    assert found(PHOTOS) == (0, PHOTOS.epochs)
+
+
+def test_two_runs_need_something_that_is_dropped() -> None:
+    with pytest.raises(BadOption, match="recipe light drops none; add --dropout"):
+        chosen(RecipeOptions(rdrop=1.0), PHOTOS)
+    assert chosen(RecipeOptions(rdrop=1.0, dropout=0.1), PHOTOS).rdrop == 1
+    assert "R-Drop" in chosen(RecipeOptions(rdrop=1.0), TEXTS).text
+    with pytest.raises(ValidationError):
+        RecipeOptions(rdrop=-1)

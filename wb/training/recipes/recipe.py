@@ -48,8 +48,9 @@ class Recipe(Frozen):
     GPU's host keeps (`wb.scale.states.interleaved`). With `bf16` products and convolutions
     are computed in 16 bits (`wb.training.arithmetic`).
     `second` is the decay of Adam's second moment. Dropout is of the first block's input, of what sub-layers contribute, and of
-    what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch. In the share `layered` of
-    the steps layer norms give way to re-parameterized ones (`wb.training.recipes.layered`), where a network has such.
+    what the head reads; `merge_dropout` of the merges with which texts are written, anew in each epoch. `rdrop` is the weight
+    with which two runs over each batch, with other units dropped, are to agree (`wb.training.recipes.agreeing`). In the share
+    `layered` of the steps layer norms give way to re-parameterized ones (`wb.training.recipes.layered`), where there are any.
     `paths` is what a path ensemble's sums on the way learn from what it answers (`wb.training.recipes.paths`).
     """
 
@@ -82,6 +83,7 @@ class Recipe(Frozen):
     dropout: Share = 0.0
     head_dropout: Share = 0.0
     merge_dropout: Share = 0.0
+    rdrop: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     layered: Share = 0.0
     paths: Share = 0.0
 
@@ -96,6 +98,11 @@ class Recipe(Frozen):
         plain = Recipe()
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: value for name, value in values.items() if name in always or value != getattr(plain, name)}
+
+    @property
+    def drops(self) -> bool:
+        """Whether units are dropped."""
+        return max(self.embedding_dropout, self.dropout, self.head_dropout) > 0
 
     @property
     def _dropped(self) -> str:
@@ -117,6 +124,7 @@ class Recipe(Frozen):
             f"cutmix in {self.cutmix:.0%} of the batches" if self.cutmix else "",
             f"{self.merge_dropout:.0%} of the merges of words dropped" if self.merge_dropout else "",
             self._dropped,
+            f"each batch twice, whose answers agree by {self.rdrop:g} (R-Drop)" if self.rdrop else "",
             f"smoothing {self.label_smoothing:g}" if self.label_smoothing else "",
             f"weight decay {self.weight_decay:g}",
             f"learning rate {self.learning_rate:.2g} ({'one cycle' if self.schedule == 'cycle' else 'cosine'}, "
@@ -173,6 +181,11 @@ class RecipeOptions(Frozen):
         Share | None,
         Field(description="Share of what sub-layers contribute that is dropped."),
         Cli(default=_AS_THE_RECIPE),
+    ] = None
+    rdrop: Annotated[
+        Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
+        Field(description="Run twice over each batch, with other units dropped, and agree by this weight (R-Drop)."),
+        Cli(default="no; 2 for what learns long from texts in a search"),
     ] = None
     merge_dropout: Annotated[
         Share | None,
