@@ -31,7 +31,6 @@ from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.ground import Ground
 from wb.search.beginning.metrics import check_metrics
 from wb.search.crew.crew import Crew
-from wb.search.crew.hands import hands_of
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import check_same
 from wb.search.ending.ending import Ending
@@ -40,7 +39,7 @@ from wb.search.fidelity.yardstick import held_back, warning
 from wb.search.page.report import write_report
 from wb.search.places import Places, places_of
 from wb.search.planning.costs import planned
-from wb.search.planning.settle import check_retrain, settled
+from wb.search.planning.settle import check_retrain, retrained, settled
 from wb.search.planning.shares import TimePlan
 from wb.search.results.point import FrontPoint
 from wb.search.run import DataRecord, Run, RunRecord
@@ -59,8 +58,8 @@ from wb.tasks.known import task_of
 class Search:
     """One search: configuration and run folder; calling it does what is not done yet and returns the front.
 
-    `workers` processes evaluate candidates, this one included, the others on the cluster at the address `ray` if there is one. A
-    new search may `start` its supernet from a model, which several `processes` may train.
+    `workers` processes evaluate candidates, this one included, the others on the cluster at the address `ray` if there is one;
+    `hands` train networks alone. A new search may `start` its supernet from a model, which several `processes` may train.
     """
 
     config: SearchConfig
@@ -70,6 +69,7 @@ class Search:
     start: Model | None = None
     ray: str | None = None
     processes: Processes = ONE
+    hands: int = 1
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
         """Runs every stage that the run folder does not show as done and that no other process does.
@@ -99,7 +99,7 @@ class Search:
             stages.read_again()
             if stages.finished():
                 return self._there()
-            points = stages.finish(supernet, seconds, self._hands)
+            points = stages.finish(supernet, seconds, self.hands)
             self._report()
         return points
 
@@ -147,11 +147,6 @@ class Search:
     @cached_property
     def _crew(self) -> Crew:
         return Crew(self.run.folder, shared=self.config.storage is not None or self.ray is not None)
-
-    @property
-    def _hands(self) -> int:
-        """How many processes train networks alone."""
-        return hands_of(self.workers, self.config.threads, self.ray)
 
     @cached_property
     def _tell(self) -> Teller:
@@ -206,7 +201,7 @@ class Search:
 
     def _planned(self, ground: Ground, start: float) -> tuple[Ground, TimePlan | None]:
         """The ground with all settings of the configuration, and how a given time is used."""
-        config, plan = settled(self.config), None
+        config, plan = retrained(settled(self.config), ground.data, self.hands), None
         if config.time is not None:
             with self._tell.task("timing steps and evaluations") as task:
                 plan = planned(
@@ -219,14 +214,24 @@ class Search:
                     lambda what: self._tell.update(task, what, 0),
                     ground.places,
                     ground.processes.faster(len(usable_cores()) // config.threads),
-                    self._hands,
+                    self.hands,
                 )
-            config = plan.applied(config)
             self._tell.say(plan.text())
+            self._say_defaults(config)
+            config = plan.applied(config)
         held = ground.data.validation
         for note in filter(None, [warning(len(held), held.noun)]):
             self._tell.say(note)
         return replace(ground, config=config), plan
+
+    def _say_defaults(self, config: SearchConfig) -> None:
+        """What is done though it was not asked for."""
+        if self.hands > self.workers:
+            self._tell.say(f"networks are trained alone in {self.hands} processes at once (--workers 1: in one)")
+        if config.retrain and not self.config.retrain:
+            self._tell.say(
+                "the front is trained once more in the end, on validation examples too (--no-retrain: it is not)"
+            )
 
     def _recorded(self, ground: Ground, plan: TimePlan | None, pace: Reading) -> Ending:
         """Creates the study, then writes `run.json`."""

@@ -105,12 +105,13 @@ def search(
         ),
     ] = False,
     workers: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Processes that evaluate candidates at the same time, each with --threads threads; latencies are measured one "
-            "after the other on a machine.",
+            help="Processes that evaluate candidates at the same time, each with --threads threads, and train networks alone; "
+            "latencies are measured one after the other on a machine.",
+            show_default="1; in a given --time two train",
         ),
-    ] = 1,
+    ] = None,
     join: Annotated[
         str | None,
         typer.Option(
@@ -163,13 +164,14 @@ def search(
     }
     own |= {"by_index": by_index or None}
     if (source is not None and not supernet) or any(value is not None for value in own.values()):
-        others = {"--resume": resume is not None, "--workers": workers > 1, "--precision": precision is not None}
+        others = {"--resume": resume is not None, "--workers": (workers or 1) > 1, "--precision": precision is not None}
         others |= {"--join": join is not None, "--ray": ray is not None}
         others |= {"--torchrun": torchrun > 1, "--sequence-parallel": sequence_parallel > 1}
         trained.check_alone(own, supernet=supernet)
         with led():
             trained.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
         return
+    asked, workers = workers, 1 if workers is None else workers
     check_workers(workers, ray)
     if join is not None:
         others = {
@@ -194,13 +196,13 @@ def search(
         if supernet:
             given, start = trained.supernet_from(given, source, resume)
         config = resumed(resume, given, out) if resume else configured(given)
+        hands = hands_of(asked, config.threads, ray, timed=config.time is not None)
         if dry_run:
-            hands = hands_of(workers, config.threads, ray)
             _plan(config, workers, runs.Run(resume) if resume else None, processes, hands, as_json)
             return
         run = runs.Run(resume) if resume else runs.create(out)
         remember(run.folder)
-        search = Search(config, run, output.progress(), workers, start, ray, processes)
+        search = Search(config, run, output.progress(), workers, start, ray, processes, hands)
         _search(search, resume is not None, as_json=as_json)
 
 

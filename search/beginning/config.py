@@ -152,7 +152,7 @@ class SearchConfig(DataConfig):
             description="Once all are judged, train the front again, on validation examples too, and deliver that: where "
             "there are few, it may be half a point better. Later commands judge it too kindly by these examples."
         ),
-        Cli(default="no-retrain"),
+        Cli(default="no-retrain; for few texts in a given --time retrain"),
     ] = None  # unlike false it has both options
     baselines: Annotated[
         bool,

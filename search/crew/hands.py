@@ -43,6 +43,7 @@ from wb.training.fit import Recipe, pick_device
 from wb.training.train import Finetune
 
 LARGEST = "largest"  # the teacher that is the supernet's largest network
+UNSAID = 2  # processes that train if nothing is said: each holds libraries and data
 START_S = 8.0  # that they take to start: libraries, data and supernet are read anew
 Key = TypeVar("Key")
 
@@ -134,10 +135,14 @@ class Hands:
                 signal.signal(signal.SIGINT, before)
 
 
-def hands_of(workers: int, threads: int, ray: str | None = None) -> int:
-    """How many processes train side by side where so many may evaluate, each with so many threads; one if those are on Ray."""
+def hands_of(workers: int | None, threads: int, ray: str | None = None, *, timed: bool = False) -> int:
+    """How many processes train side by side where so many may evaluate, each with so many threads; one if those are on Ray.
+
+    Where nothing is said of workers, there are `UNSAID` in a given time.
+    """
     alone = ray is not None or pick_device().type != "cpu"
-    return 1 if alone else max(1, min(workers, len(usable_cores()) // threads))
+    wanted = workers or (UNSAID if timed else 1)
+    return 1 if alone else max(1, min(wanted, len(usable_cores()) // threads))
 
 
 class _Trainer:

@@ -185,12 +185,12 @@ class Ending(Stages):
         @cache
         def epoch(number: int) -> float:
             network = ground.space.decode(choices_of(ground.space, numbered[number]))
-            once = epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
-            return once * (1 + again(config, ground.data))
+            return epoch_seconds(supernet, ground.data, network, self._tuning(config.finetune, network))
 
         over = plan.begun + sum(self.record.seconds.get(stage, 0.0) for stage in ("supernet", "search", "rungs"))
         beside = min(MOST, len(ground.space.known)) if config.baselines else 0
-        found = enough(plan, plan.seconds - over, choose, epoch, _work(numbered), beside, hands.count)
+        once_more = again(config, ground.data)
+        found = enough(plan, plan.seconds - over, choose, epoch, _work(numbered), beside, hands.count, once_more)
         kept = found.settled(plan, len(choose(plan.finalists, ())))
         if kept.finalists != plan.finalists:
             self.tell.say(f"{kept.finalists} finalists instead of {plan.finalists} fit into the time that is left")

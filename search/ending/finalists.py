@@ -168,6 +168,10 @@ class Finish:
                 others = {str(other): Wanted(networks[other], who) for other in numbers[1:]}
                 for ready, _ in enumerate(self._tuner.ahead(others, folders), start=2):
                     self.progress(what, ready, len(chosen))
+            if (
+                not done and self.retrain
+            ):  # the largest is nearly always on the front, and nothing else can be done meanwhile
+                self._tuner.twice(str(number), Wanted(architecture, who), folders, self._retraining.folders)
             model = self._tuner(str(number), Wanted(architecture, who), folders)
             path, self._taught[number] = self.run.staging / f"{number}.onnx", who
             self._written[number] = write_graphs(model, path, self._ways, self.data, self.seed)

@@ -80,14 +80,18 @@ class Retraining:
                 found[number] = self._delivered(number, one, readings[number], model, before)
         return found
 
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """Where what was trained once more is made, and where it may be already."""
+        return self.run.staging, self.run.models
+
     def _trained(self, wanted: Mapping[str, Wanted]) -> dict[str, Model]:
         """The networks that learn; one whose loss is no number any more is not among them."""
 
         def failed(name: str, error: TrainingDiverged) -> None:
             self.say(f"network {name} is delivered as it was judged; trained once more, {error}")
 
-        folders = (self.run.staging, self.run.models)
-        return all_of(self.tuner, wanted, folders, "training the front once more", self.progress, failed)
+        return all_of(self.tuner, wanted, self.folders, "training the front once more", self.progress, failed)
 
     def _delivered(
         self, number: int, one: Made, readings: Mapping[str, Reading], model: Model, before: Model

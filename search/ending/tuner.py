@@ -85,20 +85,31 @@ class Tuner:
         if self.recipe is None:
             return
         orders = {
-            name: Order(
-                one.architecture,
-                self.recipe(one.architecture),
-                _file(folders[0], name),
-                one.who.source if one.who.teach else None,
-                None if one.whole else name,
-                whole=one.whole,
-            )
+            name: _order(name, one, self.recipe(one.architecture), folders[0])
             for name, one in wanted.items()
             if self._kept(name, one, folders) is None
         }
         epochs = sum(order.recipe.epochs for order in orders.values())
         if self.hands.pay(max(self._epoch) * epochs if self._epoch else None):
             yield from self.hands(dict(sorted(orders.items(), key=lambda item: -_work(item[1]))))
+
+    def twice(self, name: str, wanted: Wanted, folders: Sequence[Path], again: Sequence[Path]) -> None:
+        """Trains a network and, beside it, the same on the examples of validation too, if there are processes for both.
+
+        The other is in the first folder of `again` then, as if the network had been chosen already.
+        """
+        if self.recipe is None or not self.hands.pay(None):
+            return
+        both = {folders[0]: (wanted, folders), again[0]: (wanted._replace(whole=True), again)}
+        recipe = self.recipe(wanted.architecture)
+        orders = {
+            where: _order(name, one, recipe, where)
+            for where, (one, kept) in both.items()
+            if self._kept(name, one, kept) is None
+        }
+        if len(orders) == len(both):  # one alone is trained by whoever asks for it
+            for _ in self.hands(orders):
+                pass
 
     def _kept(self, name: str, wanted: Wanted, folders: Sequence[Path]) -> Model | None:
         """The network as some folder has it fine-tuned."""
@@ -156,6 +167,13 @@ def all_of(
                 raise
             failed(name, error)
     return made
+
+
+def _order(name: str, wanted: Wanted, recipe: Recipe, folder: Path) -> Order:
+    """What another process is to do."""
+    source = wanted.who.source if wanted.who.teach else None
+    curve = None if wanted.whole else name
+    return Order(wanted.architecture, recipe, _file(folder, name), source, curve, whole=wanted.whole)
 
 
 def _work(order: Order) -> float:

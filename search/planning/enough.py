@@ -59,15 +59,19 @@ def enough(
     work: Callable[[int], float],
     beside: int = 0,
     hands: int = 1,
+    again: float = 0.0,
 ) -> Enough[Found]:
     """The finalists, as many of the plan's as get its epochs that are enough, but its fewest at least; and their epochs.
 
     `choose` gives that many finalists by number, without some; `epoch` the seconds that the one with that number takes for an
     epoch, and `work` its multiply-accumulates: the largest has most of them. So many networks `beside` them take as
-    long as they do in the mean. So many `hands` train all but the largest.
+    long as they do in the mean. So many `hands` train all but the largest. Where what is on the front is trained once more, and
+    takes `again` times as long for it, there is a hand for that of the largest meanwhile, if there are several.
     Larger networks get fewer epochs; of several choices that one is taken whose largest is to be expected to be best.
     """
-    found = [_within(max(1, plan.first // part), plan, seconds, choose, epoch, work, beside, hands) for part in PARTS]
+    found = [
+        _within(max(1, plan.first // part), plan, seconds, choose, epoch, work, beside, hands, again) for part in PARTS
+    ]
 
     def expected(one: Enough[Found]) -> float:
         """The logarithm of the errors of the largest finalist, but for what all have in common."""
@@ -85,20 +89,22 @@ def _within(
     work: Callable[[int], float],
     beside: int,
     hands: int,
+    again: float,
 ) -> Enough[Found]:
     """As `enough`, of networks that get `first` epochs in the largest's share of the time.
 
     One that does not gives way to another, as long as there are others.
     """
     without: set[int] = set()
+    alone, twice = 1 + (again if hands == 1 else 0.0), 1 + again
     finalists = choose(plan.finalists, without)
     while True:
         largest = min(finalists, key=lambda number: (-work(number), number))
-        dear = {number for number in finalists if epoch(number) * first > DEAREST * seconds}
-        others = [epoch(number) for number in finalists if number != largest]
-        others += beside * [fmean([epoch(number) for number in finalists])]
+        dear = {number for number in finalists if epoch(number) * alone * first > DEAREST * seconds}
+        others = [epoch(number) * twice for number in finalists if number != largest]
+        others += beside * [fmean([epoch(number) * twice for number in finalists])]
         left = seconds - READ * plan.costs.evaluation * (len(others) + 1)
-        epochs = epochs_left(epoch(largest), as_long(others, hands), left)
+        epochs = epochs_left(epoch(largest) * alone, as_long(others, hands), left)
         if dear and len(dear) < len(finalists):
             without |= dear
             finalists = choose(plan.finalists, without)

@@ -26,7 +26,7 @@ from wb.search.fidelity.yardstick import held_back, ranking, told
 from wb.search.places import places_of
 from wb.search.planning.costs import probe, size_of
 from wb.search.planning.seconds import Costs, Size
-from wb.search.planning.settle import check_retrain, settled
+from wb.search.planning.settle import check_retrain, retrained, settled
 from wb.search.planning.shares import (
     READ,
     TimePlan,
@@ -82,6 +82,8 @@ def plan(
     done = There() if run is None else there(run, config)
     check_metrics(config, space)
     check_retrain(config, data)
+    if run is None:
+        config = retrained(config, data, hands)
     places = places_of(config)
     places.check(space)
     if places.devices:

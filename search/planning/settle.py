@@ -9,6 +9,8 @@ from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.choice import expected
 from wb.search.fidelity.rungs import AUTO, NONE, automatic, rungs_text
 
+RETRAINED = 20_000  # texts, at most, whose front is trained once more if nothing else is said
+
 
 def settled(config: SearchConfig) -> SearchConfig:
     """`config` with rungs that are written out; those of a search that was given a time stay to be planned."""
@@ -27,6 +29,21 @@ def finalists(config: SearchConfig) -> int | None:
     if config.finalists is not None or config.rungs == NONE:
         return config.finalists
     return expected(config.trials, len(config.metrics))
+
+
+def retrained(config: SearchConfig, data: Dataset, hands: int) -> SearchConfig:
+    """`config` with the front trained once more, where nothing else is said and that pays.
+
+    It does for few texts, of which those of validation are worth half a point (docs/results.md, `recipe banking77`), in a given
+    time, where the largest network learns once more beside itself: so many `hands` train.
+    """
+    said = (
+        config.retrain is not None
+        or config.time is None
+        or (config.model_fields_set >= {"finetune"} and not config.finetune)
+    )
+    few = data.train.vocabulary is not None and data.task == "classes" and len(data.train) <= RETRAINED
+    return config.model_copy(update={"retrain": True}) if few and hands > 1 and not said else config
 
 
 def check_retrain(config: SearchConfig, data: Dataset) -> None:

@@ -94,3 +94,7 @@ def test_there_are_no_more_than_workers_and_cores(monkeypatch: pytest.MonkeyPatc
         1,
     ]
     assert hands_of(4, 1, "auto") == 1
+    assert [
+        hands_of(None, threads, timed=timed) for threads, timed in ((1, False), (1, True), (4, True), (8, True))
+    ] == [1, 2, 2, 1]
+    assert hands_of(1, 1, timed=True) == 1

@@ -65,3 +65,30 @@ def test_networks_trained_ahead_are_read_back_and_are_those_that_one_process_mak
     assert seen == [None, None, None, None, None, WHOLE]
     once = alone("2", wanted["2"]._replace(whole=False), folders)
     assert any(not torch.equal(once.weights[key], weight) for key, weight in found["alone"]["2"].weights.items())
+
+
+def test_a_network_and_its_copy_of_all_examples_are_trained_side_by_side_once(tmp_path: Path) -> None:
+    data = load_data(CONFIG.data, limit=CONFIG.limit)
+    supernet, run = Supernet.fresh(space_of(CONFIG, data), 0), Run(tmp_path)
+    supernet.save(run.supernet_path)
+    wanted = Wanted(supernet.space.smallest(), Who(None))
+    folders, again = (run.judged, run.models), (run.staging, run.models)
+    for folder in {*folders, *again}:
+        folder.mkdir()
+
+    def tuner(hands: Hands) -> Tuner:
+        return Tuner(run, supernet, data, lambda _: Recipe(epochs=1, batch=16), CONFIG.seed, hands)
+
+    tuner(Hands(CONFIG, tmp_path, 1, print)).twice("0", wanted, folders, again)
+    assert not [*run.judged.iterdir(), *run.staging.iterdir()], "one process alone gains nothing"
+    hands = Here(CONFIG, tmp_path, _Trainer(CONFIG, tmp_path))
+    made = tuner(hands)
+    made.twice("0", wanted, folders, again)
+    assert hands.done == [run.judged, run.staging]
+    made.twice("0", wanted, folders, again)
+    (run.judged / "0.safetensors").unlink()
+    made.twice("0", wanted, folders, again)
+    assert len(hands.done) == 2, "of what is there nothing is trained again, and one alone is left to the caller"
+    judged, whole = made("0", wanted, folders), made("0", wanted._replace(whole=True), again)
+    assert [one.history[-1].arguments.get(TRAINED_ON) for one in (judged, whole)] == [None, WHOLE]
+    assert [*read_curves(run.curves_path)] == ["0"]

@@ -113,3 +113,18 @@ def test_hands_save_what_they_can_and_no_more() -> None:
     assert 1 < as_long([1.0] * 3, 16) < 1.5
     assert as_long([5.0, 1.0], 16) == 5
     assert as_long([], 4) == 0
+
+
+def test_what_is_trained_once_more_takes_as_long_again_but_for_the_largest_beside_another_process() -> None:
+    asked = PLAN.model_copy(update={"finalists": 3, "enough": 1, "fewest": 3, "first": 1})
+    each = [8.0, 2.0, 1.0, *[0.5] * 6]
+
+    def found(hands: int, again: float) -> tuple[int, int]:
+        return enough(asked, 2000, first, each.__getitem__, like(each), 0, hands, again).epochs
+
+    once, twice = found(1, 0.0), found(1, 1.0)
+    assert twice == enough(asked, 2000, first, [2 * one for one in each].__getitem__, like(each)).epochs
+    assert twice[0] <= once[0] * 0.6
+    alone, beside = found(2, 0.0), found(2, 1.0)
+    assert beside[0] >= alone[0] * 0.8, "the others take more"
+    assert beside[1] <= alone[1]

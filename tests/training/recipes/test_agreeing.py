@@ -14,7 +14,11 @@ from wb.training.fit import Batch, Recipe
 from wb.training.recipes.agreeing import divergence
 from wb.training.recipes.losses import distilled
 
-SHAPES = {"classes": (CLASSES, (6, 5), (6,)), "next": (NEXT, (6, 4, 5), (6, 4))}
+Shape = tuple[int, ...]
+SHAPES: dict[str, tuple[Task, Shape, Shape]] = {
+    "classes": (CLASSES, (6, 5), (6,)),
+    "next": (NEXT, (6, 4, 5), (6, 4)),
+}
 
 
 @pytest.fixture(params=SHAPES)
@@ -54,7 +58,8 @@ def _published(both: Tensor, labels: Tensor, target: Tensor | None, task: Task) 
     one, other = both.flatten(1, -2).log_softmax(-1)
     there = (one.exp() * (one - other)).sum(-1).mean()
     back = (other.exp() * (other - one)).sum(-1).mean()
-    return sum(losses) + 3.0 * (there + back) / 2
+    total: Tensor = losses[0] + losses[1] + 3.0 * (there + back) / 2
+    return total
 
 
 def test_two_runs_that_are_alike_are_one_run() -> None:
