@@ -31,6 +31,7 @@ from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.ground import Ground
 from wb.search.beginning.metrics import check_metrics
 from wb.search.crew.crew import Crew
+from wb.search.crew.hands import hands_of, unsaid
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import check_same
 from wb.search.ending.ending import Ending
@@ -59,17 +60,17 @@ class Search:
     """One search: configuration and run folder; calling it does what is not done yet and returns the front.
 
     `workers` processes evaluate candidates, this one included, the others on the cluster at the address `ray` if there is one;
-    `hands` train networks alone. A new search may `start` its supernet from a model, which several `processes` may train.
+    where nothing is said of them, one does, and two may train networks alone. A new search may `start` its supernet from a
+    model, which several `processes` may train.
     """
 
     config: SearchConfig
     run: Run
     progress: Progress
-    workers: int = 1
+    workers: int | None = None
     start: Model | None = None
     ray: str | None = None
     processes: Processes = ONE
-    hands: int = 1
 
     def __call__(self, *, resume: bool = False) -> list[FrontPoint]:
         """Runs every stage that the run folder does not show as done and that no other process does.
@@ -94,12 +95,12 @@ class Search:
             first = dict(zip(self.config.seed_texts, ground.seeds, strict=True))
             first |= regular_choices(ground.space, stages.config.trials, stages.config.limits)
             enqueue(stages.study, ground.space, first)
-        seconds = stages.search(supernet, self.workers, self.ray)
+        seconds = stages.search(supernet, self._workers, self.ray)
         with self._sole("until it has written the front"):
             stages.read_again()
             if stages.finished():
                 return self._there()
-            points = stages.finish(supernet, seconds, self.hands)
+            points = stages.finish(supernet, seconds, self._hands(ground))
             self._report()
         return points
 
@@ -119,7 +120,7 @@ class Search:
             WbError: as a search does.
         """
         stages = self._assisting()
-        stages.evaluate(self._trained(stages), self.workers)
+        stages.evaluate(self._trained(stages), self._workers)
 
     def join(self) -> int:
         """Evaluates candidates in `workers` processes, in a folder that stands in for the run's; returns how many all have done.
@@ -131,8 +132,8 @@ class Search:
         stages = self._assisting()
         check_same(stages.record, stages.ground.device, stages.ground.places.devices.values())
         others = len(stages.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        with Helpers(self.config, self.run.folder, self.workers - 1, self.workers + others, self._tell.say):
-            return stages.evaluate(self._trained(stages), self.workers + others)
+        with Helpers(self.config, self.run.folder, self._workers - 1, self._workers + others, self._tell.say):
+            return stages.evaluate(self._trained(stages), self._workers + others)
 
     def _assisting(self) -> Ending:
         """The stages of a run that another process began."""
@@ -147,6 +148,14 @@ class Search:
     @cached_property
     def _crew(self) -> Crew:
         return Crew(self.run.folder, shared=self.config.storage is not None or self.ray is not None)
+
+    @property
+    def _workers(self) -> int:
+        return self.workers or 1
+
+    def _hands(self, ground: Ground) -> int:
+        """How many processes train networks alone."""
+        return hands_of(self.workers or unsaid(self.config, ground.data), self.config.threads, self.ray)
 
     @cached_property
     def _tell(self) -> Teller:
@@ -201,7 +210,8 @@ class Search:
 
     def _planned(self, ground: Ground, start: float) -> tuple[Ground, TimePlan | None]:
         """The ground with all settings of the configuration, and how a given time is used."""
-        config, plan = retrained(settled(self.config), ground.data, self.hands), None
+        hands = self._hands(ground)
+        config, plan = retrained(settled(self.config), ground.data, hands), None
         if config.time is not None:
             with self._tell.task("timing steps and evaluations") as task:
                 plan = planned(
@@ -209,29 +219,24 @@ class Search:
                     ground.space,
                     ground.data,
                     ground.device,
-                    self.workers,
+                    self._workers,
                     lambda: time.perf_counter() - start,
                     lambda what: self._tell.update(task, what, 0),
                     ground.places,
                     ground.processes.faster(len(usable_cores()) // config.threads),
-                    self.hands,
+                    hands,
                 )
             self._tell.say(plan.text())
-            self._say_defaults(config)
+            if hands > self._workers:
+                self._tell.say(f"networks are trained alone in {hands} processes at once (--workers 1: in one)")
+            if config.retrain and not self.config.retrain:
+                examples = f"on validation {ground.data.train.noun} too"
+                self._tell.say(f"in the end the front is trained once more, {examples} (--no-retrain: it is not)")
             config = plan.applied(config)
         held = ground.data.validation
         for note in filter(None, [warning(len(held), held.noun)]):
             self._tell.say(note)
         return replace(ground, config=config), plan
-
-    def _say_defaults(self, config: SearchConfig) -> None:
-        """What is done though it was not asked for."""
-        if self.hands > self.workers:
-            self._tell.say(f"networks are trained alone in {self.hands} processes at once (--workers 1: in one)")
-        if config.retrain and not self.config.retrain:
-            self._tell.say(
-                "the front is trained once more in the end, on validation examples too (--no-retrain: it is not)"
-            )
 
     def _recorded(self, ground: Ground, plan: TimePlan | None, pace: Reading) -> Ending:
         """Creates the study, then writes `run.json`."""

@@ -146,7 +146,6 @@ def search(
     from wb.scale.processes import Processes
     from wb.search import run as runs
     from wb.search.beginning.options import check_workers, configured, resumed
-    from wb.search.crew.hands import hands_of
     from wb.search.pipeline import Search
     from wb.search.together.leading import follow, led, remember, restarted
 
@@ -171,8 +170,7 @@ def search(
         with led():
             trained.search_from({**given, **own}, source, out, background, others, dry_run=dry_run, as_json=as_json)
         return
-    asked, workers = workers, 1 if workers is None else workers
-    check_workers(workers, ray)
+    check_workers(1 if workers is None else workers, ray)
     if join is not None:
         others = {
             "--out": out is not None,
@@ -183,7 +181,7 @@ def search(
             "--sequence-parallel": sequence_parallel > 1,
         }
         others |= {"--precision": precision is not None, "--background": background is not None, "--supernet": supernet}
-        joining.join(join, given, workers, others, as_json=as_json)
+        joining.join(join, given, workers or 1, others, as_json=as_json)
         return
     processes = Processes(torchrun, sequence_parallel)
     processes.check()
@@ -196,13 +194,12 @@ def search(
         if supernet:
             given, start = trained.supernet_from(given, source, resume)
         config = resumed(resume, given, out) if resume else configured(given)
-        hands = hands_of(asked, config.threads, ray, timed=config.time is not None)
         if dry_run:
-            _plan(config, workers, runs.Run(resume) if resume else None, processes, hands, as_json)
+            _plan(config, workers, runs.Run(resume) if resume else None, processes, ray, as_json)
             return
         run = runs.Run(resume) if resume else runs.create(out)
         remember(run.folder)
-        search = Search(config, run, output.progress(), workers, start, ray, processes, hands)
+        search = Search(config, run, output.progress(), workers, start, ray, processes)
         _search(search, resume is not None, as_json=as_json)
 
 
@@ -262,7 +259,14 @@ def _changes(given: Mapping[str, str], precision: str | None) -> dict[str, str] 
     return {**({} if precision is None else {"precision": precision}), **given} or None
 
 
-def _plan(config: SearchConfig, workers: int, run: Run | None, processes: Processes, hands: int, as_json: bool) -> None:
+def _plan(
+    config: SearchConfig,
+    workers: int | None,
+    run: Run | None,
+    processes: Processes,
+    ray: str | None,
+    as_json: bool,
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -270,7 +274,7 @@ def _plan(config: SearchConfig, workers: int, run: Run | None, processes: Proces
     from wb.search.planning.plan import plan
 
     with output.progress() as progress:
-        stages = plan(config, progress, workers, run, processes, hands)
+        stages = plan(config, progress, workers, run, processes, ray)
     if as_json:
         output.print_json([stage._asdict() for stage in stages])
         return

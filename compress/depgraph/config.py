@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wb.core.commands.option import Cli
 from wb.jobs.frame.config import SAMPLES, Data, DataConfig, DeviceName, Seed, Threads
@@ -50,3 +50,8 @@ class DepgraphConfig(DataConfig):
     device: DeviceName = "cpu"
     threads: Threads = 1
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        self.training.check_once("what a module of yours drops is its own affair")
+        return self

@@ -72,6 +72,7 @@ def configured(given: Mapping[str, Any], *, exiting: bool) -> ExitsConfig:
             f"{option} is for a model without exits, and this one has some, whose gates alone are trained anew; leave it out, or "
             "begin with the model that the exits were added to"
         )
+    config.training.check_once("exits learn from the last one, each batch once")
     tuning = [name for name in ("learning_rate", *RecipeOptions.model_fields) if given.get(name) is not None]
     if tuning and not config.epochs:
         raise BadOption(f"--{tuning[0].replace('_', '-')} is of tuning the trunk with its exits; add --epochs")

@@ -17,10 +17,10 @@ START_RATE = 1e-3  # of a supernet whose weights are trained already
 
 
 def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) -> Recipe:
-    """How the supernet is trained: as its largest network would be."""
+    """How the supernet is trained: as its largest network would be, but that it runs once over each batch."""
     largest = space.largest()
     parameters = count_parameters(largest).value
-    return recipe_for(
+    recipe = recipe_for(
         config.training,
         parameters,
         data,
@@ -29,6 +29,7 @@ def supernet_recipe(config: SearchConfig, space: ElasticSpace, data: Dataset) ->
         learning_rate=None if config.start is None else START_RATE,
         convolutions=largest.has_maps,
     )
+    return recipe.model_copy(update={"rdrop": 0.0})
 
 
 def alone(config: SearchConfig) -> float:

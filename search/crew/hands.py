@@ -15,6 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,11 +40,11 @@ from wb.search.results.curves import Curves
 from wb.search.run import Run
 from wb.search.supernet import Supernet
 from wb.search.trained.start import space_of
-from wb.training.fit import Recipe, pick_device
+from wb.training.fit import Recipe, TrainingDiverged, pick_device
 from wb.training.train import Finetune
 
 LARGEST = "largest"  # the teacher that is the supernet's largest network
-UNSAID = 2  # processes that train if nothing is said: each holds libraries and data
+HELD = 512 << 20  # bytes of images that several processes hold each, though nobody asked for it
 START_S = 8.0  # that they take to start: libraries, data and supernet are read anew
 Key = TypeVar("Key")
 
@@ -110,9 +111,10 @@ class Hands:
             for key, order in orders.items():
                 futures[self._submitted(order)] = key
             for future in as_completed(futures):
-                future.result()
-                given.add(futures[future])
-                yield futures[future]
+                with suppress(TrainingDiverged):  # the caller meets it, and the others go on
+                    future.result()
+                    given.add(futures[future])
+                    yield futures[future]
         except Exception as error:  # of any kind: the caller meets it again where it trains the same network
             self.count = 1
             self._end()  # nobody writes where the caller will
@@ -135,14 +137,17 @@ class Hands:
                 signal.signal(signal.SIGINT, before)
 
 
-def hands_of(workers: int | None, threads: int, ray: str | None = None, *, timed: bool = False) -> int:
-    """How many processes train side by side where so many may evaluate, each with so many threads; one if those are on Ray.
-
-    Where nothing is said of workers, there are `UNSAID` in a given time.
-    """
+def hands_of(workers: int, threads: int, ray: str | None = None) -> int:
+    """How many processes train side by side where so many may evaluate, each with so many threads; one if those are on Ray."""
     alone = ray is not None or pick_device().type != "cpu"
-    wanted = workers or (UNSAID if timed else 1)
-    return 1 if alone else max(1, min(wanted, len(usable_cores()) // threads))
+    return 1 if alone else max(1, min(workers, len(usable_cores()) // threads))
+
+
+def unsaid(config: SearchConfig, data: Dataset) -> int:
+    """How many may train where nothing is said of workers: two in a given time, as each holds libraries and data."""
+    count = len(data.train) + len(data.validation) + len(data.test)
+    pixels = 0 if data.train.vocabulary is not None else count * data.channels * data.height * data.width
+    return 2 if config.time is not None and pixels <= HELD else 1
 
 
 class _Trainer:

@@ -37,6 +37,11 @@ def _work(trials: Mapping[int, FrozenTrial]) -> Callable[[int], float]:
     return lambda number: readings_of(trials[number])["macs"].value
 
 
+def _largest(networks: Mapping[int, Architecture]) -> int:
+    """The number of the finalist that is trained first."""
+    return min(networks, key=lambda number: (-count_macs(networks[number]).value, number))
+
+
 class Ending(Stages):
     """The last stages, after all processes have evaluated candidates."""
 
@@ -60,14 +65,9 @@ class Ending(Stages):
         with self.tell.task("finishing") as task, self.timed("finalists"):
             finalists = self._settled(supernet, trials, hands)
             networks = {n: ground.space.decode(choices_of(ground.space, trial)) for n, trial in finalists.items()}
-            config = self.config
-            taught = self._teaches(supernet)
+            config, taught = self.config, self._teaches(supernet)
             if config.finetune:
-                first, others = self._epochs
-                most = max(finalists, key=_work(finalists))
-                epochs = {n: first if n == most else others for n in finalists}
-                told = told_recipes({n: self._recipe(networks[n], epochs[n], taught or n != most) for n in networks})
-                self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
+                self._tell_recipes(networks, taught)
             finish = self._finishing(
                 supernet, teacher if taught else None, list(finalists.values()), networks, task, hands
             )
@@ -81,10 +81,26 @@ class Ending(Stages):
         plan, given = self.record.plan, self.config.finetune
         return (given if plan is None or given != plan.finetune else plan.first_epochs), given
 
+    def _tell_recipes(self, networks: Mapping[int, Architecture], taught: bool) -> None:
+        """Puts into the record how the finalists are trained, and says what nobody asked for."""
+        (first, others), most = self._epochs, _largest(networks)
+        recipes = {
+            n: self._recipe(network, first if n == most else others, taught or n != most)
+            for n, network in networks.items()
+        }
+        told = told_recipes(recipes)
+        self.record = self.record.model_copy(update={"recipes": {**self.record.recipes, "finalists": told}})
+        if recipes[most].rdrop and self.config.training.rdrop is None:
+            half = recipes[most].epochs
+            self.tell.say(
+                f"finalist {most} runs twice over each batch, and for {half} epochs (R-Drop; --rdrop 0: once)"
+            )
+
     def _recipe(self, network: Architecture, epochs: int, taught: bool) -> Recipe:
-        """How a finalist is trained; what nobody teaches may last."""
-        recipe = self._tuning(epochs, network)
-        return recipe if taught else lasting(recipe, self.config.training)
+        """How a finalist is trained; what nobody teaches may last, if nobody said for how long."""
+        recipe, plan = self._tuning(epochs, network), self.record.plan
+        planned = plan is not None and plan.longest == epochs
+        return lasting(recipe, self.config.training) if planned and not taught else recipe
 
     def _finishing(
         self,
@@ -98,7 +114,7 @@ class Ending(Stages):
         """What trains and reads the finalists."""
         ground, config, plan = self.ground, self.config, self.record.plan
         (first, others), work = self._epochs, {count_macs(network).value for network in networks.values()}
-        largest = networks[max(networks, key=lambda number: (count_macs(networks[number]).value, -number))]
+        largest = networks[_largest(networks)]
 
         def recipe(network: Architecture) -> Recipe:
             """A known network beside the finalists gets the epochs of that which is nearest in work; it has a teacher."""

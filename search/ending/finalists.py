@@ -148,7 +148,9 @@ class Finish:
             if path.name not in kept:
                 path.unlink()
         self.run.publish(points, collected(answers, self.data.test, self.data.classes) if answers else None)
-        if self.retrain:  # last: what is judged is not timed again as long as there is no front
+        # Last: what is judged is not timed again as long as there is no front.
+        self._timings.unlink(missing_ok=True)
+        if self.retrain:
             self._retraining.clear({*self.known, *(str(one.number) for one in front.values())})
 
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Made], Who]:
@@ -168,9 +170,8 @@ class Finish:
                 others = {str(other): Wanted(networks[other], who) for other in numbers[1:]}
                 for ready, _ in enumerate(self._tuner.ahead(others, folders), start=2):
                     self.progress(what, ready, len(chosen))
-            if (
-                not done and self.retrain
-            ):  # the largest is nearly always on the front, and nothing else can be done meanwhile
+            # The largest is nearly always on the front, and nothing else can be done meanwhile.
+            if not done and self.retrain:
                 self._tuner.twice(str(number), Wanted(architecture, who), folders, self._retraining.folders)
             model = self._tuner(str(number), Wanted(architecture, who), folders)
             path, self._taught[number] = self.run.staging / f"{number}.onnx", who
@@ -253,6 +254,10 @@ class Finish:
         return known_networks(self.known, who, self._tuner, self.run, self.progress, self.say, retrain=self.retrain)
 
     @property
+    def _timings(self) -> Path:
+        return self.run.judged / "timings.json"
+
+    @property
     def _judging(self) -> Judging:
         return Judging(
             data=self.data,
@@ -267,7 +272,7 @@ class Finish:
             alone=self.alone,
             continues=self._continues,
             retrain=self.retrain,
-            kept=self.run.judged / "timings.json" if self.retrain else None,
+            kept=self._timings if self.retrain else None,
         )
 
     @property

@@ -123,7 +123,9 @@ class Judging:
     def _key(self, candidates: Mapping[str, _Candidate]) -> str:
         """Of what is measured, and where."""
         devices = {name: device.key for name, device in self.places.devices.items()}
-        what = [self.device.key, devices, [*self.apart], {name: one.fingerprint for name, one in candidates.items()}]
+        # Twins have the weights of finalists, and architectures of their own.
+        networks = {name: (one.architecture.key, one.fingerprint) for name, one in candidates.items()}
+        what = [self.device.key, devices, [*self.apart], networks]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
     def _measured(self, candidates: Mapping[str, _Candidate]) -> Costs:

@@ -177,7 +177,7 @@ def _order(name: str, wanted: Wanted, recipe: Recipe, folder: Path) -> Order:
 
 
 def _work(order: Order) -> float:
-    return order.recipe.epochs * count_macs(order.architecture).value
+    return order.recipe.epochs * (2 if order.recipe.rdrop else 1) * count_macs(order.architecture).value
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Generic, NamedTuple, TypeVar
 
 from wb.search.fidelity.forecast import SLOPE
-from wb.search.planning.seconds import as_long
+from wb.search.planning.seconds import as_long, beside_itself
 from wb.search.planning.shares import DEAREST, FIRST_MOST, LEAST, READ, TUNED_MOST, TimePlan, epochs_text
 
 ANSWER = 0.4  # the share of a training step that an answer of the teacher takes
@@ -96,7 +96,7 @@ def _within(
     One that does not gives way to another, as long as there are others.
     """
     without: set[int] = set()
-    alone, twice = 1 + (again if hands == 1 else 0.0), 1 + again
+    alone, twice = beside_itself(again, hands), 1 + again
     finalists = choose(plan.finalists, without)
     while True:
         largest = min(finalists, key=lambda number: (-work(number), number))

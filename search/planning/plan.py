@@ -19,6 +19,7 @@ from wb.search.beginning.budget import check_budget
 from wb.search.beginning.config import SearchConfig
 from wb.search.beginning.metrics import check_metrics
 from wb.search.beginning.recipes import alone, supernet_recipe
+from wb.search.crew.hands import hands_of, unsaid
 from wb.search.ending.known.baselines import MOST, check_baselines
 from wb.search.fidelity.choice import MAX_FINALISTS, expected
 from wb.search.fidelity.rungs import Rung
@@ -58,14 +59,14 @@ class Stage(NamedTuple):
 def plan(
     config: SearchConfig,
     progress: Progress,
-    workers: int = 1,
+    workers: int | None = None,
     run: Run | None = None,
     processes: Processes = ONE,
-    hands: int = 1,
+    ray: str | None = None,
 ) -> list[Stage]:
     """The stages of a search with that configuration, without those that `run` has done; nothing is written.
 
-    `processes` train the supernet, and so many `hands` networks alone.
+    `processes` train the supernet; `workers` and `ray` are as of the search.
 
     Raises:
         WbError: as `wb search` does before it starts.
@@ -82,6 +83,7 @@ def plan(
     done = There() if run is None else there(run, config)
     check_metrics(config, space)
     check_retrain(config, data)
+    hands, workers = hands_of(workers or unsaid(config, data), config.threads, ray), workers or 1
     if run is None:
         config = retrained(config, data, hands)
     places = places_of(config)

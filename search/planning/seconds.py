@@ -80,6 +80,11 @@ def speed_of(hands: int, networks: int) -> float:
     return 1 + BESIDE * (max(1, min(hands, networks)) - 1)
 
 
+def beside_itself(again: float, hands: int) -> float:
+    """How many times as long a network takes that is trained once more, `again` times as long, beside itself if that can be."""
+    return as_long([1.0, again], hands) if again else 1.0
+
+
 def as_long(seconds: Sequence[float], hands: int) -> float:
     """The seconds that networks which take one process so many each take several: at least as many as the longest."""
     return max(max(seconds), sum(seconds) / speed_of(hands, len(seconds))) if seconds else 0.0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from wb.core.errors import BadOption
+from wb.core.system.durations import parse_duration
 from wb.data import Dataset
 from wb.data.dataset import check_memory
 from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.choice import expected
 from wb.search.fidelity.rungs import AUTO, NONE, automatic, rungs_text
 
+LASTS = 600.0  # seconds of a search, below which networks are not trained for long enough as it is
 RETRAINED = 20_000  # texts, at most, whose front is trained once more if nothing else is said
 
 
@@ -35,15 +37,13 @@ def retrained(config: SearchConfig, data: Dataset, hands: int) -> SearchConfig:
     """`config` with the front trained once more, where nothing else is said and that pays.
 
     It does for few texts, of which those of validation are worth half a point (docs/results.md, `recipe banking77`), in a given
-    time, where the largest network learns once more beside itself: so many `hands` train.
+    time of `LASTS` at least, where the largest network learns once more beside itself: so many `hands` train.
     """
-    said = (
-        config.retrain is not None
-        or config.time is None
-        or (config.model_fields_set >= {"finetune"} and not config.finetune)
-    )
+    if config.retrain is not None or config.time is None or parse_duration(config.time) < LASTS or hands == 1:
+        return config
+    tunes = "finetune" not in config.model_fields_set or config.finetune > 0
     few = data.train.vocabulary is not None and data.task == "classes" and len(data.train) <= RETRAINED
-    return config.model_copy(update={"retrain": True}) if few and hands > 1 and not said else config
+    return config.model_copy(update={"retrain": True}) if few and tunes else config
 
 
 def check_retrain(config: SearchConfig, data: Dataset) -> None:

@@ -11,7 +11,7 @@ from wb.core.records import Frozen
 from wb.core.system.durations import duration
 from wb.search.beginning.config import SearchConfig
 from wb.search.fidelity.rungs import AUTO, FIRST, LAST, WORTH, Rung, parse_rungs, rungs_text
-from wb.search.planning.seconds import Costs, Size, as_long, speed_of
+from wb.search.planning.seconds import Costs, Size, as_long, beside_itself, speed_of
 
 # Of the time: the supernet, evaluations, trainings alone at the rungs, finalists.
 # A network is worth most of what it is trained alone, and what the supernet says of it is little more than what its work says.
@@ -174,8 +174,11 @@ def finalists_seconds(costs: Costs, size: Size, count: int, epochs: int) -> floa
 
 def again_seconds(costs: Costs, size: Size, count: int, epochs: int) -> float:
     """Seconds of training those of so many finalists once more that are on the front, and known networks, if these are."""
-    one, count = size.again * epochs * size.whole, math.ceil(FRONT * count) + (size.beside if count else 0)
-    return (one * costs.teach if count else 0.0) + as_long([one * costs.tune] * count, size.hands)
+    if not (size.again and count):
+        return 0.0
+    one, count = size.again * epochs * size.whole, math.ceil(FRONT * count) + size.beside
+    largest = (beside_itself(size.again, size.hands) - 1) * epochs * size.whole * costs.tune
+    return one * costs.teach + largest + as_long([one * costs.tune] * (count - 1), size.hands)
 
 
 def allot(config: SearchConfig, seconds: float, spent: float, costs: Costs, size: Size, warm_up: float) -> TimePlan:
@@ -248,8 +251,8 @@ def _affordable(config: SearchConfig, seconds: float, costs: Costs, size: Size) 
         return None, costs.up_to(min(own))
     if config.seeds or any(one.metric.name == "macs" for one in config.requirements):
         return None, costs
-    least = max(TUNED_LEAST, LEAST_FIRST * _first(config, size))
-    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / ((1 + size.again) * size.whole * least))
+    least, times = max(TUNED_LEAST, LEAST_FIRST * _first(config, size)), beside_itself(size.again, size.hands)
+    step = max(LIGHTEST * costs.light, DEAREST * FINALISTS * seconds / (times * size.whole * least))
     heaviest = costs.reached(step)
     return heaviest, costs if heaviest is None else costs.up_to(heaviest)
 

@@ -21,7 +21,6 @@ from wb.search.results.baselines import read_baselines
 from wb.search.results.point import FrontPoint
 from wb.search.run import Run
 from wb.tasks.known import task_of
-from wb.training.recipes.choose import LASTING, RDROP
 
 SMALL = ["--epochs", "1", "--finetune", "1", "--limit", "100", "--set", "embed=8,16", "--set", "depth=1,2"]
 FEW = ["--objectives", "acc,params", "--rungs", "none", "--trials", "4", "--finalists", "2"]
@@ -127,7 +126,7 @@ def test_what_was_judged_is_not_timed_again_where_training_once_more_is_cut_off(
 
 @pytest.mark.usefixtures("brief")
 def test_networks_of_texts_are_trained_once_more(tmp_path: Path) -> None:
-    """One that nobody teaches runs twice over each text, and half as often."""
+    """With R-Drop it runs twice over each."""
     run = Run(tmp_path / "run")
     succeeded(
         "search",
@@ -136,8 +135,8 @@ def test_networks_of_texts_are_trained_once_more(tmp_path: Path) -> None:
         "--retrain",
         *SMALL,
         *FEW[:-4],
-        "--finetune",
-        LASTING,
+        "--rdrop",
+        "2",
         "--trials",
         "1",
         "--finalists",
@@ -151,8 +150,12 @@ def test_networks_of_texts_are_trained_once_more(tmp_path: Path) -> None:
     assert not seen(judged)
     for model in (delivered, judged):
         (tuned,) = (step.arguments for step in model.history if step.name == "finetune")
-        assert (tuned["rdrop"], tuned["epochs"], tuned["distilled"]) == (RDROP, LASTING // 2, False)
-    assert f"each batch twice, whose answers agree by {RDROP:g}" in run.read().recipes["finalists"]
+        assert (tuned["rdrop"], tuned["epochs"]) == (2, 1)
+    recipes = run.read().recipes
+    assert ["each batch twice, whose answers agree by 2" in recipes[what] for what in ("finalists", "supernet")] == [
+        True,
+        False,
+    ]
 
 
 def test_what_has_nothing_to_train_once_more_is_refused(tmp_path: Path) -> None:

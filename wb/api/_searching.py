@@ -30,7 +30,7 @@ def search(
     start: Given | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     ray: str | None = None,
     torchrun: int = 1,
     sequence_parallel: int = 1,
@@ -58,7 +58,7 @@ def search(
     from wb.search.run import resumable
     from wb.search.study.seeds import read_seeds
 
-    check_workers(workers, ray)
+    check_workers(1 if workers is None else workers, ray)
     processes = Processes(torchrun, sequence_parallel)
     processes.check()
     options = by_field(SearchConfig, options)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,13 +19,13 @@ from wb.data import load as load_data
 from wb.models.model import Model, load
 from wb.models.passes.base import apply
 from wb.search.beginning.config import SearchConfig
-from wb.search.crew.hands import START_S, Hands, Order, hands_of
+from wb.search.crew.hands import START_S, Hands, Order, hands_of, unsaid
 from wb.search.fidelity.teacher import largest
 from wb.search.results.curves import read_curves
 from wb.search.run import Run
 from wb.search.supernet import Supernet
 from wb.search.trained.start import space_of
-from wb.training.fit import Recipe
+from wb.training.fit import Recipe, TrainingDiverged
 from wb.training.train import Finetune
 
 CONFIG = SearchConfig(data="digits", preset="tiny", limit=64)
@@ -83,6 +84,34 @@ def test_they_start_for_what_takes_longer_than_their_start(tmp_path: Path) -> No
     assert not Hands(CONFIG, tmp_path, 1, print).pay(None)
 
 
+class Done:
+    """A pool whose trainings are over at once; those of all examples diverge."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    def submit(self, _: object, order: Order) -> Future[None]:
+        future: Future[None] = Future()
+        if order.whole:
+            future.set_exception(TrainingDiverged("the loss is nan"))
+        else:
+            future.set_result(None)
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        self.ended = True
+
+
+def test_one_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None:
+    said: list[str] = []
+    hands, pool = Hands(CONFIG, tmp_path, 2, said.append), Done()
+    hands._pool = pool  # type: ignore[assignment]
+    network = space_of(CONFIG, load_data("digits", limit=20)).smallest()
+    orders = {name: Order(network, Recipe(), tmp_path / name, whole=name == "b") for name in "abc"}
+    assert sorted(hands(orders)) == ["a", "c"]
+    assert (hands.count, said, pool.ended) == (2, [], False)
+
+
 def test_there_are_no_more_than_workers_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wb.search.crew.hands.usable_cores", lambda: tuple(range(8)))
     monkeypatch.setattr("wb.search.crew.hands.pick_device", lambda: torch.device("cpu"))
@@ -94,7 +123,11 @@ def test_there_are_no_more_than_workers_and_cores(monkeypatch: pytest.MonkeyPatc
         1,
     ]
     assert hands_of(4, 1, "auto") == 1
-    assert [
-        hands_of(None, threads, timed=timed) for threads, timed in ((1, False), (1, True), (4, True), (8, True))
-    ] == [1, 2, 2, 1]
-    assert hands_of(1, 1, timed=True) == 1
+
+
+def test_two_train_in_a_given_time_if_nothing_is_said_and_their_data_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits, texts = load_data("digits", limit=64), load_data("listops", limit=60)
+    timed = CONFIG.model_copy(update={"time": "5min"})
+    assert [unsaid(CONFIG, digits), unsaid(timed, digits), unsaid(timed, texts)] == [1, 2, 2]
+    monkeypatch.setattr("wb.search.crew.hands.HELD", 64 * 64)
+    assert unsaid(timed, digits) == 1, "of 8x8, more than a validation split beside them"

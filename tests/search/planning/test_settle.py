@@ -37,6 +37,7 @@ def test_fronts_of_few_texts_are_trained_once_more_in_a_given_time_if_nothing_el
         (timed, images, 2),
         (timed, load("lm,length=32", limit=30), 2),
         (SearchConfig(space="text"), texts, 2),
+        (SearchConfig(space="text", time="9min"), texts, 2),
         (SearchConfig(space="text", time="15min", finetune=0), texts, 2),
         (SearchConfig(space="text", time="15min", retrain=False), texts, 2),
     ):

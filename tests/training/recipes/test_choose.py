@@ -146,5 +146,7 @@ def test_two_runs_need_something_that_is_dropped() -> None:
         chosen(RecipeOptions(rdrop=1.0), PHOTOS)
     assert chosen(RecipeOptions(rdrop=1.0, dropout=0.1), PHOTOS).rdrop == 1
     assert "R-Drop" in chosen(RecipeOptions(rdrop=1.0), TEXTS).text
+    with pytest.raises(BadOption, match="--rdrop 1 is not for this: there is one run; leave it out"):
+        RecipeOptions(rdrop=1.0).check_once("there is one run")
     with pytest.raises(ValidationError):
         RecipeOptions(rdrop=-1)

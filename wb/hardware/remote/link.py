@@ -180,7 +180,7 @@ class Link:
             thread.join(ENDING_S)
             raise self._lost(f"it did not take {len(content):,} bytes within {seconds:.0f} s")
         if failed:
-            raise self._lost(failed[0].strerror or str(failed[0]))
+            raise self._lost(failed[0].strerror or str(failed[0]), ended=True)
 
     def _next(self, seconds: float) -> dict[str, Any]:
         """The next line, as JSON."""
@@ -189,7 +189,7 @@ class Link:
         except queue.Empty:
             raise self._lost(f"it said nothing for {seconds:.0f} s") from None
         if line is None:
-            raise self._lost("the channel ended")
+            raise self._lost("the channel ended", ended=True)
         try:
             answer = json.loads(line)
         except ValueError:
@@ -198,10 +198,12 @@ class Link:
             raise self._lost(f"it says {printable(line.decode(errors='replace'))!r}, which is no answer")
         return answer
 
-    def _lost(self, why: str) -> DeviceLost:
-        """What is raised where the channel is of no use any more; it is closed."""
-        self.close()  # first: it waits for the threads that read, so that the last words have arrived
+    def _lost(self, why: str, *, ended: bool = False) -> DeviceLost:
+        """What is raised where the channel is of no use any more; it is closed. Where it `ended`, last words are waited for."""
+        if ended:
+            self.close()  # which waits for the threads that read
         said = [line for line in self._said if line.strip()]
+        self.close()
         advice = next((text for words, text in _ADVICE if any(words in line for line in said)), None)
         last = f" ({printable(said[-1].strip())})" if said else ""
         return DeviceLost(f"{self.name} does not answer: {why}{last}" + (f"; {advice}" if advice else ""))

@@ -227,6 +227,8 @@ class TrainConfig(DataConfig):
             raise BadOption(
                 f"--from fine-tunes the network of its model, and {other} names another; give one of the two"
             )
+        if self.freeze:
+            self.training.check_once("with --freeze nothing is dropped")
         if self.new_head and self.by_index:
             raise BadOption("--by-index keeps the head of the model, and --new-head replaces it; give one of the two")
         return self

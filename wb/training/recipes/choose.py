@@ -149,12 +149,17 @@ def chosen(
             + "; choose --augment crop"
         )
     recipe = Recipe.model_validate(values | asked)
+    _check_dropped(recipe)
+    return recipe
+
+
+def _check_dropped(recipe: Recipe) -> None:
+    """Raises `BadOption` for R-Drop without dropout."""
     if recipe.rdrop and not recipe.drops:
         raise BadOption(
-            f"--rdrop {recipe.rdrop:g} is of two runs with other units dropped, and recipe {name} drops none; "
+            f"--rdrop {recipe.rdrop:g} is of two runs with other units dropped, and recipe {recipe.name} drops none; "
             "add --dropout 0.1, or leave it out"
         )
-    return recipe
 
 
 def _check_kind(options: RecipeOptions, setting: Setting, name: str) -> None:
@@ -219,7 +224,8 @@ def lasting(recipe: Recipe, options: RecipeOptions) -> Recipe:
     """
     if recipe.name != TEXT or options.rdrop is not None or recipe.epochs < LASTING:
         return recipe
-    return recipe.model_copy(update={"rdrop": RDROP, "epochs": recipe.epochs // 2})
+    why = f"{recipe.why}, half of them, of each batch twice"
+    return recipe.model_copy(update={"rdrop": RDROP, "epochs": recipe.epochs // 2, "why": why})
 
 
 def recipe_for(

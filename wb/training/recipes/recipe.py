@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from wb.core.commands.option import Cli
+from wb.core.errors import BadOption
 from wb.core.records import Frozen
 
 Policy = Literal["none", "shift", "crop", "resize", "trivial"]
@@ -142,6 +143,11 @@ class Recipe(Frozen):
 
 class RecipeOptions(Frozen):
     """What a user asks of a recipe; None is what the recipe says."""
+
+    def check_once(self, why: str) -> None:
+        """Raises `BadOption` for R-Drop where there is none."""
+        if self.rdrop:
+            raise BadOption(f"--rdrop {self.rdrop:g} is not for this: {why}; leave it out")
 
     recipe: Annotated[
         RecipeName,
