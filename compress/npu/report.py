@@ -73,7 +73,8 @@ class Tried(NamedTuple):
             "fell_back": found.left,
             "error": self.error(self.same),
             "error_as_is": self.error(self.as_is),
-            "answers": self.answers,
+            "same_answers": None if self.answers is None else self.answers[0],
+            "answers": None if self.answers is None else self.answers[1],
             "compiled_bytes": self.size,
             "failure": found.failure or None,
         }
@@ -115,7 +116,8 @@ class Report(Shown):
             elif not one.simulation.taken:
                 found.append(f"{one.precision}: the NPU takes none of its operators; all would run on the processor")
             elif not one.simulation.whole:
-                found.append(f"{one.precision}: {left} nodes fall back to the processor, which costs a copy each way")
+                share = f"{left} of {left + one.simulation.taken} nodes"
+                found.append(f"{one.precision}: {share} fall back to the processor, which costs a copy each way")
             if error is not None and not error <= OTHER:
                 found.append(f"{one.precision}: it computes something else there than here; do not deploy it so")
         return found

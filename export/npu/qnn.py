@@ -124,7 +124,7 @@ def simulate(
     The compiled file goes to `compiled`, if something was. `ran` is told the number of runs so far, 0 after compilation.
 
     Raises:
-        BadArtefact: the process answers nothing, or hangs.
+        BadArtefact: the process answers nonsense.
     """
     with scratch() as folder:
         paths = {name: folder / file for name, file in _FILES.items()} | {"compiled": compiled}
@@ -165,7 +165,8 @@ def _ask(order: str, ran: Callable[[int], None]) -> tuple[Mapping[str, Mapping[s
             raise BadArtefact(f"the process of the simulator answers nonsense ({said(error)}); try again") from error
         finally:
             process.kill()
-    return nodes, f"the {'simulator' if nodes else 'compiler'} ended its process (exit code {code})"
+    killed = f", killed as it was silent for {SILENCE_S:g} s, or for want of memory" if code == -9 else ""
+    return nodes, f"the {'simulator' if nodes else 'compiler'} ended its process (exit code {code}{killed})"
 
 
 def _line(process: subprocess.Popen[str]) -> str:

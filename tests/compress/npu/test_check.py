@@ -103,7 +103,10 @@ def test_operators_that_fall_back_are_named(graph: Path, played: Callable[[Npu],
     assert (one["whole"], one["fell_back"]) == (False, {"Softmax": 2})
     assert one["nodes"]["CPU"] == {"Softmax": 2}
     assert one["error"] == one["error_as_is"] == pytest.approx(0.5, rel=1e-3)
-    assert [line.split(": ")[1].split()[0] for line in found["advice"]] == ["2", "it"]
+    assert (one["same_answers"], one["answers"]) == (8, 8)  # all scores are greater by the same
+    fallen, other = found["advice"]
+    assert fallen.startswith("fp16: 2 of ")
+    assert "do not deploy" in other
 
 
 def test_a_refusal_is_a_failure_that_is_quoted(graph: Path, tmp_path: Path, played: Callable[[Npu], Npu]) -> None:

@@ -126,7 +126,7 @@ def test_a_compiler_that_fails_is_quoted(
 def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qnn, "SILENCE_S", 0.5)
     monkeypatch.setattr(qnn, "COMMAND", (sys.executable, "-S", "-c", "import time; time.sleep(60)"))
-    assert "exit code -9" in simulated(tmp_path).failure
+    assert "exit code -9, killed as it was silent for 0.5 s" in simulated(tmp_path).failure
 
 
 def test_one_that_answers_nonsense_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -21,7 +22,8 @@ from wb.export.devices.several import with_nodes
 from wb.export.timing.bench import bench_of
 from wb.export.timing.footprint import footprint
 from wb.export.timing.reference import transformer_graph
-from wb.hardware.device import Device, parse_device
+from wb.hardware.device import Device, parse_device, session
+from wb.hardware.remote.footprint import of_onnxruntime
 from wb.hardware.remote.plugins import Plugin, plugins
 from wb.hardware.runtimes import ort, plugged
 from wb.hardware.runtimes.known import PLUGGED, offered, runtime, way_of
@@ -159,6 +161,14 @@ def test_qualcomms_offers_no_device_to_time_on(package: Any, offers: dict[str, l
     assert (found.names, "simulates NPUs" in found.text) == ({}, True)
     assert not any("qnn" in name for name in offered())
     assert any(check.advice == "wb device check --npu qnn MODEL" for check in checks(lambda _: None))
+
+
+def test_memory_is_read_on_the_plugins_device(package: Any, offers: dict[str, list[str]]) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["NPU", "GPU"]
+    x = {"x": np.random.default_rng(0).random((1, 4, 8), dtype=np.float32)}
+    (given,) = of_onnxruntime(1, "onnxruntime_ep_acme:GPU:AcmeExecutionProvider")(GRAPH)(x)
+    np.testing.assert_array_equal(given, session(GRAPH, Device()).run(None, x)[0])
 
 
 def test_a_driver_that_does_not_start_is_no_fault_of_the_graph(
