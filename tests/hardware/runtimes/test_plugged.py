@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,9 @@ def get_ep_names():
 
 
 def _forgotten() -> None:
+    for one in plugins() if plugins.cache_info().currsize else ():
+        with suppress(Exception):  # one whose registration was played
+            onnxruntime.unregister_execution_provider_library(one.provider)
     plugins.cache_clear()
     ort.providers.cache_clear()
 
