@@ -70,7 +70,7 @@ class Runner:
         """
         if batch is not None and batch < 1:
             raise BadOption(f"batch={batch}; give a positive number of examples per run")
-        feed = self._fitted(feed)
+        feed = self.fitted(feed)
         size = self.fixed or batch or (1 if self._dynamic else BATCH)
         count = len(next(iter(feed.values())))
         runs = (
@@ -119,8 +119,8 @@ class Runner:
                     ) from error
                 yield given
 
-    def _fitted(self, feed: Feed) -> Feed:
-        """The examples with the names and types of the graph's inputs."""
+    def fitted(self, feed: Feed) -> Feed:
+        """The examples with the names and types of the graph's inputs. Raises `BadArtefact` and `BadData` as a call."""
         inputs = {spec.name: spec for spec in self._loaded.get_inputs()}
         if IDS in feed:  # a graph that continues texts begins them
             shapes = {name: spec.shape for name, spec in inputs.items()}

@@ -41,7 +41,7 @@ def quantize_ranged(graph: onnx.ModelProto, inputs: Inputs, nodes: Collection[st
             quantize_static(
                 given,
                 folder / "int8.onnx",
-                _Reader(inputs, batch_of(graph)),
+                Reader(inputs, batch_of(graph)),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["Conv", "MatMul", "Relu", "Add"],
                 nodes_to_quantize=[*nodes, *between(given, nodes)],
@@ -70,7 +70,7 @@ def between(graph: onnx.ModelProto, nodes: Collection[str]) -> list[str]:
     return found
 
 
-class _Reader:
+class Reader:
     """Calibration inputs as the quantizer asks for them, one batch after the other."""
 
     def __init__(self, inputs: Inputs, batch: int) -> None:

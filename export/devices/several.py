@@ -11,8 +11,8 @@ from wb.core.errors import BadOption, Unsupported
 from wb.core.measures.readings import Reading, ratio
 from wb.export.devices.predict import predicted
 from wb.export.timing.measure import Latency, measure_latency
-from wb.hardware.device import Device, parse_device
-from wb.hardware.runtimes.known import runtime
+from wb.hardware.device import Device, example_inputs, parse_device, session
+from wb.hardware.runtimes.known import PLUGGED, runtime
 from wb.hardware.tables import TABLE
 
 
@@ -93,12 +93,23 @@ def on_each(
     }
 
 
-def with_nodes(readings: Mapping[str, Reading], graph: Path, device: Device) -> dict[str, Reading]:
-    """The readings with a note of how many nodes each processor of this machine runs, where the runtime tells."""
+def with_nodes(
+    readings: Mapping[str, Reading], graph: Path, device: Device, batch: int = 1, tokens: int | None = None
+) -> dict[str, Reading]:
+    """The readings with a note of how many nodes each processor of this machine runs, where the runtime tells.
+
+    They are those of the graph as it is timed; where a provider leaves some to the processor, that is said.
+    """
     if device.address is not None:
         return dict(readings)
-    counts = runtime(device.runtime).nodes(graph, device.name, device.threads)
+    timed: Path | bytes = graph
+    if device.runtime == PLUGGED:
+        timed = runtime(PLUGGED).prepare(graph, example_inputs(session(graph, device.here), batch, tokens=tokens))
+    counts = runtime(device.runtime).nodes(timed, device.name, device.threads)
     told = ", ".join(f"{count} nodes on {name}" for name, count in counts.items())
+    left = counts.get("CPUExecutionProvider", 0)
+    if left and not device.on_cpu:
+        told += f": {left} of {sum(counts.values())} fell back to the processor"
     if not told:
         return dict(readings)
     return {

@@ -99,8 +99,8 @@ class Here:
 
     def run(self, order: Sequence[str]) -> list[Sample]:
         """As `Bench.run`."""
-        taken = alternate(self.probes, order)
-        return [self.probes[REFERENCE].judge(*one) for one in taken]
+        names = [REFERENCE, *(each for name in order for each in (name, REFERENCE))]
+        return [self.probes[name].judge(*one) for name, one in zip(names, alternate(self.probes, order), strict=True)]
 
     def apart(self, name: str, script: str) -> str:
         """As `Bench.apart`."""

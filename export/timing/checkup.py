@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption
@@ -19,8 +20,10 @@ from wb.export.timing.bench import There
 from wb.export.timing.clock import Noise, Sample, describe
 from wb.export.timing.reference import REFERENCE, overhead_graph, reference_graph
 from wb.hardware.device import Device, parse_device
-from wb.hardware.remote.address import Greeting, ask_hello, greeting, link_to
+from wb.hardware.remote import plugins
+from wb.hardware.remote.address import Greeting, Text, ask_hello, checked, greeting, link_to
 from wb.hardware.remote.link import Refused
+from wb.hardware.remote.plugins import Plugin
 from wb.hardware.remote.session import Remote
 from wb.hardware.runtimes.known import offered
 
@@ -42,6 +45,7 @@ class Checkup:
     noise: Noise
     opset: int
     difference: float
+    plugins: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, str]]:
         """What was found, in words."""
@@ -56,6 +60,7 @@ class Checkup:
             ("system", f"{about.system}, {about.machine}"),
             ("runtime", f"onnxruntime {about.onnxruntime}{other}, numpy {about.numpy}, Python {about.python}"),
             ("providers", ", ".join(about.providers)),
+            ("plugins", "; ".join(self.plugins) or "none"),
             ("cores", f"{len(about.cores)}{clock_text}{self._classes()}"),
             ("memory", f"{about.memory / 2**30:.1f} GiB" if about.memory else "not told"),
             ("governor", ", ".join(state.governors) or "not told"),
@@ -100,6 +105,7 @@ class Checkup:
             "noise": self.noise.model_dump(),
             "opset": self.opset,
             "difference": self.difference,
+            "plugins": list(self.plugins),
             "advice": self.advice(),
         }
 
@@ -141,7 +147,27 @@ def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Chec
     noise = describe(samples, device, judged).model_copy(update={**told, **clocks})
     found = ask_hello(link_to(str(device.address)))  # its state after it was busy
     progress("comparing outputs", 0, 0)
-    return Checkup(device, found, noise, opset, _difference(device))
+    difference = _difference(device)
+    return Checkup(device, found, noise, opset, difference, bench.persistently(lambda: _plugins(bench)))
+
+
+def _plugins(bench: There) -> tuple[str, ...]:
+    """What plugins of ONNX Runtime there are."""
+    bench.learn(plugins)
+    found = checked(_Found, bench.link.ask("plugins"), bench.link).plugins
+    return tuple(Plugin(**one.model_dump()).text for one in found)
+
+
+class _Plugin(BaseModel):
+    package: Text
+    version: Text
+    provider: Text
+    devices: dict[Text, Text]
+    why: Text
+
+
+class _Found(BaseModel):
+    plugins: list[_Plugin]
 
 
 def _read(device: Device) -> Iterator[int]:

@@ -174,6 +174,7 @@ class Timing:
     single: bool
     shuffle: random.Random
     fixed: Reading | None = None  # a pace measured earlier
+    off: Collection[str] = ()  # graphs on another device than the processor, of whose work CPU time tells nothing
     pairs: dict[str, list[list[Pair]]] = field(default_factory=dict)
     beside: list[list[Sample]] = field(default_factory=list)  # samples of the reference
 
@@ -203,14 +204,17 @@ class Timing:
             return centre(kept)
         return centre([median(s.cpu if self.single else s.wall for s in batch) for batch in self.beside])
 
+    def relation(self, name: str) -> Centre:
+        """The ratio of a graph to the reference."""
+        return relate(self.pairs[name], self.single and name not in self.off)[0]
+
     def wide(self, precision: float) -> list[str]:
         """The graphs that need more batches: they have too few, or an interval in ms not narrower than `precision`."""
         pace = self.pace()
         return [
             name
             for name in self.names
-            if len(self.pairs.get(name, ())) < BATCHES
-            or not product(relate(self.pairs[name], self.single)[0], pace).width() < precision
+            if len(self.pairs.get(name, ())) < BATCHES or not product(self.relation(name), pace).width() < precision
         ]
 
 
@@ -256,7 +260,9 @@ def measure_latency(
     start = time.perf_counter()
     with quiet(device):
         bench = bench_of(graphs, device, batch, seed, tokens, behind, on)
-        timing = Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace)
+        where = {name: (on or {}).get(name, device) for name in graphs}
+        off = [name for name, one in where.items() if not one.on_cpu]
+        timing = Timing(list(graphs), bench, device.threads == 1, random.Random(seed), pace, off)
         todo = list(graphs)
         while todo:
             timing.batch(todo)
@@ -267,7 +273,6 @@ def measure_latency(
             if progress is not None:
                 progress(f"batch {done}: {len(graphs) - len(todo)} of {len(graphs)} graphs are narrow enough")
     now = timing.pace()
-    where = {name: (on or {}).get(name, device) for name in graphs}
     return {name: _latency(timing.pairs[name], now, where[name], precision, bench.notes[name]) for name in graphs}
 
 
@@ -286,7 +291,7 @@ def _latency(
     batches: Sequence[Sequence[Pair]], pace: Centre, device: Device, precision: float, run: str | None = None
 ) -> Latency:
     """The latency of one graph, from its samples."""
-    ratio, note = relate(batches, device.threads == 1)
+    ratio, note = relate(batches, device.threads == 1 and device.on_cpu)
     ms = product(ratio, Centre(*(1000 * value for value in pace)))
     pairs = [pair for batch in batches for pair in batch]
     clean = sum(pair.sample.clean for pair in pairs)

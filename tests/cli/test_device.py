@@ -30,3 +30,18 @@ def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
     assert (nothing.exit_code, there.exit_code) == (2, 2)
     assert "no blocks to time" in " ".join(nothing.output.split())
     assert "exists; choose another file" in " ".join(there.output.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--soc", "sm8550"), "--soc is of no use without --npu"),
+        (("-o", "c.onnx"), "--out is of no use without --npu"),
+        (("--npu", "qnn", "--seconds", "1"), "--seconds is for devices"),
+        (("--npu", "qnn", "--soc", "pentium"), "sm8650 (Snapdragon 8 Gen 3)"),
+    ],
+)
+def test_options_of_one_check_are_not_of_the_other(options: tuple[str, ...], words: str) -> None:
+    found = wb("device", "check", "a.onnx", *options)
+    assert found.exit_code == 2
+    assert words in " ".join(found.output.split())

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import IDS, PAST, TOKENS, TOTAL
 from wb.hardware.remote.runner import fields_of, processor
-from wb.hardware.runtimes.known import OURS, RUNTIMES, check_installed, offered, runtime
+from wb.hardware.runtimes.known import OURS, PLUGGED, RUNTIMES, check_installed, offered, runtime
+from wb.hardware.runtimes.plugged import described
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -152,7 +153,8 @@ def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | Non
     pinned_to = None if cores is None else tuple(sorted(set(cores)))
     if pinned_to is not None and (not pinned_to or not set(pinned_to) <= set(usable)):
         raise BadOption(f"cores={list(pinned_to)} are not all usable; this process may use {list(usable)}")
-    return Device(name=spec, threads=threads, cores=pinned_to, runtime=known[spec])
+    fields = described(spec) if known[spec] == PLUGGED else dict[str, Any]()
+    return Device(name=spec, threads=threads, cores=pinned_to, runtime=known[spec], **fields)
 
 
 def usable_cores() -> tuple[int, ...]:

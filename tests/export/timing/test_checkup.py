@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -12,8 +13,13 @@ from wb.hardware.remote.address import Greeting
 
 
 @pytest.fixture(scope="module")
-def found() -> Checkup:
-    return checkup("local", 1, 0.1, lambda *_: None)
+def found(tmp_path_factory: pytest.TempPathFactory) -> Checkup:
+    """Of a process here that has a plugin whose library is not there."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "onnxruntime_ep_acme.py").write_text(
+        "get_ep_names = lambda: ['Acme']\nget_library_path = lambda: '/none.so'\n"
+    )
+    return checkup(f"run:env PYTHONPATH={folder} {sys.executable}", 1, 0.1, lambda *_: None)
 
 
 def test_a_device_like_this_machine_needs_no_advice_of_ours(found: Checkup) -> None:
@@ -23,6 +29,9 @@ def test_a_device_like_this_machine_needs_no_advice_of_ours(found: Checkup) -> N
     text = " ".join(f"{what} {value}" for what, value in found.rows())
     assert found.about.processor in text
     assert found.noise.verdict in text
+    (plugin,) = [one for one in found.plugins if "acme" in one]
+    assert plugin in text
+    assert "/none.so" in plugin
 
 
 def test_what_is_wrong_is_said_with_what_to_do(found: Checkup) -> None:

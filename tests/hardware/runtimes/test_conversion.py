@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from onnx import TensorProto, helper
 
 from wb.core.errors import BadArtefact, MissingExtra
 from wb.export.timing.bench import bench_of
-from wb.export.timing.measure import measure_latency
+from wb.export.timing.clock import Sample
+from wb.export.timing.measure import Pair, Timing, measure_latency
 from wb.export.timing.reference import transformer_graph
 from wb.hardware.device import Device, example_inputs, parse_device, session
 from wb.hardware.runtimes import known, ov
@@ -26,16 +29,16 @@ GRAPH = transformer_graph(4, 8, 1)
 
 
 class Twisted(OnnxRuntime):
-    """Another name for ONNX Runtime; on the device `twisted` it computes the mean of what it should."""
+    """Another name for ONNX Runtime; on the device `twisted` it computes the mean of what it should, on `asleep` elsewhere."""
 
     name = "another"
 
     def devices(self) -> Mapping[str, str]:
-        return {"another": "CPU", "twisted": "CPU"}
+        return {"another": "CPU", "twisted": "CPU", "asleep": "a card"}
 
     def load(self, graph: Graph, device: str, threads: int) -> Any:
         loaded = super().load(graph, "cpu", threads)
-        return _Mean(loaded) if device == "twisted" else loaded
+        return {"twisted": _Mean, "asleep": _Asleep}.get(device, lambda one: one)(loaded)
 
 
 class _Mean:
@@ -44,6 +47,20 @@ class _Mean:
 
     def run(self, outputs: Any, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
         return [np.full_like(one, one.mean()) for one in self.loaded.run(outputs, inputs)]
+
+
+class _Asleep:
+    """The caller's thread waits for what is computed elsewhere."""
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+
+    def get_outputs(self) -> Any:
+        return self.loaded.get_outputs()
+
+    def run(self, outputs: Any, inputs: Mapping[str, NDArray[Any]]) -> Any:
+        time.sleep(0.002)
+        return self.loaded.run(outputs, inputs)
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +86,24 @@ def test_two_runtimes_are_timed_in_turn_beside_one_reference(tmp_path: Path) -> 
 def test_what_computes_something_else_is_not_timed() -> None:
     with pytest.raises(BadArtefact, match=r"another .* computes something else of the graph in memory"):
         measure_latency({"a": GRAPH}, parse_device("twisted"))
+
+
+def test_the_time_of_what_another_processor_computes_is_not_that_of_the_thread_that_waits() -> None:
+    device = parse_device("asleep")
+    assert not device.on_cpu
+    assert all(sample.clean and sample.wall > 0.002 for sample in bench_of({"b": GRAPH}, device, 1, 0).run(["b"])[1::2])
+    for found in (
+        measure_latency({"b": GRAPH}, device, cap_s=0.3),
+        measure_latency({"b": GRAPH}, Device(), on={"b": device}, cap_s=0.3),
+    ):
+        assert (
+            found["b"].reading.value > 1
+        )  # where the reference was disturbed it is set against more than its own time
+        assert "CPU time" not in str(found["b"].reading.note)
+    both = [Pair(Sample(0.004, 0.001, False), Sample(0.002, 0.001, False), Sample(0.002, 0.001, False))] * 8
+    timing = Timing(["b", "c"], bench_of({"b": GRAPH}, device, 1, 0), True, random.Random(0), off=["b"])
+    timing.pairs = {"b": [both] * 8, "c": [both] * 8}
+    assert (timing.relation("b").value, timing.relation("c").value) == (2, 1)
 
 
 def test_shapes_are_fixed_and_everything_else_stays() -> None:

@@ -10,6 +10,7 @@ from wb.hardware.remote.address import FORMS, Address, cores_of, greeting
 from wb.hardware.remote.profiles import read_profiles
 from wb.hardware.runtimes.known import OURS
 from wb.hardware.runtimes.ort import REMOTE
+from wb.hardware.runtimes.plugged import check_plugged
 from wb.hardware.tables import FORM, is_table, table_device
 
 
@@ -20,11 +21,13 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
         BadArtefact: a table that is none.
         BadOption: there is no such profile and it is no address, or the device has not so many cores.
         DeviceLost: it does not answer.
-        Unsupported: it has no runtime, or not the one that its address names.
+        MissingExtra: it is that of a plugin which is not installed.
+        Unsupported: it has no runtime, or not the one that its address names; or a plugin offers no such device here.
     """
     profiles = read_profiles()
     address = profiles.get(spec, spec)
     if spec not in profiles and spec.partition(",")[0] != "local" and ":" not in spec:
+        check_plugged(spec)
         known = f"; profiles are {', '.join(profiles)}" if profiles else ""
         raise BadOption(
             f"there is no device {spec!r} here; the installed runtimes offer {', '.join(here)}{known}; an address is {FORMS}, "

@@ -1,8 +1,8 @@
 """Says what a graph takes in a process of its own: memory, and the time until it is loaded; needs its runtime and numpy only.
 
 It is sent to a device as text, and started there with the graph's file, a file of its inputs, the number of threads, and the
-execution provider of ONNX Runtime, or the device of OpenVINO; it prints one line of JSON. Bytes are 0 where the kernel does not
-say them.
+execution provider of ONNX Runtime (of a plugin `module:KIND:Provider`), or the device of OpenVINO; it prints one line of JSON.
+Bytes are 0 where the kernel does not say them.
 
 The runtime's peak is in loading, where it holds the file, what it reads from it, and what it makes of that.
 """
@@ -71,13 +71,27 @@ def of_onnxruntime(threads: int, provider: str) -> "Callable[[str | bytes], Run]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
+    named: dict[str, Any] = {"providers": [provider]}
+    if ":" in provider:
+        options.add_provider_for_devices([of_plugin(*provider.split(":"))], {})
+        named = {}
 
     def load(what: "str | bytes") -> "Run":
-        session = onnxruntime.InferenceSession(what, options, providers=[provider], enable_fallback=0)
+        session = onnxruntime.InferenceSession(what, options, enable_fallback=0, **named)
         names = [output.name for output in session.get_outputs()]
         return lambda feed: session.run(names, feed)
 
     return load
+
+
+def of_plugin(module: str, kind: str, provider: str) -> Any:
+    """The first device of a kind that a plugin's provider offers."""
+    import onnxruntime
+
+    library = importlib.import_module(module).get_library_path()
+    onnxruntime.register_execution_provider_library(provider, library)
+    found = (one for one in onnxruntime.get_ep_devices() if one.ep_name == provider)
+    return next(one for one in found if one.device.type.name == kind)
 
 
 def of_openvino(threads: int, device: str) -> "Callable[[str | bytes], Run]":

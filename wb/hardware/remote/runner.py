@@ -148,10 +148,10 @@ def hello() -> dict[str, Any]:
     }
 
 
-def load(graph: Any, threads: int, provider: str, *, assigned: bool = False) -> Any:
+def load(graph: Any, threads: int, provider: str, *, assigned: bool = False, device: Any = None) -> Any:
     """A session of the runtime: a graph's file or bytes, sequential execution, all optimisations, one provider and no other.
 
-    It remembers which processor runs which nodes if that is to be `assigned`.
+    It remembers which processor runs which nodes if that is to be `assigned`. `device` is one of a plugin's provider.
     """
     import onnxruntime
 
@@ -163,6 +163,9 @@ def load(graph: Any, threads: int, provider: str, *, assigned: bool = False) -> 
     options.log_severity_level = 4  # errors are raised; the runtime would also print them to stderr
     if assigned:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if device is not None:
+        options.add_provider_for_devices([device], {})
+        return onnxruntime.InferenceSession(graph, sess_options=options, enable_fallback=0)
     # With a fallback it prints errors to stdout, and tries again.
     return onnxruntime.InferenceSession(graph, sess_options=options, providers=[provider], enable_fallback=0)
 

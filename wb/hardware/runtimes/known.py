@@ -12,9 +12,11 @@ from wb.core.records import Precision
 from wb.hardware.runtimes.base import Runtime, Way
 
 OURS = "onnxruntime"  # which scores and compares, and has the reference graph
+PLUGGED = "onnxruntime-ep"  # with a provider of a plugin
 RUNTIMES: Mapping[str, str] = {  # its own devices first; imported when one is asked for
     OURS: "wb.hardware.runtimes.ort:OnnxRuntime",
     "openvino": "wb.hardware.runtimes.ov:OpenVino",
+    PLUGGED: "wb.hardware.runtimes.plugged:Plugged",
 }
 
 
@@ -37,5 +39,5 @@ def way_of(device: str, precision: Precision) -> Way:
 
 def check_installed(device: str) -> None:
     """Raises `MissingExtra` where the name is that of a runtime which is not installed."""
-    if device in RUNTIMES and device not in offered() and device != OURS:
+    if device in RUNTIMES and device not in offered() and device not in (OURS, PLUGGED):
         raise MissingExtra(f"--device {device} needs {device}, which is not installed; run: pip install 'wb[{device}]'")

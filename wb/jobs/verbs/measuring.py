@@ -168,7 +168,7 @@ class Measuring(MeasureConfig):
             tokens=self.tokens,
         )
         found = {metric: one for metric, one in timed[graph.name].items() if metric != LATENCY or not continues}
-        readings = with_nodes(readings_of(found), graph, device)
+        readings = with_nodes(readings_of(found), graph, device, self.batch, self.tokens)
         readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
         readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
         return readings | self._sustained(graph, device, progress, continues=continues)
@@ -190,7 +190,7 @@ class Measuring(MeasureConfig):
             progress=lambda what: progress(what, 0, 0),
         )
         for place in where:
-            found |= with_nodes({place.name: found[place.name]}, graph, place.device)
+            found |= with_nodes({place.name: found[place.name]}, graph, place.device, self.batch, self.tokens)
         return {f"{LATENCY}@{name}": one for name, one in found.items()} | self._sustained(
             graph, where[0].device, progress, continues=False
         )

@@ -1,0 +1,1 @@
+"""Networks on processors that are not here: what a vendor's compiler takes of a graph, and what its simulator computes."""

@@ -1,0 +1,216 @@
+"""Plugins of ONNX Runtime: a package's part is played by a module, and the registration's by what gives its devices."""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tests.commands import wb
+from wb.cli.looking.health import checks
+from wb.core.errors import BadOption, MissingExtra, Unsupported
+from wb.core.measures.readings import Reading
+from wb.export.devices.several import with_nodes
+from wb.export.timing.bench import bench_of
+from wb.export.timing.footprint import footprint
+from wb.export.timing.reference import transformer_graph
+from wb.hardware.device import Device, parse_device, session
+from wb.hardware.remote.footprint import of_onnxruntime
+from wb.hardware.remote.plugins import Plugin, plugins
+from wb.hardware.runtimes import ort, plugged
+from wb.hardware.runtimes.known import PLUGGED, offered, runtime, way_of
+
+GRAPH = transformer_graph(4, 8, 1)
+MODULE = """
+def get_library_path():
+    return "{library}"
+def get_ep_names():
+    return ["{provider}"]
+"""
+
+
+def _forgotten() -> None:
+    for one in plugins() if plugins.cache_info().currsize else ():
+        with suppress(Exception):  # one whose registration was played
+            onnxruntime.unregister_execution_provider_library(one.provider)
+    plugins.cache_clear()
+    ort.providers.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _again() -> Iterator[None]:
+    _forgotten()
+    yield
+    _forgotten()
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes packages that are on the path."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(module: str, provider: str) -> None:
+        (tmp_path / f"{module}.py").write_text(MODULE.format(library=tmp_path / "none.so", provider=provider))
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    return write
+
+
+@pytest.fixture
+def offers(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Provider -> kinds of the devices that a registration makes it offer; sessions on them are those of the processor."""
+    kinds: dict[str, list[str]] = {}
+    registered: list[str] = []
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]  # has no types
+        def add_provider_for_devices(self, devices: Any, options: Mapping[str, str]) -> None:
+            assert [one.device.type.name for one in devices] == ["GPU"]
+            assert options == {}
+
+    def devices() -> list[Any]:
+        return [
+            SimpleNamespace(ep_name=name, device=SimpleNamespace(type=SimpleNamespace(name=kind), vendor="ACME"))
+            for name in registered
+            for kind in kinds.get(name, ())
+        ]
+
+    available = onnxruntime.get_available_providers
+    monkeypatch.setattr(onnxruntime, "register_execution_provider_library", lambda name, _: registered.append(name))
+    monkeypatch.setattr(onnxruntime, "get_ep_devices", devices)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*available(), *registered])
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    return kinds
+
+
+def test_a_device_of_a_plugin_is_one_of_this_machine(package: Any, offers: dict[str, list[str]]) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU"]
+    device = parse_device("ep-acme")
+    assert device.runtime == PLUGGED
+    assert device.processor.startswith("GPU of ACME, ")
+    assert device.version == f"acme of unknown version in onnxruntime {onnxruntime.__version__}"
+    assert device.key != parse_device("cpu").key
+    assert (device.here, device.on_cpu) == (Device(), False)
+    assert "acme" not in offered()  # what is registered is available, but no provider of the plain runtime
+    assert way_of("ep-acme", "int8") == "dynamic"
+
+
+def test_it_is_compared_and_timed_with_fixed_shapes_and_its_nodes_are_told(
+    package: Any, offers: dict[str, list[str]], tmp_path: Path
+) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU", "NPU"]
+    device = parse_device("ep-acme-gpu")
+    bench = bench_of({"a": GRAPH}, device, 2, 0)
+    assert "outputs differ from onnxruntime's by 0 of" in str(bench.notes["a"])
+    (tmp_path / "g.onnx").write_bytes(GRAPH)
+    reading = Reading(value=1, unit="ms", how="measured", note="quiet")
+    found = with_nodes({"latency": reading}, tmp_path / "g.onnx", device, batch=2)["latency"]
+    count = sum(runtime(PLUGGED).nodes(GRAPH, "ep-acme-gpu", 1).values())  # as the plugin takes none
+    assert found.note == f"quiet; {count} nodes on CPUExecutionProvider: {count} of {count} fell back to the processor"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names"), [(["GPU"], ["ep-acme"]), (["CPU", "NPU", "NPU"], ["ep-acme-cpu", "ep-acme-npu"]), ([], [])]
+)
+def test_several_kinds_of_devices_are_told_apart(
+    kinds: list[str], names: list[str], package: Any, offers: dict[str, list[str]]
+) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = kinds
+    assert sorted(name for name in offered() if name.startswith("ep-")) == names
+
+
+def test_a_library_that_cannot_be_registered_is_told(package: Any) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    (found,) = [one for one in plugins() if one.package == "onnxruntime-ep-acme"]
+    assert "none.so" in found.why
+    row = next(check for check in checks(lambda _: None) if "ep-acme" in check.found)
+    assert (row.ok, row.advice) == (False, "update it and onnxruntime")
+
+
+def test_why_there_is_no_such_device(package: Any, offers: dict[str, list[str]]) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    with pytest.raises(Unsupported, match=r"onnxruntime-ep-acme .* is installed, .*: it finds no device on this"):
+        parse_device("ep-acme")
+    _forgotten()
+    offers["AcmeExecutionProvider"] = ["CPU", "GPU"]
+    with pytest.raises(Unsupported, match=r"it offers ep-acme-cpu, ep-acme-gpu"):
+        parse_device("ep-acme")
+    with pytest.raises(BadOption, match="no device 'ep-other'"):
+        parse_device("ep-other")  # whose package nobody knows
+    with pytest.raises(Unsupported, match="wb device check --npu qnn"):
+        parse_device("qnn")
+
+
+def test_a_plugin_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pkgutil, "iter_modules", list)
+    with pytest.raises(MissingExtra, match=r"pip install onnxruntime-ep-webgpu$"):
+        parse_device("ep-webgpu")
+
+
+def test_qualcomms_offers_no_device_to_time_on(package: Any, offers: dict[str, list[str]]) -> None:
+    package("onnxruntime_qnn", "QNNExecutionProvider")
+    offers["QNNExecutionProvider"] = ["CPU"]
+    (found,) = [one for one in plugins() if one.simulates]
+    assert (found.names, "simulates NPUs" in found.text) == ({}, True)
+    assert not any("qnn" in name for name in offered())
+    assert any(check.advice == "wb device check --npu qnn MODEL" for check in checks(lambda _: None))
+
+
+def test_memory_is_read_on_the_plugins_device(package: Any, offers: dict[str, list[str]]) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["NPU", "GPU"]
+    x = {"x": np.random.default_rng(0).random((1, 4, 8), dtype=np.float32)}
+    (given,) = of_onnxruntime(1, "onnxruntime_ep_acme:GPU:AcmeExecutionProvider")(GRAPH)(x)
+    np.testing.assert_array_equal(given, session(GRAPH, Device()).run(None, x)[0])
+
+
+def test_a_driver_that_does_not_start_is_no_fault_of_the_graph(
+    package: Any, offers: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU"]
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError(
+            "11 : EP_FAIL : a.cc:1 PluginExecutionProviderFactory::CreateProvider(x) was false. No adapter"
+        )
+
+    monkeypatch.setattr(plugged, "load", failing)
+    with pytest.raises(Unsupported, match=r"ep-acme offers a device, but cannot start it .*No adapter.*driver"):
+        runtime(PLUGGED).load(GRAPH, "ep-acme", 1)
+
+
+def test_a_device_is_told_by_doctor_in_words() -> None:
+    found = Plugin("onnxruntime-ep-acme", "1.2", "AcmeExecutionProvider", {"GPU": "ACME"})
+    assert found.text == "onnxruntime-ep-acme 1.2: GPU of ACME"
+    assert found.names == {"ep-acme": "onnxruntime_ep_acme:GPU:AcmeExecutionProvider"}
+
+
+REAL = [name for name in ("onnxruntime_ep_webgpu", "onnxruntime_ep_openvino") if find_spec(name) is not None]
+
+
+@pytest.mark.skipif(not REAL, reason="no plugin of ONNX Runtime is installed")
+def test_a_real_plugin_computes_what_the_processor_does_or_says_that_it_finds_no_device(tmp_path: Path) -> None:
+    (tmp_path / "g.onnx").write_bytes(GRAPH)
+    for module in REAL:
+        (one,) = [one for one in plugins() if one.package == module.replace("_", "-")]
+        assert one.provider
+        if not one.devices:
+            done = wb("measure", tmp_path / "g.onnx", "--device", one.package.removeprefix("onnxruntime-"))
+            assert "it finds no device on this machine" in " ".join(done.output.split())
+        for name in one.names:
+            device = parse_device(name)
+            assert one.provider in runtime(PLUGGED).nodes(GRAPH, name, 1)
+            assert "outputs differ" in str(bench_of({"a": GRAPH}, device, 1, 0).notes["a"])
+            assert footprint(tmp_path / "g.onnx", device).readings
