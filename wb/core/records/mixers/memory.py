@@ -105,28 +105,35 @@ class Bmojo(Scored, Scanning):
         return (2 * self.qk) ** -0.5 if self.rotary and self.scale is None else super().factor
 
 
-class Titans(Weighted):
-    """A memory of each head, a perceptron of `hidden` units that learns with every `chunk` tokens to give their values for keys.
+class Learning(Weighted):
+    """What has a memory of each head that learns while it reads, a perceptron of `hidden` units, with every `chunk` tokens.
 
-    Gradients are at the weights before the first token or, in the `form` "running", at those that it has by then. What a token
-    reads has learned from the chunks that end with it or before it.
+    What a token reads has learned from the chunks that end with it or before it.
     """
 
-    module = "wb.models.mixers.memory.titans:NeuralMemory"
     supports = CAUSAL._replace(prefix=False)
     unexported = "takes gradients while it runs, which no exporter can trace"
-    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2}
-    title = "neural memory"
-    source = 'Behrouz et al., "Titans: Learning to Memorize at Test Time", 2024'
-    kind: Literal["titans"] = "titans"
     heads: Annotated[Width, Dim("heads", aligned=False)]
     # What goes changes how fast what stays learns, so that a gradient does not tell what a unit adds.
     channels: Annotated[Width, Dim("channels of a head", within="heads", scored=False, late=1)]
     hidden: Annotated[Width, Dim("hidden units of the memory", within="heads", scored=False, late=1)]
     chunk: Annotated[int, Field(ge=1, le=2048)] = 16
-    form: Literal["official", "running"] = "official"
 
     def refuses(self, layout: Layout) -> str | None:
         """Fewer tokens than a chunk has, of which nothing would be read."""
         few = f"learns from chunks of {self.chunk} tokens, and there are {layout.tokens}; give it a chunk of at most as many"
         return super().refuses(layout) or (few if layout.tokens < self.chunk else None)
+
+
+class Titans(Learning):
+    """A memory of each head, a perceptron of `hidden` units that learns with every `chunk` tokens to give their values for keys.
+
+    Gradients are at the weights before the first token or, in the `form` "running", at those that it has by then.
+    """
+
+    module = "wb.models.mixers.memory.titans:NeuralMemory"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2}
+    title = "neural memory"
+    source = 'Behrouz et al., "Titans: Learning to Memorize at Test Time", 2024'
+    kind: Literal["titans"] = "titans"
+    form: Literal["official", "running"] = "official"
