@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wb.core.layout import CAUSAL, Layout, Supports
 from wb.core.records.attention import Scored
@@ -137,3 +137,27 @@ class Titans(Learning):
     source = 'Behrouz et al., "Titans: Learning to Memorize at Test Time", 2024'
     kind: Literal["titans"] = "titans"
     form: Literal["official", "running"] = "official"
+
+
+class Atlas(Learning):
+    """A memory of each head that learns the last `window` tokens together with every `chunk` of them, by orthogonal steps.
+
+    It is given, of queries and keys, the channels and, with `polynomial`, the products of two. With a `chunk` of 1 it is the
+    published recurrence.
+    """
+
+    module = "wb.models.mixers.memory.atlas:OmegaMemory"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2, "window": 3}
+    title = "neural memory of a window"
+    source = 'Behrouz et al., "ATLAS: Learning to Optimally Memorize the Context at Test Time", 2025'
+    kind: Literal["atlas"] = "atlas"
+    window: Annotated[int, Field(ge=1, le=4096)] = 32
+    polynomial: bool = True
+
+    @model_validator(mode="after")
+    def _learns_each(self) -> Self:
+        if self.window < self.chunk:
+            raise ValueError(
+                f"a window of {self.window} tokens leaves out some of each chunk of {self.chunk}; give it at least as many"
+            )
+        return self

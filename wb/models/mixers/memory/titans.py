@@ -11,8 +11,7 @@ Token t reads y = M(q) by the weights behind the last chunk that ends with it or
 Differs: of the published norms in front, one for what is stored and one for what is read, there is the block's; the gate and W_o
 are there with one head too. Gradients are at W_0 for all chunks, as published unless its `batch_size` is given; those at W_{c-1},
 as in the paper, are the `form` "running".
-ATLAS (Behrouz et al., 2025), which learns from the last few tokens together by an optimizer of second order, is not here: its
-authors published no code to compare with.
+Its successor ATLAS, which learns from the last few tokens together by an optimizer of second order, is `atlas`.
 Limits: what is in no complete chunk is read by nobody; padding is in none. One chunk is computed after the other, and a step of a
 text computes the gradients of a chunk, complete or not. A unit more or less changes how fast the others learn, so that pruning
 scores heads alone, and entries twice are another function.
