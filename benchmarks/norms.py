@@ -73,7 +73,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--progressive", type=float, default=0.7, help="share of the steps in which layer norms give way"
     )
-    parser.add_argument("--seconds", type=float, default=2, help="of timing for each graph")
+    parser.add_argument("--seconds", type=float, default=8, help="of timing for each graph")
     parser.add_argument("--cache", type=Path, help="a folder that keeps trained models, to go on after an interruption")
     return parser
 
