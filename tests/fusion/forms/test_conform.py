@@ -121,9 +121,8 @@ def exact(name: str, axis: str, size: int, architecture: Architecture) -> int:
     doubles = name.startswith("pool") or bent(architecture) or form(architecture) == "post"
     if axis == "stem.width" or (axis.endswith("embed") and doubles):
         return 2 * size
-    if "titans" in name and axis.endswith(
-        ("channels", "hidden")
-    ):  # how fast a memory learns is a matter of how many it has
+    learning = any(kind in name for kind in ("titans", "atlas"))
+    if learning and axis.endswith(("channels", "hidden")):  # how fast a memory learns is a matter of how many it has
         return size
     if "prototype" in name and axis.endswith(("heads", "prototype")):  # entries twice are other lengths
         return size

@@ -173,7 +173,7 @@ def test_without_momentum_and_fading_it_is_gradient_descent(form: Form) -> None:
     q, k, v = torch.randn(3, 1, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     rates = torch.rand(1, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     never = torch.full_like(rates, -math.inf)
-    told = torch.cat([k, v, *(one[..., None] for one in (rates.logit(), never, never))], dim=-1)
+    told = torch.cat([k, v, *(one[..., None] for one in (rates, never, never))], dim=-1)
     start = Memory(*(weight[None] for weight in (module.first, module.second, module.gain)))
     found, *_ = module.read(q, told, start, Memory(*map(torch.zeros_like, start)))
     for head in range(2):

@@ -25,7 +25,7 @@ from wb.core.records.attention import (
 )
 from wb.core.records.base import Dim, Filtered, Kernel, Operator, Width
 from wb.core.records.mixers.memory import S6 as S6
-from wb.core.records.mixers.memory import Bmojo, SpikingLmu, Titans
+from wb.core.records.mixers.memory import Atlas, Bmojo, SpikingLmu, Titans
 from wb.core.records.mixers.memory import Lmu as Lmu
 from wb.core.records.mixers.recursion import Looped, Sliced
 from wb.core.records.mixers.sparse import AxialCombiner, Latents, LogCombiner, Prototypes, Scales
@@ -75,6 +75,7 @@ Mixer = Annotated[
     | Sliced
     | Looped
     | Prototypes
+    | Atlas
     | Titans
     | Bmojo
     | S6

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wb.core.layout import CAUSAL, Layout, Supports
 from wb.core.records.attention import Scored
@@ -105,28 +105,59 @@ class Bmojo(Scored, Scanning):
         return (2 * self.qk) ** -0.5 if self.rotary and self.scale is None else super().factor
 
 
-class Titans(Weighted):
-    """A memory of each head, a perceptron of `hidden` units that learns with every `chunk` tokens to give their values for keys.
+class Learning(Weighted):
+    """What has a memory of each head that learns while it reads, a perceptron of `hidden` units, with every `chunk` tokens.
 
-    Gradients are at the weights before the first token or, in the `form` "running", at those that it has by then. What a token
-    reads has learned from the chunks that end with it or before it.
+    What a token reads has learned from the chunks that end with it or before it.
     """
 
-    module = "wb.models.mixers.memory.titans:NeuralMemory"
     supports = CAUSAL._replace(prefix=False)
     unexported = "takes gradients while it runs, which no exporter can trace"
-    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2}
-    title = "neural memory"
-    source = 'Behrouz et al., "Titans: Learning to Memorize at Test Time", 2024'
-    kind: Literal["titans"] = "titans"
     heads: Annotated[Width, Dim("heads", aligned=False)]
     # What goes changes how fast what stays learns, so that a gradient does not tell what a unit adds.
     channels: Annotated[Width, Dim("channels of a head", within="heads", scored=False, late=1)]
     hidden: Annotated[Width, Dim("hidden units of the memory", within="heads", scored=False, late=1)]
     chunk: Annotated[int, Field(ge=1, le=2048)] = 16
-    form: Literal["official", "running"] = "official"
 
     def refuses(self, layout: Layout) -> str | None:
         """Fewer tokens than a chunk has, of which nothing would be read."""
         few = f"learns from chunks of {self.chunk} tokens, and there are {layout.tokens}; give it a chunk of at most as many"
         return super().refuses(layout) or (few if layout.tokens < self.chunk else None)
+
+
+class Titans(Learning):
+    """A memory of each head, a perceptron of `hidden` units that learns with every `chunk` tokens to give their values for keys.
+
+    Gradients are at the weights before the first token or, in the `form` "running", at those that it has by then.
+    """
+
+    module = "wb.models.mixers.memory.titans:NeuralMemory"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2}
+    title = "neural memory"
+    source = 'Behrouz et al., "Titans: Learning to Memorize at Test Time", 2024'
+    kind: Literal["titans"] = "titans"
+    form: Literal["official", "running"] = "official"
+
+
+class Atlas(Learning):
+    """A memory of each head that learns the last `window` tokens together with every `chunk` of them, by orthogonal steps.
+
+    It is given, of queries and keys, the channels and, with `polynomial`, the products of two. With a `chunk` of 1 it is the
+    published recurrence.
+    """
+
+    module = "wb.models.mixers.memory.atlas:OmegaMemory"
+    example: ClassVar[Mapping[str, Any]] = {"heads": 2, "channels": 4, "hidden": 5, "chunk": 2, "window": 3}
+    title = "neural memory of a window"
+    source = 'Behrouz et al., "ATLAS: Learning to Optimally Memorize the Context at Test Time", 2025'
+    kind: Literal["atlas"] = "atlas"
+    window: Annotated[int, Field(ge=1, le=4096)] = 32
+    polynomial: bool = True
+
+    @model_validator(mode="after")
+    def _learns_each(self) -> Self:
+        if self.window < self.chunk:
+            raise ValueError(
+                f"a window of {self.window} tokens leaves out some of each chunk of {self.chunk}; give it at least as many"
+            )
+        return self
