@@ -19,10 +19,11 @@ from wb.export.timing.bench import There
 from wb.export.timing.clock import Noise, Sample, describe
 from wb.export.timing.reference import REFERENCE, overhead_graph, reference_graph
 from wb.hardware.device import Device, parse_device
-from wb.hardware.remote.address import Greeting, ask_hello, greeting, link_to
+from wb.hardware.remote.address import OTHERS, Greeting, ask_hello, greeting, link_to
+from wb.hardware.remote.elsewhere import ours_there
 from wb.hardware.remote.link import Refused
 from wb.hardware.remote.session import Remote
-from wb.hardware.runtimes.known import offered
+from wb.hardware.runtimes.known import offered, runtime
 
 OPSETS = range(17, 25)
 ALIKE = 1e-4  # of the largest output: two processors add in other orders
@@ -49,7 +50,7 @@ class Checkup:
         largest = max((core.max_khz for core in about.cores.values()), default=0)
         clock_text = f" of up to {largest / 1e6:.2f} GHz" if largest else ""
         spread = "unknown" if noise.cv_clean is None else f"{100 * noise.cv_clean:.1f} %"
-        other = "" if about.openvino is None else f", openvino {about.openvino}"
+        other = "".join(f", {name} {found}" for name in OTHERS if (found := about.version_of(name)) is not None)
         heat = ", ".join(f"{one:.0f}" for one in state.celsius) or "not told"
         return [
             ("processor", about.processor),
@@ -111,7 +112,7 @@ class Checkup:
 
 
 def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Checkup:
-    """Looks at the device `spec`, and samples the reference graph there for `seconds`.
+    """Looks at the device `spec`, and samples the reference graph there for `seconds`, by ONNX Runtime if another one is slow.
 
     Raises:
         BadOption: it is this machine's own, or no address.
@@ -122,8 +123,10 @@ def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Chec
         raise BadOption(
             f"{spec!r} is this machine itself, which wb doctor looks at; 'local' is a process of its own on it"
         )
-    device = parse_device(spec, threads)
+    device = parse_device(spec, threads, finished=True)
     about = greeting(str(device.address))
+    if runtime(device.runtime).slow is not None:
+        device = ours_there(device)
     progress("trying opsets", 0, 0)
     opset = max(_read(device), default=0)
     progress("timing the reference graph", 0, 0)

@@ -22,6 +22,8 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     kinds: Mapping[Precision, Way] = {"int8": "dynamic"}
+    slow: str | None = None
+    address: str | None = None
 
     def version(self) -> str:
         """As `Runtime.version`."""

@@ -22,6 +22,7 @@ from wb.core.records import Precision
 from wb.hardware.remote.ov_session import Session
 from wb.hardware.runtimes.base import Graph, Loaded, Way
 from wb.hardware.runtimes.failures import said, why_not_loaded
+from wb.hardware.runtimes.shapes import with_shapes
 
 
 class OpenVino:
@@ -29,6 +30,8 @@ class OpenVino:
 
     name = "openvino"
     kinds: Mapping[Precision, Way] = {"int8": "static"}
+    slow: str | None = None
+    address: str | None = None
 
     def version(self) -> str:
         """As `Runtime.version`."""
@@ -43,17 +46,7 @@ class OpenVino:
 
     def prepare(self, graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> Graph:
         """As `Runtime.prepare`: with the shapes of `inputs` in the place of dynamic ones."""
-        import onnx
-
-        model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph)
-        for one in model.graph.input:
-            if one.name in inputs:
-                del one.type.tensor_type.shape.dim[:]
-                for size in inputs[one.name].shape:
-                    one.type.tensor_type.shape.dim.add(dim_value=size)
-        for value in (*model.graph.output, *model.graph.value_info):
-            value.type.tensor_type.ClearField("shape")
-        return bytes(model.SerializeToString())
+        return with_shapes(graph, inputs)
 
     def load(self, graph: Graph, device: str, threads: int) -> Loaded:
         """As `Runtime.load`."""
