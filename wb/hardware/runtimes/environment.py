@@ -68,8 +68,10 @@ def versions() -> Mapping[str, str]:
 @cache
 def _versions(python: str) -> Mapping[str, str]:
     try:
-        argv = [python, "-I", "-c", _VERSIONS, *NEEDED]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True, stdin=subprocess.DEVNULL)
+        argv = [python, "-s", "-c", _VERSIONS, *NEEDED]
+        done = subprocess.run(
+            argv, env=_clean(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
+        )
         found = {str(name): printable(str(one), 40) for name, one in json.loads(done.stdout).items()}
     except (OSError, subprocess.SubprocessError, ValueError, AttributeError) as error:
         raise MissingExtra(
@@ -82,19 +84,18 @@ def _versions(python: str) -> Mapping[str, str]:
 
 
 def run_there(arguments: Sequence[str], folder: Path, seconds: float, what: str) -> str:
-    """What the environment's Python says, run with `arguments` in `folder`; that is written there too. `what` names it in messages.
+    """What the environment's Python says, run with `arguments` in `folder`, where it is kept too. `what` names it in messages.
 
     Raises:
         BadArtefact: it fails, with its last lines, or takes longer than `seconds`; nothing of it runs on.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
     said = folder / "said.txt"
     with said.open("wb") as file:
         process = subprocess.Popen(
             [litert_python(), "-s", *arguments],
             cwd=folder,
-            env=kept | quiet,
+            env=_clean() | quiet,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -117,6 +118,11 @@ def run_there(arguments: Sequence[str], folder: Path, seconds: float, what: str)
     if process.returncode:
         raise BadArtefact(f"{what} failed: {last}")
     return text
+
+
+def _clean() -> dict[str, str]:
+    """The environment variables, but for those of this Python."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def _usual() -> Path:

@@ -93,9 +93,9 @@ def converted_to_tflite(graph: Graph, inputs: Mapping[str, NDArray[Any]], kind: 
 
 
 def _bare(content: bytes) -> bytes:
-    """The graph without metadata, so that equal networks are converted once."""
+    """The graph with the shapes of its outputs, and without metadata, so that equal networks are converted once."""
     import onnx
 
-    model = onnx.load_from_string(content)
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
     del model.metadata_props[:]
     return bytes(model.SerializeToString())
