@@ -12,7 +12,7 @@ import pytest
 
 from wb.hardware.remote import address
 from wb.hardware.runtimes import environment
-from wb.hardware.runtimes.litert import LiteRt
+from wb.hardware.runtimes.litert import LiteRt, LiteRtInt8
 
 MODE = "WB_TEST_LITERT"  # what the converter does: nothing wrong where it is not set
 _CONVERTER = """
@@ -121,7 +121,8 @@ def pretended(folder: Path) -> Iterator[Path]:
         patch.delenv(MODE, raising=False)
         _forget()
         yield folder / "cache" / "wb" / "litert"
-        address.link_to(str(LiteRt.address)).close()
+        for one in (LiteRt, LiteRtInt8):
+            address.link_to(str(one.address)).close()
         _forget()
 
 

@@ -19,7 +19,7 @@ from wb.export.timing.bench import There
 from wb.export.timing.clock import Noise, Sample, describe
 from wb.export.timing.reference import REFERENCE, overhead_graph, reference_graph
 from wb.hardware.device import Device, parse_device
-from wb.hardware.remote.address import OTHERS, Greeting, ask_hello, greeting, link_to
+from wb.hardware.remote.address import Greeting, ask_hello, greeting, link_to
 from wb.hardware.remote.elsewhere import ours_there
 from wb.hardware.remote.link import Refused
 from wb.hardware.remote.session import Remote
@@ -50,7 +50,7 @@ class Checkup:
         largest = max((core.max_khz for core in about.cores.values()), default=0)
         clock_text = f" of up to {largest / 1e6:.2f} GHz" if largest else ""
         spread = "unknown" if noise.cv_clean is None else f"{100 * noise.cv_clean:.1f} %"
-        other = "".join(f", {name} {found}" for name in OTHERS if (found := about.version_of(name)) is not None)
+        other = "".join(f", {name} {found}" for name in ("openvino", "litert") if (found := about.version_of(name)))
         heat = ", ".join(f"{one:.0f}" for one in state.celsius) or "not told"
         return [
             ("processor", about.processor),

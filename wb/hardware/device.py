@@ -112,7 +112,7 @@ class Device(BaseModel):
     @property
     def on_cpu(self) -> bool:
         """Whether it computes on the processor, in the thread that calls it: CPU time tells of disturbances then."""
-        return self.name in ("cpu", "openvino", "litert")
+        return self.name in ("cpu", *(name for name in RUNTIMES if name != OURS))
 
     @property
     def text(self) -> str:

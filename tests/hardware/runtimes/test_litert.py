@@ -47,6 +47,7 @@ def test_it_is_timed_scored_and_weighed_in_its_own_environment(device: Device, t
     assert list(found) == ["cpu", "litert", "litert / cpu"]
     assert found["litert"].device == device.text
     assert "outputs differ from onnxruntime's by" in str(found["litert"].note)
+    assert parse_device("litert-int8", finished=True).key != device.key
     several = np.random.default_rng(0).random((3, 4, 8), dtype=np.float32)
     scores = [Runner(path, one)({"x": several}) for one in (Device(), device.scoring("device"))]
     np.testing.assert_allclose(*scores, atol=1e-6)
@@ -113,6 +114,9 @@ def test_how_the_environment_is_made_is_said(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.skipif(not REAL, reason="WB_LITERT names no environment of LiteRT; its error says how one is made")
 def test_the_real_one_computes_what_onnxruntime_does() -> None:
-    found = converted(GRAPH, parse_device("litert", finished=True), session(GRAPH, Device()), INPUTS)
-    assert found.error < 1e-5
-    assert [spec.name for spec in found.load().get_inputs()] == ["x"]
+    ours = session(GRAPH, Device())
+    exact, rounded = (
+        converted(GRAPH, parse_device(name, finished=True), ours, INPUTS) for name in ("litert", "litert-int8")
+    )
+    assert exact.error < 1e-5 < rounded.error
+    assert [spec.name for spec in exact.load().get_inputs()] == ["x"]

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 
+from tests.catalogue import TEXT, architecture
 from tests.litert import MODE, pretended
-from tests.networks import of_digits, of_texts, random_model
+from tests.networks import of_digits, random_model
 from wb.core.errors import BadArtefact, BadOption, MissingExtra, Unsupported
+from wb.core.records import EmbedStem, Softmax
 from wb.hardware.runtimes import environment
 from wb.jobs.bundle import bundle as module
 from wb.jobs.bundle import runtimes
 from wb.jobs.bundle.apart import BundleDiffers
 from wb.jobs.bundle.bundle import Bundled, Bundling
+from wb.jobs.bundle.config import runtimes_of
 from wb.jobs.bundle.place import CARD, SUMS
 from wb.jobs.bundle.runtimes import FILES, check_runtimes
 from wb.jobs.bundle.stored import LOWERED
@@ -39,7 +42,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def bundled(folder: Path, seed: int = 0, **given: Any) -> Bundled:
-    save(random_model(of_digits(depth=1), seed=seed), folder / "m.safetensors")
+    save(random_model(of_digits(depth=1), seed=seed), folder / "m.safetensors", force=True)
     return Bundling(**given)(folder / "m.safetensors", folder / "out", lambda *_: None, lambda _: None)
 
 
@@ -54,7 +57,12 @@ def test_files_of_litert_are_checked_there_and_named(tmp_path: Path) -> None:
     }
     sums, readme = (out / SUMS).read_text(), (out / "README.md").read_text()
     assert all(f"  {name}\n" in sums and f"python infer.py --check {name}" in readme for name in card["others"])
-    assert "its accuracy was not measured" in readme
+    assert "whose accuracy was not measured" not in readme
+    names = [name for name in card["readings"] if name.startswith("accuracy")]
+    assert names == ["accuracy (digits, test)", "accuracy (digits, test)@litert-int8"]
+    whole, rounded = (card["readings"][name] for name in names)
+    assert whole["value"] == rounded["value"]  # the stand-in does not round
+    assert "litert-int8 2.0" in rounded["device"]
     done = subprocess.run([sys.executable, out / "infer.py", "--check"], capture_output=True, text=True, check=True)
     assert "tflite" not in done.stdout  # the graphs of ONNX Runtime are checked where nothing else is installed
 
@@ -72,7 +80,7 @@ def test_a_bad_conversion_leaves_no_bundle(
 ) -> None:
     monkeypatch.setenv(MODE, mode)
     with pytest.raises(error, match=words):
-        bundled(tmp_path, seed=7, runtimes="litert")
+        bundled(tmp_path, seed=1 + len(words), runtimes="litert")  # what was converted is not converted again
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
 
 
@@ -89,12 +97,12 @@ def test_what_is_not_there_is_told_before_work_begins(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("names", ["tflite", "litert,litert", "litert,,openvino", ""])
 def test_only_runtimes_that_there_are(names: str) -> None:
     with pytest.raises(BadOption, match="give some of litert, litert-int8, openvino"):
-        Bundling(runtimes=names)
+        runtimes_of(names)
 
 
 def test_texts_are_refused() -> None:
     with pytest.raises(Unsupported, match="any number of tokens"):
-        check_runtimes(["openvino"], of_texts())
+        check_runtimes(["openvino"], architecture(Softmax.sample(), stem=EmbedStem(), input=TEXT))
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")

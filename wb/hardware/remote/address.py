@@ -17,7 +17,7 @@ from wb.hardware.runtimes.environment import litert_python
 
 FORMS = "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert, ,cores=big|little|0+1 and ,python=PATH, or run:COMMAND"
 # The runtimes besides ONNX Runtime that a device elsewhere may have -> the packages that they are installed from.
-OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert"}
+OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert"}
 _HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")
 _CORES = re.compile(r"big|little|\d{1,4}(?:\+\d{1,4})*")
 Text = Annotated[str, AfterValidator(printable)]  # it ends up in records, on pages and in terminals
@@ -90,7 +90,11 @@ class Address(NamedTuple):
         boot = f"import sys;sys.path[:]=filter(None,sys.path);exec(compile({read},'runner','exec'),{{'__name__':'__main__'}})"
         tail = ["-u", "-c", boot]
         if self.form == LOCAL:
-            return [self.python or (litert_python() if self.runtime == "litert" else sys.executable), *tail]
+            return [
+                self.python
+                or (litert_python() if OTHERS.get(self.runtime or "") == OTHERS["litert"] else sys.executable),
+                *tail,
+            ]
         if self.form == RUN:
             return [*shlex.split(self.place), *tail]
         host, colon, port = self.place.rpartition(":")
@@ -166,7 +170,7 @@ class Greeting(BaseModel):
 
     def version_of(self, runtime: str) -> str | None:
         """The version of one of its runtimes; None where it has none of that name."""
-        return {"openvino": self.openvino, "litert": self.litert}.get(runtime, self.onnxruntime)
+        return {"openvino": self.openvino, "ai-edge-litert": self.litert}.get(OTHERS.get(runtime, ""), self.onnxruntime)
 
 
 def ask_hello(link: Link) -> Greeting:

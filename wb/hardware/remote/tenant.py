@@ -26,7 +26,11 @@ ATTEMPTS = 3  # at one piece of work, where the channel is lost each time
 NOT_THE_GRAPH = ("MemoryError", "OSError", "KeyError")  # errors there for which no other graph would help
 LOAD_S = 120.0  # at most, for a graph or for a batch of samples
 # Another runtime than ours -> its module for a runner, and what it calls the processor (`footprint.py` tells them by it).
-SESSIONS: Mapping[str, tuple[ModuleType, str]] = {"openvino": (ov_session, "CPU"), "litert": (lt_session, "LiteRT")}
+SESSIONS: Mapping[str, tuple[ModuleType, str]] = {
+    "openvino": (ov_session, "CPU"),
+    "litert": (lt_session, "LiteRT"),
+    "litert-int8": (lt_session, "LiteRT"),
+}
 T = TypeVar("T")
 
 

@@ -16,6 +16,7 @@ RUNTIMES: Mapping[str, str] = {  # its own devices first; imported when one is a
     OURS: "wb.hardware.runtimes.ort:OnnxRuntime",
     "openvino": "wb.hardware.runtimes.ov:OpenVino",
     "litert": "wb.hardware.runtimes.litert:LiteRt",
+    "litert-int8": "wb.hardware.runtimes.litert:LiteRtInt8",
 }
 
 

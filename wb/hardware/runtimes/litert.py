@@ -38,6 +38,7 @@ class LiteRt:
     kinds: Mapping[Precision, Way] = {}
     slow: str | None = "a graph is converted for it, which takes from ten seconds to minutes"
     address: str | None = "local,runtime=litert"
+    rounds = False
 
     def version(self) -> str:
         """As `Runtime.version`. Raises `MissingExtra` without the environment."""
@@ -49,7 +50,7 @@ class LiteRt:
 
     def prepare(self, graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> Graph:
         """As `Runtime.prepare`: the content of a `.tflite` file."""
-        return converted_to_tflite(graph, inputs)
+        return converted_to_tflite(graph, inputs, "int8" if self.rounds else "fp32")
 
     def load(self, graph: Graph, device: str, threads: int) -> Loaded:
         """As `Runtime.load`. Raises `Unsupported`: what runs it is a runner (`address`)."""
@@ -60,6 +61,14 @@ class LiteRt:
         """As `Runtime.nodes`: it does not tell."""
         del graph, device, threads
         return {}
+
+
+class LiteRtInt8(LiteRt):
+    """The same with weights in 8 bits by channel; activations are rounded to 8 bits in every run."""
+
+    name = "litert-int8"
+    rounds = True
+    address: str | None = "local,runtime=litert-int8"
 
 
 def converted_to_tflite(graph: Graph, inputs: Mapping[str, NDArray[Any]], kind: Kind = "fp32") -> bytes:

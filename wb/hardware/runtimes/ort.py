@@ -24,6 +24,7 @@ class OnnxRuntime:
     kinds: Mapping[Precision, Way] = {"int8": "dynamic"}
     slow: str | None = None
     address: str | None = None
+    rounds = False
 
     def version(self) -> str:
         """As `Runtime.version`."""

@@ -32,6 +32,7 @@ class OpenVino:
     kinds: Mapping[Precision, Way] = {"int8": "static"}
     slow: str | None = None
     address: str | None = None
+    rounds = False
 
     def version(self) -> str:
         """As `Runtime.version`."""

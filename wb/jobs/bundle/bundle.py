@@ -27,7 +27,7 @@ from wb.jobs.bundle.apart import try_apart
 from wb.jobs.bundle.card import TOKENIZER_FILE, Contents, card_of, readme_of
 from wb.jobs.bundle.config import BundleConfig, runtimes_of
 from wb.jobs.bundle.place import CARD, check_place, publish, write_sums
-from wb.jobs.bundle.runtimes import add, check_added, check_runtimes
+from wb.jobs.bundle.runtimes import add, check_added, check_runtimes, measured_there
 from wb.jobs.bundle.stored import exact, store
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
@@ -114,11 +114,14 @@ class Bundling(BundleConfig):
             torch, notes = _plain(model, made)
             examples = store(architecture, data, made / MODEL, made / "check.npz")
             added = add(others, made / MODEL, made, progress)
+            readings = dict(measured.readings)
+            if data is not None:
+                readings |= measured_there(others, made / MODEL, data, self.split)
             contents = Contents(
                 file.stem,
                 architecture,
                 history,
-                measured.readings,
+                readings,
                 measured.missing,
                 data,
                 examples,
@@ -142,7 +145,7 @@ class Bundling(BundleConfig):
             write_sums(made)
             publish(made, out)
         files = tuple(sorted(out.iterdir()))
-        return Bundled(out, files, measured.readings, (*measured.remarks, *notes))
+        return Bundled(out, files, readings, (*measured.remarks, *notes))
 
     def _data(self, file: Path) -> Dataset | None:
         """The data that examples are taken from, if there are any; what was chosen has been said by the measurement."""

@@ -11,13 +11,19 @@ from typing import NamedTuple
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, MissingExtra, Unsupported
+from wb.core.measures.metrics import METRICS
+from wb.core.measures.readings import Reading
 from wb.core.system.files import scratch
-from wb.hardware.device import Device, example_inputs, session
+from wb.data import Dataset
+from wb.export.graph import read_architecture
+from wb.export.score import examined
+from wb.hardware.device import Device, example_inputs, parse_device, session
 from wb.hardware.runtimes.environment import run_there, versions
 from wb.hardware.runtimes.litert import Kind, converted_to_tflite
 from wb.jobs.bundle.apart import SECONDS, BundleDiffers, try_apart
 from wb.jobs.bundle.config import RuntimeName
 from wb.jobs.bundle.stored import LOWERED
+from wb.tasks.known import task_of
 
 
 class Added(NamedTuple):
@@ -70,6 +76,18 @@ def add(names: Sequence[RuntimeName], graph: Path, made: Path, progress: Progres
         kind: Kind = "int8" if name == "litert-int8" else "fp32"
         (made / FILES[name].file).write_bytes(converted_to_tflite(graph, inputs, kind))
     return [FILES[name] for name in names]
+
+
+def measured_there(names: Sequence[RuntimeName], graph: Path, data: Dataset, split: str) -> dict[str, Reading]:
+    """What the task's metric is on examples for graphs that round, by name: nobody knows it from that of the others."""
+    task, found = task_of(read_architecture(graph)), dict[str, Reading]()
+    for name in names:
+        if FILES[name].tolerance is not None:
+            device = parse_device(name, finished=True).scoring("device")
+            part = data.validation if split == "validation" else data.test
+            reading, _ = examined(graph, part, task, device, own=True)
+            found[f"{METRICS[task.metric].title} ({data.name}, {split})@{name}"] = reading
+    return found
 
 
 def check_added(names: Sequence[RuntimeName], made: Path, script: str, folder: Path) -> None:
