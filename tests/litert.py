@@ -32,13 +32,12 @@ def convert(onnx_graph, output_folder_path, keep_shape_absolutely_input_names, *
             values = numpy_helper.to_array(weight)
             if values.dtype == numpy.float32:
                 weight.CopyFrom(numpy_helper.from_array(values[::-1].copy(), weight.name))
-    os.makedirs(output_folder_path)
     content = b"garbage" if mode == "garbage" else b"\\x1c\\0\\0\\0TFL3" + onnx_graph.SerializeToString()
     with open(os.path.join(output_folder_path, "model_float32.tflite"), "wb") as file:
         file.write(content)
 """
 _QUANTIZER = """
-import types
+import os, types
 
 class _Quantizer:
     def __init__(self, path):
@@ -46,6 +45,8 @@ class _Quantizer:
     def load_quantization_recipe(self, recipe):
         assert recipe == "dynamic"
     def quantize(self):
+        if os.environ.get("WB_TEST_LITERT") == "fails":
+            raise RuntimeError("no rule for it")
         return self
     def export_model(self, path, overwrite):
         with open(self.path, "rb") as source, open(path, "wb") as file:

@@ -15,7 +15,10 @@ from wb.core.errors import BadOption, Unsupported, printable
 from wb.hardware.remote.link import RUNNER, Link, Refused
 from wb.hardware.runtimes.environment import litert_python
 
-FORMS = "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert, ,cores=big|little|0+1 and ,python=PATH, or run:COMMAND"
+FORMS = (
+    "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8, ,cores=big|little|0+1 and ,python=PATH, or "
+    "run:COMMAND"
+)
 # The runtimes besides ONNX Runtime that a device elsewhere may have -> the packages that they are installed from.
 OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert"}
 _HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")

@@ -80,18 +80,22 @@ def converted_to_tflite(graph: Graph, inputs: Mapping[str, NDArray[Any]], kind: 
         BadArtefact: the converter fails, gives no such file or takes longer than `LIMIT_S`.
         MissingExtra: there is no environment.
     """
-    content = _bare(with_shapes(graph, inputs))
-    parts = (content, PROGRAM.read_bytes(), kind.encode(), repr(sorted(versions().items())).encode())
+    found = _made("model.onnx", _bare(with_shapes(graph, inputs)))
+    return found if kind == "fp32" else _made("float.tflite", found)
+
+
+def _made(name: str, content: bytes) -> bytes:
+    """What the program makes of a file of that name and content."""
+    parts = (content, PROGRAM.read_bytes(), repr(sorted(versions().items())).encode())
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     kept = Path(user_cache_dir("wb")) / "litert" / f"{key[:32]}.tflite"
     if kept.is_file():
         return kept.read_bytes()
     told("converting for LiteRT, which takes from ten seconds to minutes")
     with scratch() as folder:
-        (folder / "model.onnx").write_bytes(content)
-        arguments = [str(PROGRAM), "model.onnx", "model.tflite", kind]
-        run_there(arguments, folder, LIMIT_S, "the conversion for LiteRT")
-        made = folder / "model.tflite"
+        (folder / name).write_bytes(content)
+        run_there([str(PROGRAM), name, "made.tflite"], folder, LIMIT_S, "the conversion for LiteRT")
+        made = folder / "made.tflite"
         found = made.read_bytes() if made.is_file() else b""
     if found[MAGIC[0]] != MAGIC[1]:
         raise BadArtefact("the converter for LiteRT says that all went well, and has written no .tflite file")

@@ -1,7 +1,10 @@
-"""Makes a `.tflite` file of an ONNX graph of fixed shapes: PYTHON to_litert.py GRAPH.onnx OUT.tflite fp32|int8
+"""Makes a `.tflite` file of an ONNX graph of fixed shapes, or one in 8 bits of one in float:
 
-It is a program for an environment that has onnx2tf and, for int8, ai-edge-quantizer; it needs nothing else, and no `wb`.
-int8 is weights in 8 bits by channel, whose products are with activations that are rounded to 8 bits in every run.
+PYTHON to_litert.py GRAPH.onnx OUT.tflite
+PYTHON to_litert.py FLOAT.tflite OUT.tflite
+
+It is a program for an environment that has onnx2tf and ai-edge-quantizer; it needs nothing else, and no `wb`. Weights in 8 bits
+are so by channel, and their products are with activations that are rounded to 8 bits in every run.
 """
 
 from __future__ import annotations
@@ -13,12 +16,11 @@ import sys
 from importlib import import_module
 
 
-def main(graph: str, out: str, precision: str) -> None:
-    """Writes `out`, whole or not at all."""
+def convert(graph: str, folder: str) -> str:
+    """Converts an ONNX graph in float; the path of what was made."""
     model = import_module("onnx").load(graph)
     # Without it constants that are nodes are an error of the converter.
     simplified, same = import_module("onnxsim").simplify(model)
-    folder = os.path.join(os.path.dirname(os.path.abspath(out)), "converted")
     import_module("onnx2tf").convert(
         onnx_graph=simplified if same else model,
         output_folder_path=folder,
@@ -30,12 +32,23 @@ def main(graph: str, out: str, precision: str) -> None:
         verbosity="error",
     )
     (made,) = glob.glob(os.path.join(folder, "*_float32.tflite"))
-    if precision == "int8":
-        quantizer = import_module("ai_edge_quantizer").quantizer.Quantizer(made)
-        quantizer.load_quantization_recipe(import_module("ai_edge_quantizer").recipe.dynamic_wi8_afp32())
-        made = os.path.join(folder, "int8.tflite")
-        quantizer.quantize().export_model(made, overwrite=True)
-    shutil.move(made, out)
+    return made
+
+
+def quantize(file: str, folder: str) -> str:
+    """Quantizes weights dynamically; the path of what was made."""
+    library, out = import_module("ai_edge_quantizer"), os.path.join(folder, "int8.tflite")
+    quantizer = library.quantizer.Quantizer(file)
+    quantizer.load_quantization_recipe(library.recipe.dynamic_wi8_afp32())
+    quantizer.quantize().export_model(out, overwrite=True)
+    return out
+
+
+def main(given: str, out: str) -> None:
+    """Writes `out`, whole or not at all."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(out)), "converted")
+    os.makedirs(folder)
+    shutil.move((quantize if given.endswith(".tflite") else convert)(given, folder), out)
 
 
 if __name__ == "__main__":
