@@ -93,11 +93,8 @@ class Address(NamedTuple):
         boot = f"import sys;sys.path[:]=filter(None,sys.path);exec(compile({read},'runner','exec'),{{'__name__':'__main__'}})"
         tail = ["-u", "-c", boot]
         if self.form == LOCAL:
-            return [
-                self.python
-                or (litert_python() if OTHERS.get(self.runtime or "") == OTHERS["litert"] else sys.executable),
-                *tail,
-            ]
+            apart = OTHERS.get(self.runtime or "") == OTHERS["litert"]
+            return [self.python or (litert_python() if apart else sys.executable), *tail]
         if self.form == RUN:
             return [*shlex.split(self.place), *tail]
         host, colon, port = self.place.rpartition(":")

@@ -40,7 +40,7 @@ def elsewhere(spec: str, threads: int, here: Iterable[str], *, finished: bool) -
     if other is not None and not finished and (slow := runtime(other).slow) is not None:
         raise BadOption(
             f"device {spec!r} is for finished networks: {slow}. Name another device here, and measure what is found with "
-            f"wb measure FILE --device {spec}"
+            f"wb measure FILE --device {spec}, or put it into a bundle with wb bundle FILE -o FOLDER --runtimes {other}"
         )
     about, cores = greeting(address), cores_of(address)
     offered = [name for name in about.providers if name not in REMOTE]
