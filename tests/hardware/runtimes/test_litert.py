@@ -49,8 +49,8 @@ def test_it_is_timed_scored_and_weighed_in_its_own_environment(device: Device, t
     assert "outputs differ from onnxruntime's by" in str(found["litert"].note)
     assert parse_device("litert-int8", finished=True).key != device.key
     several = np.random.default_rng(0).random((3, 4, 8), dtype=np.float32)
-    scores = [Runner(path, one)({"x": several}) for one in (Device(), device.scoring("device"))]
-    np.testing.assert_allclose(*scores, atol=1e-6)
+    ours, theirs = (Runner(path, one)({"x": several}) for one in (Device(), device.scoring("device")))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
     assert {"load warm", "first run"} <= footprint(path, device, processes=1).readings.keys()
 
 
