@@ -23,9 +23,10 @@ from wb.core.errors import BadArtefact, BadData, BadOption
 from wb.core.specs import IDS, IN_FRONT, MASK
 from wb.data import Feed
 from wb.export.pasts import empty_pasts
-from wb.hardware.device import DTYPES, Device, session, usual_tokens
+from wb.hardware.device import DTYPES, Device, example_inputs, session, usual_tokens
 from wb.hardware.remote.session import Remote
 from wb.hardware.runtimes.base import Loaded
+from wb.hardware.runtimes.conversion import converted
 from wb.hardware.runtimes.failures import said
 from wb.hardware.runtimes.known import OURS, runtime
 from wb.hardware.watch import RUN_S, TOGETHER, Watch
@@ -174,10 +175,13 @@ class Runner:
 
 
 def opened(graph: Path | bytes, device: Device) -> Loaded:
-    """The graph on that device itself, by its own runtime; for examples of any number where the graph is.
+    """The graph on that device itself, by its own runtime; for examples of any number where the graph is, and its runtime can.
 
     Raises as `Runner`.
     """
+    if device.runtime != OURS and runtime(device.runtime).slow is not None:  # its graphs have fixed shapes
+        ours = session(graph, Device())
+        return converted(graph, device, ours, example_inputs(ours)).load()
     if device.address is not None:
         return Remote(graph, "the graph" if isinstance(graph, bytes) else str(graph), device)
     if device.runtime != OURS:

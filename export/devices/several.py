@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from wb.core.measures.readings import Reading, ratio
 from wb.export.devices.predict import predicted
 from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device, example_inputs, parse_device, session
-from wb.hardware.runtimes.known import PLUGGED, runtime
+from wb.hardware.remote.address import greeting
+from wb.hardware.runtimes.known import OURS, PLUGGED, address_of, runtime
 from wb.hardware.tables import TABLE
 
 
@@ -43,8 +44,8 @@ def device_names(text: str) -> list[str]:
 
 
 def places(text: str, threads: int) -> list[Place]:
-    """The devices that `--device` names. Raises as `device_names` and `wb.hardware.device.parse_device`."""
-    return [Place(name, parse_device(name, threads)) for name in device_names(text)]
+    """The devices that `--device` names, for a finished network. Raises as `device_names` and `parse_device`."""
+    return [Place(name, parse_device(name, threads, finished=True)) for name in device_names(text)]
 
 
 def on_each(
@@ -60,8 +61,9 @@ def on_each(
 ) -> dict[str, Reading]:
     """Name of the device -> the latency there, and `name / first` -> its ratio to the first device's.
 
-    Devices of this machine are timed together, in turn and beside one reference, so that their ratios are exact; ratios to other
-    machines are of milliseconds. Ratios that have a predicted side are predicted.
+    Devices of this machine are timed together, in turn and beside one reference, so that their ratios are exact. One in an
+    environment of its own here has that reference too, of the same version, so that its ratio is one of ratios to it;
+    ratios to other machines are of milliseconds. Ratios that have a predicted side are predicted.
 
     Raises:
         Unsupported: a table is to predict a graph that is not wb's, or more than one example a run.
@@ -88,8 +90,9 @@ def on_each(
             timed |= timing({name: graph}, device, {})
     readings |= {name: one.reading for name, one in timed.items()}
     ordered = {name: readings[name] for name, _ in found}
+    alike = {*here, *(name for name, device in found if device.runtime != TABLE and _beside_ours(device))}
     return ordered | {
-        f"{name} / {found[0].name}": _ratio(name, found[0].name, ordered, timed, here) for name, _ in found[1:]
+        f"{name} / {found[0].name}": _ratio(name, found[0].name, ordered, timed, alike) for name, _ in found[1:]
     }
 
 
@@ -118,6 +121,13 @@ def with_nodes(
     }
 
 
+def _beside_ours(device: Device) -> bool:
+    """Whether it is on this machine, with the version of ONNX Runtime that is here."""
+    if device.address is None or address_of(device.runtime) != device.address:
+        return False
+    return greeting(device.address).onnxruntime == runtime(OURS).version()
+
+
 def _predicted(architecture: Architecture | None, device: Device, batch: int, tokens: int | None) -> Reading:
     if architecture is None:
         raise Unsupported(f"{device.address} has blocks of wb's networks, and this graph is none; leave it out")
@@ -129,10 +139,10 @@ def _predicted(architecture: Architecture | None, device: Device, batch: int, to
 
 
 def _ratio(
-    name: str, first: str, readings: Mapping[str, Reading], timed: Mapping[str, Latency], here: Mapping[str, Device]
+    name: str, first: str, readings: Mapping[str, Reading], timed: Mapping[str, Latency], alike: Collection[str]
 ) -> Reading:
-    """How much longer it takes there."""
-    if name in here and first in here:
+    """How much longer it takes there; those that are `alike` were timed beside the same reference."""
+    if name in alike and first in alike:
         return ratio(timed[name].ratio, timed[first].ratio)
     found = ratio(readings[name], readings[first])
     predictions = "predicted" in (readings[name].how, readings[first].how)

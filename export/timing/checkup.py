@@ -22,10 +22,11 @@ from wb.export.timing.reference import REFERENCE, overhead_graph, reference_grap
 from wb.hardware.device import Device, parse_device
 from wb.hardware.remote import plugins
 from wb.hardware.remote.address import Greeting, Text, ask_hello, checked, greeting, link_to
+from wb.hardware.remote.elsewhere import ours_there
 from wb.hardware.remote.link import Refused
 from wb.hardware.remote.plugins import Plugin
 from wb.hardware.remote.session import Remote
-from wb.hardware.runtimes.known import offered
+from wb.hardware.runtimes.known import offered, runtime
 
 OPSETS = range(17, 25)
 ALIKE = 1e-4  # of the largest output: two processors add in other orders
@@ -53,7 +54,7 @@ class Checkup:
         largest = max((core.max_khz for core in about.cores.values()), default=0)
         clock_text = f" of up to {largest / 1e6:.2f} GHz" if largest else ""
         spread = "unknown" if noise.cv_clean is None else f"{100 * noise.cv_clean:.1f} %"
-        other = "" if about.openvino is None else f", openvino {about.openvino}"
+        other = "".join(f", {name} {found}" for name in ("openvino", "litert") if (found := about.version_of(name)))
         heat = ", ".join(f"{one:.0f}" for one in state.celsius) or "not told"
         return [
             ("processor", about.processor),
@@ -117,7 +118,7 @@ class Checkup:
 
 
 def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Checkup:
-    """Looks at the device `spec`, and samples the reference graph there for `seconds`.
+    """Looks at the device `spec`, and samples the reference graph there for `seconds`, by ONNX Runtime if another one is slow.
 
     Raises:
         BadOption: it is this machine's own, or no address.
@@ -128,8 +129,10 @@ def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Chec
         raise BadOption(
             f"{spec!r} is this machine itself, which wb doctor looks at; 'local' is a process of its own on it"
         )
-    device = parse_device(spec, threads)
+    device = parse_device(spec, threads, finished=True)
     about = greeting(str(device.address))
+    if runtime(device.runtime).slow is not None:
+        device = ours_there(device)
     progress("trying opsets", 0, 0)
     opset = max(_read(device), default=0)
     progress("timing the reference graph", 0, 0)

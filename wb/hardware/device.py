@@ -113,7 +113,7 @@ class Device(BaseModel):
     @property
     def on_cpu(self) -> bool:
         """Whether it computes on the processor, in the thread that calls it: CPU time tells of disturbances then."""
-        return self.name in ("cpu", "openvino")
+        return self.name in ("cpu", *(name for name in RUNTIMES if name != OURS))
 
     @property
     def text(self) -> str:
@@ -128,15 +128,18 @@ def unaddressed(text: str) -> str:
     return text.partition(AT)[0]
 
 
-def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | None = None) -> Device:
+def parse_device(
+    spec: str = "cpu", threads: int = 1, cores: Iterable[int] | None = None, *, finished: bool = False
+) -> Device:
     """The device called `spec`, with `threads` threads.
 
     `spec` is a device of a runtime here (`wb.hardware.runtimes.known`), a profile (`wb device list`) or an address
     (`wb.hardware.remote.address`); of one elsewhere, or of another runtime than ONNX Runtime, only latencies are measured
-    there, unless it is `scoring`.
+    there, unless it is `scoring`. Those whose runtime is slow to prepare graphs are for `finished` networks.
 
     Raises:
-        BadOption: the device is not available, or the process may not use so many threads or these cores.
+        BadOption: the device is not available, or for finished networks, or the process may not use so many threads or these
+            cores.
         DeviceLost: it is elsewhere and does not answer.
         MissingExtra: it is that of a runtime which is not installed.
         Unsupported: it has no runtime.
@@ -146,7 +149,7 @@ def parse_device(spec: str = "cpu", threads: int = 1, cores: Iterable[int] | Non
         check_installed(spec)
         from wb.hardware.remote.elsewhere import elsewhere  # rarely needed
 
-        return elsewhere(spec, threads, known)
+        return elsewhere(spec, threads, known, finished=finished)
     usable = usable_cores()
     if not 1 <= threads <= len(usable):
         raise BadOption(f"threads={threads} on a machine where this process may use 1..{len(usable)} cores")

@@ -25,6 +25,7 @@ PI: dict[str, Any] = {
     "processor": "Raspberry Pi 5",
     "onnxruntime": "1.20.0",
     "openvino": None,
+    "litert": None,
     "providers": ["CPUExecutionProvider"],
     "cores": {str(core): {"capacity": 1024 if core > 3 else 400, "max_khz": 0} for core in range(6)},
 }

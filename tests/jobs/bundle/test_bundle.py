@@ -24,7 +24,8 @@ from wb.data import load as load_data
 from wb.export.graph import export
 from wb.jobs.bundle import bundle as module
 from wb.jobs.bundle import stored
-from wb.jobs.bundle.bundle import FIXED, MODEL, Bundled, BundleDiffers, Bundling
+from wb.jobs.bundle.apart import BundleDiffers
+from wb.jobs.bundle.bundle import FIXED, MODEL, Bundled, Bundling
 from wb.jobs.bundle.place import CARD, publish
 from wb.jobs.bundle.stored import LOWERED
 from wb.jobs.verbs.classifier import Classifier

@@ -13,9 +13,14 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from wb.core.errors import BadOption, Unsupported, printable
 from wb.hardware.remote.link import RUNNER, Link, Refused
+from wb.hardware.runtimes.environment import litert_python
 
-FORMS = "local or ssh:USER@HOST[:PORT], with ,runtime=openvino, ,cores=big|little|0+1 and ,python=PATH, or run:COMMAND"
-OTHERS = ("openvino",)  # the runtimes besides ONNX Runtime that a device elsewhere may have
+FORMS = (
+    "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8, ,cores=big|little|0+1 and ,python=PATH, or "
+    "run:COMMAND"
+)
+# The runtimes besides ONNX Runtime that a device elsewhere may have -> the packages that they are installed from.
+OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert"}
 _HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")
 _CORES = re.compile(r"big|little|\d{1,4}(?:\+\d{1,4})*")
 Text = Annotated[str, AfterValidator(printable)]  # it ends up in records, on pages and in terminals
@@ -79,13 +84,17 @@ class Address(NamedTuple):
         return cls(form, place, **found)
 
     def argv(self) -> list[str]:
-        """The command that starts the runner there; it reads the runner from its standard input, and then requests."""
+        """The command that starts the runner there; it reads the runner from its standard input, and then requests.
+
+        Raises `MissingExtra` where that is the environment of LiteRT here, and there is none.
+        """
         size = RUNNER.stat().st_size
         read = f"sys.stdin.buffer.read({size})"
         boot = f"import sys;sys.path[:]=filter(None,sys.path);exec(compile({read},'runner','exec'),{{'__name__':'__main__'}})"
         tail = ["-u", "-c", boot]
         if self.form == LOCAL:
-            return [self.python or sys.executable, *tail]
+            apart = OTHERS.get(self.runtime or "") == OTHERS["litert"]
+            return [self.python or (litert_python() if apart else sys.executable), *tail]
         if self.form == RUN:
             return [*shlex.split(self.place), *tail]
         host, colon, port = self.place.rpartition(":")
@@ -147,6 +156,7 @@ class Greeting(BaseModel):
     numpy: Text
     onnxruntime: Text
     openvino: Text | None
+    litert: Text | None
     providers: list[Text]
     cores: Annotated[dict[Annotated[str, Field(pattern=r"^\d{1,5}$")], Core], Field(min_length=1)]
     memory: Annotated[int, Field(ge=0)]
@@ -154,9 +164,13 @@ class Greeting(BaseModel):
     state: State
 
     @property
-    def identity(self) -> tuple[str, str, str | None, tuple[str, ...]]:
+    def identity(self) -> tuple[str, str, str | None, str | None, tuple[str, ...]]:
         """What makes timings of one device those of another: processor, runtimes, cores."""
-        return self.processor, self.onnxruntime, self.openvino, tuple(self.cores)
+        return self.processor, self.onnxruntime, self.openvino, self.litert, tuple(self.cores)
+
+    def version_of(self, runtime: str) -> str | None:
+        """The version of one of its runtimes; None where it has none of that name."""
+        return {"openvino": self.openvino, "ai-edge-litert": self.litert}.get(OTHERS.get(runtime, ""), self.onnxruntime)
 
 
 def ask_hello(link: Link) -> Greeting:

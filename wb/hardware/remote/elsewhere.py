@@ -6,27 +6,29 @@ from collections.abc import Iterable
 
 from wb.core.errors import BadOption, Unsupported
 from wb.hardware.device import Device
-from wb.hardware.remote.address import FORMS, Address, cores_of, greeting
+from wb.hardware.remote.address import FORMS, OTHERS, Address, cores_of, greeting
 from wb.hardware.remote.profiles import read_profiles
-from wb.hardware.runtimes.known import OURS
+from wb.hardware.runtimes.known import OURS, address_of, runtime
 from wb.hardware.runtimes.ort import REMOTE
 from wb.hardware.runtimes.plugged import check_plugged
 from wb.hardware.tables import FORM, is_table, table_device
 
 
-def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
+def elsewhere(spec: str, threads: int, here: Iterable[str], *, finished: bool) -> Device:
     """The device that `spec` names, a profile or an address, with `threads` threads. `here` are the names of this machine's own.
 
     Raises:
         BadArtefact: a table that is none.
-        BadOption: there is no such profile and it is no address, or the device has not so many cores.
+        BadOption: there is no such profile and it is no address, or the device has not so many cores; or its runtime is for
+            finished networks, and what it is for is not `finished`.
         DeviceLost: it does not answer.
-        MissingExtra: it is that of a plugin which is not installed.
+        MissingExtra: it is that of a plugin which is not installed, or the runtime has an environment of its own, and that is not
+            there.
         Unsupported: it has no runtime, or not the one that its address names; or a plugin offers no such device here.
     """
     profiles = read_profiles()
-    address = profiles.get(spec, spec)
-    if spec not in profiles and spec.partition(",")[0] != "local" and ":" not in spec:
+    address = profiles.get(spec) or address_of(spec) or spec
+    if address == spec and spec.partition(",")[0] != "local" and ":" not in spec:
         check_plugged(spec)
         known = f"; profiles are {', '.join(profiles)}" if profiles else ""
         raise BadOption(
@@ -38,6 +40,11 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
             raise BadOption(f"threads={threads} on {spec}, whose table says what one thread takes; leave --threads out")
         return table_device(address)
     other = Address.parse(address).runtime
+    if other is not None and not finished and (slow := runtime(other).slow) is not None:
+        raise BadOption(
+            f"device {spec!r} is for finished networks: {slow}. Name another device here, and measure what is found with "
+            f"wb measure FILE --device {spec}, or put it into a bundle with wb bundle FILE -o FOLDER --runtimes {other}"
+        )
     about, cores = greeting(address), cores_of(address)
     offered = [name for name in about.providers if name not in REMOTE]
     most = len(cores) if cores is not None else len(about.cores)
@@ -45,15 +52,16 @@ def elsewhere(spec: str, threads: int, here: Iterable[str]) -> Device:
         raise BadOption(f"threads={threads} on {spec}, which may use 1..{most} cores")
     if "CPUExecutionProvider" not in offered:
         raise BadOption(f"{spec} has an onnxruntime without a CPU provider, which offers {', '.join(offered)}")
-    if other is not None and about.openvino is None:
-        raise Unsupported(f"{spec} has no {other}; install it there: python3 -m pip install {other}")
+    version = about.version_of(other or OURS)
+    if version is None:
+        raise Unsupported(f"{spec} has no {other}; install it there: python3 -m pip install {OTHERS[str(other)]}")
     return Device(
         name=other or "cpu",
         threads=threads,
         cores=cores,
         processor=about.processor,
         runtime=other or OURS,
-        version=about.openvino if other is not None and about.openvino is not None else about.onnxruntime,
+        version=version,
         address=address,
     )
 

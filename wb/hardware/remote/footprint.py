@@ -1,8 +1,8 @@
 """Says what a graph takes in a process of its own: memory, and the time until it is loaded; needs its runtime and numpy only.
 
 It is sent to a device as text, and started there with the graph's file, a file of its inputs, the number of threads, and the
-execution provider of ONNX Runtime (of a plugin `module:KIND:Provider`), or the device of OpenVINO; it prints one line of JSON.
-Bytes are 0 where the kernel does not say them.
+execution provider of ONNX Runtime (of a plugin `module:KIND:Provider`), the device of OpenVINO, or `LiteRT`; it prints one line
+of JSON. Bytes are 0 where the kernel does not say them.
 
 The runtime's peak is in loading, where it holds the file, what it reads from it, and what it makes of that.
 """
@@ -106,20 +106,40 @@ def of_openvino(threads: int, device: str) -> "Callable[[str | bytes], Run]":
     return load
 
 
+def of_litert(threads: int, _: str) -> "Callable[[str | bytes], Run]":
+    """What loads a `.tflite` file with LiteRT, as `wb.hardware.remote.lt_session` does."""
+    interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter
+
+    def load(what: "str | bytes") -> "Run":
+        loaded = interpreter(model_path=what, num_threads=threads)
+        loaded.allocate_tensors()
+        places = {name: one["index"] for name, one in loaded.get_signature_runner().get_input_details().items()}
+
+        def run(feed: "Mapping[str, Any]") -> None:
+            for name, values in feed.items():
+                loaded.set_tensor(places[name], values)
+            loaded.invoke()
+
+        return run
+
+    return load
+
+
 def main(graph: str, inputs: str, threads: str, provider: str) -> None:
     """Prints bytes, before it is loaded and at most until it has run, and seconds, of loading it twice and of the first run."""
     with numpy.load(inputs, allow_pickle=False) as stored:
         feed = {name: stored[name] for name in stored.files}
-    way = of_onnxruntime if provider.endswith("ExecutionProvider") else of_openvino
-    load = way(int(threads), provider)
+    ways = {"CPU": of_openvino, "LiteRT": of_litert}
+    load = ways.get(provider, of_onnxruntime)(int(threads), provider)
 
     def loaded(what: "str | bytes") -> "tuple[Run, float]":
         start = time.perf_counter()
         run = load(what)
         return run, time.perf_counter() - start
 
-    smallest, _ = loaded(SMALLEST)
-    smallest({"x": numpy.zeros(1, numpy.float32)})
+    if provider != "LiteRT":  # which keeps nothing for all
+        smallest, _ = loaded(SMALLEST)
+        smallest({"x": numpy.zeros(1, numpy.float32)})
     cold = forgotten(graph)
     gc.collect()
     before, known = status("VmRSS"), from_now_on()

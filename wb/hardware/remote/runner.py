@@ -121,15 +121,9 @@ def apart(
 
 def hello() -> dict[str, Any]:
     """What there is to know of the machine before anything runs on it."""
-    import importlib.metadata
-
     import numpy
     import onnxruntime
 
-    try:
-        openvino: str | None = importlib.metadata.version("openvino")
-    except importlib.metadata.PackageNotFoundError:
-        openvino = None
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     return {
         "protocol": PROTOCOL,
@@ -139,13 +133,24 @@ def hello() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "onnxruntime": onnxruntime.__version__,
-        "openvino": openvino,
+        "openvino": installed("openvino"),
+        "litert": installed("ai-edge-litert"),
         "providers": onnxruntime.get_available_providers(),
         "cores": {str(core): {"capacity": capacity(core), "max_khz": frequency(core, "cpuinfo_max")} for core in cores},
         "memory": _number("/proc/meminfo", "MemTotal"),
         "clocks": {name: time.get_clock_info(name).resolution for name in ("perf_counter", "thread_time")},
         "state": state(),
     }
+
+
+def installed(package: str) -> str | None:
+    """The version of a package; None where it is not installed."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def load(graph: Any, threads: int, provider: str, *, assigned: bool = False, device: Any = None) -> Any:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
 from wb.core.errors import BadArtefact, BadOption
-from wb.hardware.remote import ov_session
+from wb.hardware.remote import lt_session, ov_session
 from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
 from wb.hardware.remote.link import DeviceLost, Refused
 from wb.hardware.runtimes.failures import why_not_loaded
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 ATTEMPTS = 3  # at one piece of work, where the channel is lost each time
 NOT_THE_GRAPH = ("MemoryError", "OSError", "KeyError")  # errors there for which no other graph would help
 LOAD_S = 120.0  # at most, for a graph or for a batch of samples
+# Another runtime than ours -> its module for a runner, and what it calls the processor (`footprint.py` tells them by it).
+SESSIONS: Mapping[str, tuple[ModuleType, str]] = {
+    "openvino": (ov_session, "CPU"),
+    "litert": (lt_session, "LiteRT"),
+    "litert-int8": (lt_session, "LiteRT"),
+}
 T = TypeVar("T")
 
 
@@ -79,7 +86,7 @@ class Tenant(ABC):
         device, options = self.device, dict[str, Any]()
         options["provider"] = provider_of(device, ours=ours)
         if device.runtime != OURS and not ours:
-            options["runtime"] = _short(ov_session)
+            options["runtime"] = _short(SESSIONS[device.runtime][0])
         options |= {"sha": hash_of(content), "name": name, "threads": device.threads, "cores": device.cores}
         try:
             return self.link.ask(op, seconds=LOAD_S, **options)
@@ -98,7 +105,7 @@ class Tenant(ABC):
             )
         try:
             if self.device.runtime != OURS:
-                self.learn(ov_session)
+                self.learn(SESSIONS[self.device.runtime][0])
             self.load()
         except Refused as error:  # no room for what is sent, or it did not arrive whole
             raise self.link.nonsense(f"what was sent could not be taken: {error}") from error
@@ -112,7 +119,7 @@ def _short(module: Any) -> str:
 def provider_of(device: Device, *, ours: bool = False) -> str:
     """What runs the graphs, in the words of the device's runtime; of `ours` its processor where that is another one."""
     if device.runtime != OURS:
-        return "CPUExecutionProvider" if ours else "CPU"
+        return "CPUExecutionProvider" if ours else SESSIONS[device.runtime][1]
     return providers().get(device.name, f"{device.name.upper()}ExecutionProvider")
 
 

@@ -34,11 +34,16 @@ class Runtime(Protocol):
     """A library that runs graphs on this machine.
 
     `kinds` says which precisions of a graph's weights it has fast products for, and how activations have to be quantized for
-    them; whoever chooses precisions asks it.
+    them; whoever chooses precisions asks it. `slow` says why it is for finished networks and not for the candidates of a search,
+    None where it is for both. `address` is where it runs in an environment of its own; None where that is this process.
+    It `rounds` if it computes with fewer bits than the graph has.
     """
 
     name: str
     kinds: Mapping[Precision, Way]
+    slow: str | None
+    address: str | None
+    rounds: bool
 
     def version(self) -> str:
         """Its version, which is part of a device's key."""

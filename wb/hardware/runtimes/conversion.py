@@ -53,7 +53,7 @@ def converted(graph: Graph, device: Device, reference: Loaded, inputs: Mapping[s
     names = [output.name for output in reference.get_outputs()]
     loaded, expected = made.load(), reference.run(names, inputs)
     error = max(map(_difference, loaded.run(names, inputs), expected), default=0.0)
-    limit = ROUNDED if _rounded(made.graph) else ALIKE
+    limit = ROUNDED if runtime(device.runtime).rounds or _rounded(graph) else ALIKE
     if not error <= limit:
         raise BadArtefact(
             f"{device.runtime} {device.version} computes something else of {what} than onnxruntime: outputs differ by "

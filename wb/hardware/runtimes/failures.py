@@ -8,7 +8,13 @@ from wb.core.errors import printable
 from wb.hardware.runtimes.base import Graph
 
 _NO_GRAPH = ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED", "Unable to read the model")
-_LACKING = ("No Op registered", "not a registered function/op", "NOT_IMPLEMENTED", "No conversion rule found")
+_LACKING = (
+    "No Op registered",
+    "not a registered function/op",
+    "NOT_IMPLEMENTED",
+    "No conversion rule found",
+    "Select TensorFlow op",
+)
 _OPERATOR = re.compile(r"operations: ([\w.]+)|Op \(([\w.]+)\)|registered for (\w+)|error: ([\w.]+):(\w+)\(")
 
 

@@ -17,6 +17,8 @@ RUNTIMES: Mapping[str, str] = {  # its own devices first; imported when one is a
     OURS: "wb.hardware.runtimes.ort:OnnxRuntime",
     "openvino": "wb.hardware.runtimes.ov:OpenVino",
     PLUGGED: "wb.hardware.runtimes.plugged:Plugged",
+    "litert": "wb.hardware.runtimes.litert:LiteRt",
+    "litert-int8": "wb.hardware.runtimes.litert:LiteRtInt8",
 }
 
 
@@ -32,12 +34,18 @@ def offered() -> dict[str, str]:
     return {device: name for name in RUNTIMES for device in runtime(name).devices()}
 
 
+def address_of(device: str) -> str | None:
+    """The address of a runtime, by its name, that has an environment of its own on this machine; None for any other device."""
+    return runtime(device).address if device in RUNTIMES else None
+
+
 def way_of(device: str, precision: Precision) -> Way:
     """How the runtime of a device, by its name, wants activations quantized for such weights; elsewhere that is ours."""
     return runtime(device if device in RUNTIMES else offered().get(device, OURS)).kinds.get(precision, "dynamic")
 
 
 def check_installed(device: str) -> None:
-    """Raises `MissingExtra` where the name is that of a runtime which is not installed."""
-    if device in RUNTIMES and device not in offered() and device not in (OURS, PLUGGED):
+    """Raises `MissingExtra` where the name is that of a runtime of this process which is not installed."""
+    here = device in RUNTIMES and device not in (OURS, PLUGGED) and address_of(device) is None
+    if here and device not in offered():
         raise MissingExtra(f"--device {device} needs {device}, which is not installed; run: pip install 'wb[{device}]'")

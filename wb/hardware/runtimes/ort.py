@@ -23,6 +23,9 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     kinds: Mapping[Precision, Way] = {"int8": "dynamic"}
+    slow: str | None = None
+    address: str | None = None
+    rounds = False
 
     def version(self) -> str:
         """As `Runtime.version`."""

@@ -30,6 +30,9 @@ class OpenVino:
 
     name = "openvino"
     kinds: Mapping[Precision, Way] = {"int8": "static"}
+    slow: str | None = None
+    address: str | None = None
+    rounds = False
 
     def version(self) -> str:
         """As `Runtime.version`."""

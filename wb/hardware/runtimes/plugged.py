@@ -27,6 +27,9 @@ class Plugged:
 
     name = "onnxruntime-ep"
     kinds: Mapping[Precision, Way] = {}
+    slow: str | None = None
+    address: str | None = None
+    rounds = False
 
     def version(self) -> str:
         """As `Runtime.version`, of ONNX Runtime; `described` has the plugin's too."""

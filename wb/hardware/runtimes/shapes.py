@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def shaped(graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
-    """The graph with the shapes of `inputs` in the place of dynamic ones; what is stated of other shapes is left out."""
+    """The graph with the shapes of `inputs` in the place of dynamic ones; what is stated of other shapes is left out.
+
+    Weights that lie beside its file are in it.
+    """
     import onnx
 
     model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(graph)

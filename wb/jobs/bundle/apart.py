@@ -12,9 +12,26 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from wb.core.errors import Unsupported
+from wb.core.errors import Unsupported, WbError
 
 SECONDS = 300.0  # that a script may take
+
+
+class BundleDiffers(WbError, ArithmeticError):
+    """What is in the bundle does not give the scores that it should."""
+
+
+def try_apart(script: Sequence[str], folder: Path, libraries: Sequence[str], site: Path) -> None:
+    """Runs a check of the bundle in `folder` as `run_apart` does. Raises `BundleDiffers` where it fails, and as `run_apart`."""
+    try:
+        done = run_apart(script, folder, libraries, site)
+    except subprocess.TimeoutExpired as error:
+        raise BundleDiffers(f"the bundle's check took longer than {error.timeout:g} s and was ended") from error
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip().splitlines()
+        raise BundleDiffers(
+            f"the bundle's check fails where only {', '.join(libraries)} can be imported: {said[-1] if said else 'no output'}"
+        )
 
 
 def run_apart(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import onnx
 import onnxruntime.tools.onnx_model_utils as fixing
 
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadArtefact, BadOption, Unsupported, WbError
+from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.measures.readings import Reading
 from wb.core.specs import BATCH
 from wb.core.system.files import is_there, regular, scratch
@@ -24,10 +23,11 @@ from wb.export.graph import TOLERANCE, export, read_architecture
 from wb.export.plain.write import CODE, export_plain
 from wb.export.texts import read_vocabulary
 from wb.foreign.reading import load
-from wb.jobs.bundle.apart import run_apart
+from wb.jobs.bundle.apart import try_apart
 from wb.jobs.bundle.card import TOKENIZER_FILE, Contents, card_of, readme_of
-from wb.jobs.bundle.config import BundleConfig
+from wb.jobs.bundle.config import BundleConfig, runtimes_of
 from wb.jobs.bundle.place import CARD, check_place, publish, write_sums
+from wb.jobs.bundle.runtimes import add, check_added, check_runtimes, measured_there
 from wb.jobs.bundle.stored import exact, store
 from wb.jobs.calls.shown import Shown, Table, readings_table
 from wb.jobs.frame.config import MeasureConfig
@@ -83,7 +83,8 @@ class Bundling(BundleConfig):
         Raises:
             BadOption: `out` exists and is no bundle, or is one and `force` is false; a licence that is no file and no name.
             BundleDiffers: the bundle's own check fails without `wb`; nothing is left in `out`.
-            Unsupported: a graph that is not the workbench's.
+            MissingExtra: one of `runtimes` is not there.
+            Unsupported: a graph that is not the workbench's, or a network of texts for `runtimes`.
             WbError: as `wb.jobs.verbs.measuring.Measuring`.
         """
         check_place(out, force)
@@ -98,6 +99,8 @@ class Bundling(BundleConfig):
         if architecture is None:
             raise BadArtefact(f"the architecture in {file} is damaged; export the model again")
         refuse_exits(file, "a bundle")
+        others = runtimes_of(self.runtimes)
+        check_runtimes(others, architecture)
         texts = architecture.input.usual_tokens is not None
         with scratch() as folder:
             made = folder / "bundle"
@@ -110,20 +113,24 @@ class Bundling(BundleConfig):
             data = self._data(file)
             torch, notes = _plain(model, made)
             examples = store(architecture, data, made / MODEL, made / "check.npz")
-            graphs = (MODEL, FIXED)
+            added = add(others, made / MODEL, made, progress)
+            readings = dict(measured.readings)
+            if data is not None:
+                readings |= measured_there(others, made / MODEL, data, self.split)
             contents = Contents(
                 file.stem,
                 architecture,
                 history,
-                measured.readings,
+                readings,
                 measured.missing,
                 data,
                 examples,
-                graphs,
+                (MODEL, FIXED),
                 torch,
                 licence.name,
                 notes,
                 front,
+                added,
             )
             progress("writing the card", 0, 0)
             _write(made, contents, licence, INFER_PROSE if architecture.causal else INFER_TEXTS if texts else INFER)
@@ -134,10 +141,11 @@ class Bundling(BundleConfig):
                 "tokenizers" if texts else "PIL",
                 torch=(10 * TOLERANCE if exact(architecture) else OTHER) if torch else None,
             )
+            check_added(others, made, INFER.name, folder)
             write_sums(made)
             publish(made, out)
         files = tuple(sorted(out.iterdir()))
-        return Bundled(out, files, measured.readings, (*measured.remarks, *notes))
+        return Bundled(out, files, readings, (*measured.remarks, *notes))
 
     def _data(self, file: Path) -> Dataset | None:
         """The data that examples are taken from, if there are any; what was chosen has been said by the measurement."""
@@ -147,10 +155,6 @@ class Bundling(BundleConfig):
         if choice.spec is None:
             return None
         return read_data(file, choice, by_index=self.by_index)[0]
-
-
-class BundleDiffers(WbError, ArithmeticError):
-    """What is in the bundle does not give the scores that it should."""
 
 
 @dataclass(frozen=True)
@@ -245,12 +249,4 @@ def _tried(made: Path, folder: Path, reads: str, *, torch: float | None) -> None
     for number, (script, libraries) in enumerate(trials):
         site = folder / f"site{number}"
         site.mkdir()
-        try:
-            done = run_apart(script, made, libraries, site)
-        except subprocess.TimeoutExpired as error:
-            raise BundleDiffers(f"the bundle's check took longer than {error.timeout:g} s and was ended") from error
-        if done.returncode != 0:
-            said = (done.stdout + done.stderr).strip().splitlines()
-            raise BundleDiffers(
-                f"the bundle's check fails where only {', '.join(libraries)} can be imported: {said[-1] if said else 'no output'}"
-            )
+        try_apart(script, made, libraries, site)

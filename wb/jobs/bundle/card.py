@@ -21,6 +21,7 @@ from wb.data.spec import WHITE, Spec
 from wb.export.graph import LOGITS
 from wb.export.pasts import PASTS
 from wb.hardware.device import unaddressed
+from wb.jobs.bundle.runtimes import Added
 from wb.jobs.bundle.stored import stepwise
 from wb.models.decoding import recalled
 from wb.models.files.history import public
@@ -35,7 +36,7 @@ TEMPLATE = Path(__file__).with_name("README.md.jinja")
 class Contents(NamedTuple):
     """What a card is made of. Without `data` nothing is known of how pictures become inputs but the sizes.
 
-    `front` are the ids that stand in front of every text.
+    `front` are the ids that stand in front of every text, `added` the graphs for other runtimes.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Contents(NamedTuple):
     licence: str | None
     notes: Sequence[str]
     front: Sequence[int] = ()
+    added: Sequence[Added] = ()
 
 
 def card_of(contents: Contents) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def card_of(contents: Contents) -> dict[str, Any]:
         "labels": _labels(a),
         **({"stepwise": stepwise(a)} if a.causal else {}),
         "graphs": list(contents.graphs),
+        "others": {one.file: {"package": one.package, "tolerance": one.tolerance} for one in contents.added},
         "torch": contents.torch,
         "precision": {group: precision for group, precision in precisions(a).items() if precision != "fp32"},
         "readings": {name: reading.model_dump(mode="json") for name, reading in _public(contents.readings).items()},

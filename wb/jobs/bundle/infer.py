@@ -2,17 +2,22 @@
 
 python infer.py PICTURE...   names the class of each picture (or of an array of the network's inputs, a .npy file)
 python infer.py --check      compares the graphs with stored examples; the exit code is 1 if one differs
+
+Graphs for other runtimes, where there are some, need these in the place of onnxruntime:
+
+python infer.py --graph FILE PICTURE...   the same with such a graph
+python infer.py --check FILE...           compares only these
 """
 
 import json
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, ImageOps
 
 HERE = Path(__file__).resolve().parent
 CARD = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
@@ -25,6 +30,8 @@ def prepared(path: str) -> NDArray[Any]:
     steps = CARD["preprocessing"]
     if steps is None:
         sys.exit(f"this network takes no pictures but arrays {CARD['input']['shape'][1:]}; give a .npy file")
+    from PIL import Image, ImageColor, ImageOps
+
     picture = ImageOps.exif_transpose(Image.open(path))
     if picture.has_transparency_data:
         layers = picture.convert("RGBA")
@@ -38,19 +45,35 @@ def prepared(path: str) -> NDArray[Any]:
 
 def logits(graph: str, images: NDArray[Any]) -> NDArray[Any]:
     """The scores (n, classes) of images (n, channels, height, width), one by one."""
-    session = onnxruntime.InferenceSession(str(HERE / graph), providers=["CPUExecutionProvider"])
+    run = loaded(str(HERE / graph))
     name, output = CARD["input"]["name"], CARD["output"]["name"]
-    return np.concatenate([session.run([output], {name: image[None]})[0] for image in images])
+    return np.concatenate([np.array(run({name: image[None]})[output]) for image in images])
 
 
-def check() -> int:
-    """1 if a graph gives other scores than were stored, else 0."""
+def loaded(path: str) -> Callable[[dict[str, NDArray[Any]]], Any]:
+    """What gives the outputs of a graph by name, with the runtime that its file is for."""
+    if path.endswith(".tflite"):
+        run = import_module("ai_edge_litert.interpreter").Interpreter(model_path=path).get_signature_runner()
+        return lambda inputs: run(**inputs)
+    if path.endswith(".xml"):
+        # Its own choice may be a type with fewer bits.
+        compiled = import_module("openvino").compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda inputs: compiled(inputs)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def check(*graphs: str) -> int:
+    """1 if a graph, of these or those of onnxruntime, gives other scores than were stored, else 0."""
     stored, failed = np.load(HERE / "check.npz", allow_pickle=False), 0
-    for graph in CARD["graphs"]:
+    for graph in graphs or CARD["graphs"]:
         found = logits(graph, stored["images"])
         scale = np.maximum(1, np.abs(stored["logits"]).max(axis=1, keepdims=True))
         worst = float((np.abs(found - stored["logits"]) / scale).max())
-        good = worst <= float(stored["tolerance"])
+        good = worst <= float(CARD["others"].get(graph, {}).get("tolerance") or stored["tolerance"])
         print(f"{graph}: differs by {worst:.2g} of the largest score, {'as it may' if good else 'which is too much'}")
         failed |= not good
     return int(failed)
@@ -59,11 +82,10 @@ def check() -> int:
 if __name__ == "__main__":
     if not sys.argv[1:]:
         sys.exit(__doc__)
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(check())
+    if sys.argv[1] == "--check":
+        sys.exit(check(*sys.argv[2:]))
+    chosen, paths = (sys.argv[2], sys.argv[3:]) if sys.argv[1] == "--graph" else ("model.onnx", sys.argv[1:])
     labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
-    for path, scores in zip(
-        sys.argv[1:], logits("model.onnx", np.stack([prepared(p) for p in sys.argv[1:]])), strict=True
-    ):
+    for path, scores in zip(paths, logits(chosen, np.stack([prepared(p) for p in paths])), strict=True):
         chances = np.exp(scores - scores.max())
         print(f"{path}: {labels[int(scores.argmax())]} ({chances.max() / chances.sum():.1%})")
