@@ -191,7 +191,7 @@ class RecipeOptions(Frozen):
     rdrop: Annotated[
         Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
         Field(description="Run twice over each batch, with other units dropped, and agree by this weight (R-Drop)."),
-        Cli(default="no; 2 for what learns long from texts in a search"),
+        Cli(default="no; in a search 2 for what learns long from texts"),
     ] = None
     merge_dropout: Annotated[
         Share | None,
