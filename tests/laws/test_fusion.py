@@ -17,7 +17,8 @@ from tests.catalogue import Placed
 from tests.networks import exactly, images, random_model
 from wb.core.architecture import Architecture, axis_dims, axis_sizes, resize
 from wb.core.errors import Unsupported
-from wb.core.records import dims, kind_of
+from wb.core.records import dims
+from wb.core.records.mixers.memory import Atlas
 from wb.core.records.mixers.sparse import Prototypes
 from wb.fusion.forms.canonical import canonical, centred, foldable, restored, unit_gains
 from wb.fusion.forms.conform import conform
@@ -312,12 +313,13 @@ def test_copies_fuse_into_what_they_are_copies_of(combined: Model, stat: Stat) -
 
 
 def is_refused(model: Model) -> bool:
-    """Whether it has a matrix among all of the channels of its heads, or a head of two layers.
+    """Whether it has a matrix among all of the channels of its heads or among their products, or a head of two layers.
 
     All of them are said.
     """
-    kinds = {kind_of(type(part)) for _, part in model.architecture.parts()}
-    if not kinds & {kind_of(Prototypes)} and model.architecture.head.hidden is None:
+    parts = [part for _, part in model.architecture.parts()]
+    among = any(isinstance(part, Prototypes) or (isinstance(part, Atlas) and part.polynomial) for part in parts)
+    if not among and model.architecture.head.hidden is None:
         return False
     with pytest.raises(
         Unsupported, match=r"both within heads, which cannot be aligned together|whose head is one linear map"

@@ -22,7 +22,16 @@ FRONT, TEST, BUDGET, BLUE, GREY = "#f76707", "#0ca678", "#e64980", "#3b82f6", "#
 COLOURS = ("#4c78c8", "#12927f", "#8a63d2", "#b86a08", "#d0496e", "#5b8c2a", "#a0652f", "#2f86a8")  # of categories
 # Of categories that there may be more of, kinds of parts for example: Plotly's, without those that are black on a dark page.
 _DARK = ("#222A2A", "#620042", "#1616A7", "#0D2A63")  # on black they are not seen
-_MORE = ("#C4451C", "#AA0DFE", "#1C8356", "#85660D", "#325A9B", "#B10DA1", "#6A76FC")  # of others of Plotly's, far away
+_MORE = (
+    "#C4451C",
+    "#AA0DFE",
+    "#1C8356",
+    "#85660D",
+    "#325A9B",
+    "#B10DA1",
+    "#6A76FC",
+    "#855C75",
+)  # of others of Plotly's, far away
 MANY = (*(c for c in qualitative.Dark24 if c not in _DARK), *_MORE)
 ORDER = [[0, "#b3bdca"], [0.5, "#6f9fe0"], [1, "#3565d8"]]  # colour scale, early to late; visible on white and on black
 TICKS = {"fraction": ".3~%", "ms": ".3~g", "x": ".3~g"}  # all other units are counts and get an SI prefix
