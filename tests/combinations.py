@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import combinations
 from random import Random
 from typing import Any
@@ -46,6 +47,7 @@ class Combinations:
             for kind, ones in ((Architecture, self.networks), (Stage, stages), (Block, blocks))
         }
         del self.values[Architecture]["stages"], self.values[Stage]["blocks"]
+        self.fitting = cache(self._fitting)  # asked for some hundred thousand times
 
     @staticmethod
     def _distinct(values: Iterable[object]) -> list[object]:
@@ -56,15 +58,21 @@ class Combinations:
 
         Those of fields in `planes` compute on that plane.
         """
-        fitting = {
-            name: [value for value in values if name not in planes or fits(value, planes[name])]
-            for name, values in self.values[kind].items()
-        }
-        new = {name: [v for v in values if (f"{name} {said(v)}",) not in self.seen] for name, values in fitting.items()}
+        fitting = {name: self.fitting(kind, name, planes.get(name)) for name in self.values[kind]}
+        new = {name: [v for v, part in values if part not in self.seen] for name, values in fitting.items()}
         return {
-            name: self.random.choice(new[name] if new[name] and self.random.random() < 0.5 else values)
+            name: self.random.choice(new[name])
+            if new[name] and self.random.random() < 0.5
+            else self.random.choice(values)[0]
             for name, values in fitting.items()
         }
+
+    def _fitting(
+        self, kind: type[Architecture | Stage | Block], name: str, plane: Plane | None
+    ) -> list[tuple[Any, tuple[str, ...]]]:
+        """The values of a field that may be on the plane, each with what is seen of it."""
+        values = self.values[kind][name]
+        return [(v, (f"{name} {said(v)}",)) for v in values if plane is None or fits(v, plane)]
 
     def _stage(self, number: int) -> Stage:
         merges = [merge for merge in self.values[Stage]["merge"] if (merge is None) is (number == 0)]
