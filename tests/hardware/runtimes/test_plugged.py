@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -19,6 +20,7 @@ from tests.commands import wb
 from wb.cli.looking.health import checks
 from wb.core.errors import BadArtefact, BadOption, MissingExtra, Unsupported
 from wb.core.measures.readings import Reading
+from wb.core.specs import IDS, PAST, TOKENS, TOTAL
 from wb.export.devices.several import with_nodes
 from wb.export.timing.bench import bench_of
 from wb.export.timing.footprint import footprint
@@ -28,6 +30,7 @@ from wb.hardware.remote.footprint import of_onnxruntime
 from wb.hardware.remote.plugins import Plugin, plugins
 from wb.hardware.runtimes import ort, plugged
 from wb.hardware.runtimes.known import PLUGGED, offered, runtime, way_of
+from wb.hardware.runtimes.plugged import Plugged
 
 GRAPH = transformer_graph(4, 8, 1)
 MODULE = """
@@ -123,6 +126,34 @@ def test_it_is_compared_and_timed_with_fixed_shapes_and_its_nodes_are_told(
     reading = Reading(value=1, unit="ms", how="measured", note="quiet")
     found = with_nodes({"latency": reading}, tmp_path / "g.onnx", device, batch=2)["latency"]
     assert found.note == f"quiet; {count} nodes on CPUExecutionProvider: {count} of {count} fell back to the processor"
+
+
+def test_nodes_of_a_further_token_are_those_behind_a_past(
+    package: Any, offers: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU"]
+    int64 = onnx.TensorProto.INT64
+    ids, past, mask, total = (
+        onnx.helper.make_tensor_value_info(name, int64, ["batch", axis])
+        for name, axis in ((IDS, TOKENS), ("past", PAST), ("mask", TOTAL), ("total", TOTAL))
+    )
+    whole = onnx.helper.make_node("Concat", ["past", IDS], ["whole"], axis=1)
+    masked = onnx.helper.make_node("Mul", ["whole", "mask"], ["total"])
+    graph = onnx.helper.make_graph([whole, masked], "g", [ids, past, mask], [total])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "g.onnx")
+    shapes: list[list[int]] = []
+
+    def nodes(_: Plugged, graph: bytes, *__: Any) -> dict[str, int]:
+        inputs = onnx.load_from_string(graph).graph.input
+        shapes.append([one.type.tensor_type.shape.dim[1].dim_value for one in inputs])
+        return {"AcmeExecutionProvider": 1}
+
+    monkeypatch.setattr(Plugged, "nodes", nodes)
+    device, reading = parse_device("ep-acme"), Reading(value=1, unit="ms", how="measured")
+    for behind in (False, True):
+        with_nodes({"latency": reading}, tmp_path / "g.onnx", device, tokens=8, behind=behind)
+    assert shapes == [[8, 0, 8], [1, 7, 8]]
 
 
 @pytest.mark.parametrize(
