@@ -68,9 +68,10 @@ def _runtimes() -> Iterator[Check]:
     yield Check(True, "ONNX Runtime providers", ", ".join(onnxruntime.get_available_providers()))
     for plugin in plugins():
         uses = [f"--device {name}" for name in plugin.names]
-        uses += ["wb device check --npu qnn MODEL"] if plugin.simulates and plugin.devices else []
-        advice = ", ".join(uses) if plugin.provider else "update it and onnxruntime"
-        yield Check(bool(plugin.provider), "plugin of ONNX Runtime", plugin.text, advice)
+        uses += ["wb device check --npu qnn MODEL"] if plugin.simulates else []
+        works = bool(plugin.provider) or plugin.simulates
+        advice = ", ".join(uses) if works else "update it and onnxruntime"
+        yield Check(works, "plugin of ONNX Runtime", plugin.text, advice)
     training = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     yield Check(
         True, "training device", f"{training}, {torch.get_num_threads()} threads by default, wb takes 1 (--threads)"

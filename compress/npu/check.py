@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from wb.compress.npu.quantized import ACTIVATIONS, quantized
 from wb.compress.npu.report import Report, Tried
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadOption, Unsupported
-from wb.core.system.files import scratch
+from wb.core.system.files import place, scratch
 from wb.data import Dataset, Split
 from wb.export.exits.ways import export_any, graph_exits
 from wb.export.foreign.trial import try_out
@@ -58,12 +57,14 @@ class NpuCheck:
         """Checks the model or graph in `file`; the compiled file goes to `out`.
 
         Raises:
-            BadOption: `out` exists and `force` is false, or there are several precisions; no data for ranges of activations.
+            BadOption: `out` exists and `force` is false, or is a folder or `file` itself, or there are several precisions; no
+                data for ranges of activations.
             MissingExtra: the compiler is not installed.
+            StorageFailed: `out` cannot be written.
             Unsupported: a network with several ways or with a cache, or this machine has no simulator.
             WbError: the file or the data are damaged or do not fit each other.
         """
-        self._check_out(out, force)
+        self._check_out(file, out, force)
         release = qnn.check_installed()
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
         with scratch() as folder:
@@ -89,16 +90,20 @@ class NpuCheck:
                 )
                 size = compiled.stat().st_size if compiled.exists() else None
                 tried.append(Tried(precision, found, given, expected, size))
-            kept = out is not None and compiled.exists()
+            kept = out is not None and compiled.exists() and not found.failure
             if out is not None and kept:
-                shutil.copyfile(compiled, out)
+                place(compiled, out, force=force)
         return Report(str(file), self.soc, release, told, tuple(tried), out if kept else None)
 
-    def _check_out(self, out: Path | None, force: bool) -> None:
+    def _check_out(self, file: Path, out: Path | None, force: bool) -> None:
         if out is None:
             return
         if len(self.precisions) > 1:
             raise BadOption(f"--out keeps one compiled file, and there are {len(self.precisions)} precisions; name one")
+        if out.is_dir():
+            raise BadOption(f"{out} is a folder; name a file in it, such as {out / 'compiled.onnx'}")
+        if out.exists() and file.exists() and out.samefile(file):
+            raise BadOption(f"{out} is the network itself, which the compiled file would replace; choose another file")
         if out.exists() and not force:
             raise BadOption(f"{out} exists; choose another file, or say --force")
         if not out.parent.is_dir():

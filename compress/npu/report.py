@@ -37,17 +37,36 @@ class Tried(NamedTuple):
 
     @property
     def answers(self) -> tuple[int, int] | None:
-        """How many largest scores are at the same place as in the file as it is, and of how many; None without such runs."""
+        """How many largest scores are at the same place as in the file as it is, and of how many; None without such runs.
+
+        Scores of which one is no number have no largest.
+        """
         given = self.simulation.outputs
         if given is None:
             return None
-        found, expected = (one.reshape(-1, one.shape[-1]).argmax(-1) for one in (given, self.as_is))
-        return int((found == expected).sum()), len(expected)
+        found, expected = (one.reshape(-1, one.shape[-1]) for one in (given, self.as_is))
+        numbers = np.isfinite(found).all(-1) & np.isfinite(expected).all(-1)
+        return int((numbers & (found.argmax(-1) == expected.argmax(-1))).sum()), len(expected)
 
     def error(self, expected: NDArray[np.float32]) -> float | None:
-        """The largest difference over the largest of what is expected; None without runs."""
+        """The largest difference over the largest of what is expected; None without runs, or where some output is no number."""
         given = self.simulation.outputs
-        return None if given is None else float(np.abs(given - expected).max() / max(np.abs(expected).max(), 1e-12))
+        if given is None or not (np.isfinite(given).all() and np.isfinite(expected).all()):
+            return None
+        apart = np.abs(np.subtract(given, expected, dtype=np.float64)).max()
+        return float(apart / max(np.abs(expected).max(), 1e-12))
+
+    @property
+    def other(self) -> bool:
+        """Whether runs gave something else than the same file on the CPU does, or no numbers."""
+        error = self.error(self.same)
+        return self.simulation.outputs is not None and (error is None or error > OTHER)
+
+    def _share(self, expected: NDArray[np.float32]) -> str:
+        error = self.error(expected)
+        if error is None:
+            return "not told" if self.simulation.outputs is None else "not a number"
+        return f"{error:.2g}"
 
     def column(self) -> list[str]:
         """What was found, as `ROWS`."""
@@ -59,7 +78,7 @@ class Tried(NamedTuple):
             f"failed: {taken}" if found.failure and found.nodes else "refused" if found.failure else taken,
             str(found.taken) if found.nodes else "not told",
             left or ("none" if found.nodes else "not told"),
-            *(_share(self.error(one)) for one in (self.same, self.as_is)),
+            *(self._share(one) for one in (self.same, self.as_is)),
             "not told" if answers is None else f"{answers[0]} of {answers[1]}",
             "none" if self.size is None else f"{self.size / 1e6:.3g} MB",
         ]
@@ -110,7 +129,7 @@ class Report(Shown):
         """What is wrong, if anything, and what to do about it."""
         found = []
         for one in self.tried:
-            error, left = one.error(one.same), sum(one.simulation.left.values())
+            left = sum(one.simulation.left.values())
             if one.simulation.failure:
                 found.append(f"{one.precision}: {one.simulation.failure}")
             elif not one.simulation.taken:
@@ -118,8 +137,12 @@ class Report(Shown):
             elif not one.simulation.whole:
                 share = f"{left} of {left + one.simulation.taken} nodes"
                 found.append(f"{one.precision}: {share} fall back to the processor, which costs a copy each way")
-            if error is not None and not error <= OTHER:
-                found.append(f"{one.precision}: it computes something else there than here; do not deploy it so")
+            if one.other:
+                numbers = one.error(one.same) is not None
+                wrong = (
+                    "it computes something else there than here" if numbers else "some of its outputs are no numbers"
+                )
+                found.append(f"{one.precision}: {wrong}; do not deploy it so")
         return found
 
     def content(self) -> Mapping[str, Any]:
@@ -134,7 +157,3 @@ class Report(Shown):
             "compiled": None if self.kept is None else str(self.kept),
             "advice": self.advice(),
         }
-
-
-def _share(error: float | None) -> str:
-    return "not told" if error is None else f"{error:.2g}"

@@ -97,17 +97,25 @@ def on_each(
 
 
 def with_nodes(
-    readings: Mapping[str, Reading], graph: Path, device: Device, batch: int = 1, tokens: int | None = None
+    readings: Mapping[str, Reading],
+    graph: Path,
+    device: Device,
+    batch: int = 1,
+    tokens: int | None = None,
+    *,
+    behind: bool = False,
 ) -> dict[str, Reading]:
     """The readings with a note of how many nodes each processor of this machine runs, where the runtime tells.
 
-    They are those of the graph as it is timed; where a provider leaves some to the processor, that is said.
+    They are those of the graph as it is timed, on inputs as `example_inputs` makes them; where a provider leaves some to the
+    processor, that is said.
     """
     if device.address is not None:
         return dict(readings)
     timed: Path | bytes = graph
     if device.runtime == PLUGGED:
-        timed = runtime(PLUGGED).prepare(graph, example_inputs(session(graph, device.here), batch, tokens=tokens))
+        inputs = example_inputs(session(graph, device.here), batch, tokens=tokens, behind=behind)
+        timed = runtime(PLUGGED).prepare(graph, inputs)
     counts = runtime(device.runtime).nodes(timed, device.name, device.threads)
     told = ", ".join(f"{count} nodes on {name}" for name, count in counts.items())
     left = counts.get("CPUExecutionProvider", 0)

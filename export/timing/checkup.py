@@ -23,10 +23,10 @@ from wb.hardware.device import Device, parse_device
 from wb.hardware.remote import plugins
 from wb.hardware.remote.address import Greeting, Text, ask_hello, checked, greeting, link_to
 from wb.hardware.remote.elsewhere import ours_there
-from wb.hardware.remote.link import Refused
+from wb.hardware.remote.link import DeviceLost, Refused
 from wb.hardware.remote.plugins import Plugin
 from wb.hardware.remote.session import Remote
-from wb.hardware.runtimes.known import offered, runtime
+from wb.hardware.runtimes.known import runtime, runtime_with
 
 OPSETS = range(17, 25)
 ALIKE = 1e-4  # of the largest output: two processors add in other orders
@@ -38,7 +38,7 @@ class Checkup:
     """A device, what it says of itself (`wb.hardware.remote.runner.hello`), and what was tried on it.
 
     `opset` is the newest that its runtime reads, 0 for none of those tried; `difference` is between its outputs and this
-    machine's for the reference graph, relative to the largest.
+    machine's for the reference graph, relative to the largest. `plugins` is None where it could not say.
     """
 
     device: Device
@@ -46,7 +46,7 @@ class Checkup:
     noise: Noise
     opset: int
     difference: float
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[str, ...] | None = ()
 
     def rows(self) -> list[tuple[str, str]]:
         """What was found, in words."""
@@ -61,7 +61,7 @@ class Checkup:
             ("system", f"{about.system}, {about.machine}"),
             ("runtime", f"onnxruntime {about.onnxruntime}{other}, numpy {about.numpy}, Python {about.python}"),
             ("providers", ", ".join(about.providers)),
-            ("plugins", "; ".join(self.plugins) or "none"),
+            ("plugins", "not told" if self.plugins is None else "; ".join(self.plugins) or "none"),
             ("cores", f"{len(about.cores)}{clock_text}{self._classes()}"),
             ("memory", f"{about.memory / 2**30:.1f} GiB" if about.memory else "not told"),
             ("governor", ", ".join(state.governors) or "not told"),
@@ -106,7 +106,7 @@ class Checkup:
             "noise": self.noise.model_dump(),
             "opset": self.opset,
             "difference": self.difference,
-            "plugins": list(self.plugins),
+            "plugins": None if self.plugins is None else list(self.plugins),
             "advice": self.advice(),
         }
 
@@ -125,7 +125,7 @@ def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Chec
         DeviceLost: it does not answer.
         Unsupported: it cannot run the reference graph.
     """
-    if spec in offered():
+    if runtime_with(spec) is not None:
         raise BadOption(
             f"{spec!r} is this machine itself, which wb doctor looks at; 'local' is a process of its own on it"
         )
@@ -151,13 +151,19 @@ def checkup(spec: str, threads: int, seconds: float, progress: Progress) -> Chec
     found = ask_hello(link_to(str(device.address)))  # its state after it was busy
     progress("comparing outputs", 0, 0)
     difference = _difference(device)
-    return Checkup(device, found, noise, opset, difference, bench.persistently(lambda: _plugins(bench)))
+    return Checkup(device, found, noise, opset, difference, _plugins(bench))
 
 
-def _plugins(bench: There) -> tuple[str, ...]:
-    """What plugins of ONNX Runtime there are."""
-    bench.learn(plugins)
-    found = checked(_Found, bench.link.ask("plugins"), bench.link).plugins
+def _plugins(bench: There) -> tuple[str, ...] | None:
+    """What plugins of ONNX Runtime there are; None where that fails, for a library of theirs may end the runner.
+
+    It is asked once, and last: nothing that was measured depends on it.
+    """
+    try:
+        bench.learn(plugins)
+        found = checked(_Found, bench.link.ask("plugins"), bench.link).plugins
+    except (Refused, DeviceLost):
+        return None
     return tuple(Plugin(**one.model_dump()).text for one in found)
 
 

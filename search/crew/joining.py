@@ -16,7 +16,7 @@ from wb.core.system.provenance import versions
 from wb.hardware.device import Device, unaddressed
 from wb.hardware.remote.address import LOCAL
 from wb.hardware.remote.profiles import read_profiles
-from wb.hardware.runtimes.known import offered
+from wb.hardware.runtimes.known import offered, runtime_with
 from wb.search.beginning.config import SearchConfig
 from wb.search.crew.crew import FOLDER, Crew, mark_joined
 from wb.search.crew.shelf import Shelf
@@ -107,14 +107,16 @@ def check_same(record: RunRecord, device: Device, others: Iterable[Device] = ())
 
 def check_there(config: SearchConfig) -> None:
     """Raises `OtherMachine` if this machine has no devices of the names that the run measures on: before the data are read."""
-    known = {*offered(), *read_profiles()}
+    profiles = read_profiles()
     names = (config.device, *config.devices)
-    lacking = [name for name in names if name not in known and ":" not in name and name.partition(",")[0] != LOCAL]
+    own = [name for name in names if name not in profiles and ":" not in name and name.partition(",")[0] != LOCAL]
+    lacking = [name for name in own if runtime_with(name) is None]
     if lacking:
         one = lacking[0]
+        known = ", ".join(sorted({*offered(), *profiles}))
         use = "" if one != config.device else ", or name another of that kind with --device"
         raise OtherMachine(
-            f"the run measures on {', '.join(lacking)}, of which this machine knows nothing (it has {', '.join(sorted(known))}); "
+            f"the run measures on {', '.join(lacking)}, of which this machine knows nothing (it has {known}); "
             f"say `wb device add {one} ADDRESS` or install its runtime{use}; devices that are reached over a network or a cable "
             "can be measured on by the run's own machine only"
         )

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.specs import IDS, PAST, TOKENS, TOTAL
 from wb.hardware.remote.runner import fields_of, processor
-from wb.hardware.runtimes.known import OURS, PLUGGED, RUNTIMES, check_installed, offered, runtime
+from wb.hardware.runtimes.known import OURS, PLUGGED, RUNTIMES, check_installed, runtime, runtime_with
 from wb.hardware.runtimes.plugged import described
 
 if TYPE_CHECKING:
@@ -144,20 +144,20 @@ def parse_device(
         MissingExtra: it is that of a runtime which is not installed.
         Unsupported: it has no runtime.
     """
-    known = offered()
-    if spec not in known:
+    own = runtime_with(spec)
+    if own is None:
         check_installed(spec)
         from wb.hardware.remote.elsewhere import elsewhere  # rarely needed
 
-        return elsewhere(spec, threads, known, finished=finished)
+        return elsewhere(spec, threads, finished=finished)
     usable = usable_cores()
     if not 1 <= threads <= len(usable):
         raise BadOption(f"threads={threads} on a machine where this process may use 1..{len(usable)} cores")
     pinned_to = None if cores is None else tuple(sorted(set(cores)))
     if pinned_to is not None and (not pinned_to or not set(pinned_to) <= set(usable)):
         raise BadOption(f"cores={list(pinned_to)} are not all usable; this process may use {list(usable)}")
-    fields = described(spec) if known[spec] == PLUGGED else dict[str, Any]()
-    return Device(name=spec, threads=threads, cores=pinned_to, runtime=known[spec], **fields)
+    fields = described(spec) if own == PLUGGED else dict[str, Any]()
+    return Device(name=spec, threads=threads, cores=pinned_to, runtime=own, **fields)
 
 
 def usable_cores() -> tuple[int, ...]:

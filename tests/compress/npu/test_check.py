@@ -45,6 +45,7 @@ class Npu:
     ) -> qnn.Simulation:
         model = onnx.load_from_string(graph)
         self.graphs.append(model)
+        compiled.write_bytes(b"compiled")
         if self.failure:
             return qnn.Simulation({}, None, self.failure)
         nodes: dict[str, dict[str, int]] = {}
@@ -55,7 +56,6 @@ class Npu:
         rows = [{name: values[i] for name, values in inputs.items()} for i in range(len(next(iter(inputs.values()))))]
         given = np.stack([loaded.run([output], row)[0] for row in rows])
         ran(len(rows))
-        compiled.write_bytes(b"compiled")
         return qnn.Simulation(nodes, given + self.error * np.abs(given).max())
 
 
@@ -149,11 +149,26 @@ def test_what_cannot_be_asked_is_said(graph: Path, tmp_path: Path, played: Calla
         ("u4", None, None, "give some of fp16, u8, u16"),
         ("u8,u8", None, None, "each once"),
         ("fp16,u8", "digits", tmp_path / "c.onnx", "there are 2 precisions"),
-        ("fp16", None, graph, "exists"),
+        ("fp16", None, Path(__file__), "exists"),
         ("fp16", None, tmp_path / "no" / "c.onnx", "no folder"),
     ):
         with pytest.raises(BadOption, match=words):
             NpuCheck.of("sm8550", precisions, data, 1)(graph, out, lambda *_: None, lambda _: None)
+    before = graph.read_bytes()
+    for out, words in ((graph, "the network itself"), (tmp_path, "is a folder")):
+        with pytest.raises(BadOption, match=words):
+            NpuCheck()(graph, out, lambda *_: None, lambda _: None, force=True)
+    assert graph.read_bytes() == before
+
+
+def test_what_is_no_number_is_no_answer(graph: Path, played: Callable[[Npu], Npu]) -> None:
+    played(Npu(error=float("nan")))
+    done = wb("device", "check", "--npu", "qnn", graph, "--json")
+    found = json.loads(done.stdout, parse_constant=pytest.fail)
+    one = found["precisions"]["fp16"]
+    assert (one["error"], one["error_as_is"], one["same_answers"], one["answers"]) == (None, None, 0, 8)
+    assert found["advice"] == ["fp16: some of its outputs are no numbers; do not deploy it so"]
+    assert "not a number" in wb("device", "check", "--npu", "qnn", graph).stdout
 
 
 def test_a_graph_of_others_is_tried_on_made_up_inputs_but_not_quantized_on_them(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from wb.core.errors import BadOption
-from wb.export.timing.checkup import ALIKE, Checkup, checkup
+from wb.export.timing.checkup import ALIKE, Checkup, _plugins, checkup
 from wb.hardware.remote.address import Greeting
+from wb.hardware.remote.link import DeviceLost, Refused
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +32,23 @@ def test_a_device_like_this_machine_needs_no_advice_of_ours(found: Checkup) -> N
     text = " ".join(f"{what} {value}" for what, value in found.rows())
     assert found.about.processor in text
     assert found.noise.verdict in text
-    (plugin,) = [one for one in found.plugins if "acme" in one]
+    (plugin,) = [one for one in found.plugins or () if "acme" in one]
     assert plugin in text
     assert "/none.so" in plugin
+
+
+@pytest.mark.parametrize("why", [Refused("no onnxruntime of a kind", "AttributeError"), DeviceLost("it ended")])
+def test_plugins_that_cannot_be_asked_cost_nothing_that_was_measured(why: Exception, found: Checkup) -> None:
+    asked = []
+
+    def learn(module: object) -> None:
+        asked.append(module)
+        raise why
+
+    told = replace(found, plugins=_plugins(SimpleNamespace(learn=learn)))  # type: ignore[arg-type]  # a bench that fails
+    assert dict(told.rows())["plugins"] == "not told"
+    assert told.content()["plugins"] is None
+    assert len(asked) == 1
 
 
 def test_what_is_wrong_is_said_with_what_to_do(found: Checkup) -> None:

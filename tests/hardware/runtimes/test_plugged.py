@@ -12,13 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from tests.commands import wb
 from wb.cli.looking.health import checks
-from wb.core.errors import BadOption, MissingExtra, Unsupported
+from wb.core.errors import BadArtefact, BadOption, MissingExtra, Unsupported
 from wb.core.measures.readings import Reading
+from wb.core.specs import IDS, PAST, TOKENS, TOTAL
 from wb.export.devices.several import with_nodes
 from wb.export.timing.bench import bench_of
 from wb.export.timing.footprint import footprint
@@ -28,6 +30,7 @@ from wb.hardware.remote.footprint import of_onnxruntime
 from wb.hardware.remote.plugins import Plugin, plugins
 from wb.hardware.runtimes import ort, plugged
 from wb.hardware.runtimes.known import PLUGGED, offered, runtime, way_of
+from wb.hardware.runtimes.plugged import Plugged
 
 GRAPH = transformer_graph(4, 8, 1)
 MODULE = """
@@ -36,6 +39,14 @@ def get_library_path():
 def get_ep_names():
     return ["{provider}"]
 """
+
+
+class Card:
+    """A device as ONNX Runtime describes it."""
+
+    def __init__(self, kind: str, vendor: str = "ACME", model: int = 0, name: str = "") -> None:
+        self.type, self.vendor, self.vendor_id, self.device_id = SimpleNamespace(name=kind), vendor, 0x10DE, model
+        self.metadata = {"pci_bus_id": "0000:01:00.0"} | ({"Description": name} if name else {})
 
 
 def _forgotten() -> None:
@@ -77,11 +88,7 @@ def offers(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
             assert options == {}
 
     def devices() -> list[Any]:
-        return [
-            SimpleNamespace(ep_name=name, device=SimpleNamespace(type=SimpleNamespace(name=kind), vendor="ACME"))
-            for name in registered
-            for kind in kinds.get(name, ())
-        ]
+        return [SimpleNamespace(ep_name=name, device=Card(kind)) for name in registered for kind in kinds.get(name, ())]
 
     available = onnxruntime.get_available_providers
     monkeypatch.setattr(onnxruntime, "register_execution_provider_library", lambda name, _: registered.append(name))
@@ -105,18 +112,48 @@ def test_a_device_of_a_plugin_is_one_of_this_machine(package: Any, offers: dict[
 
 
 def test_it_is_compared_and_timed_with_fixed_shapes_and_its_nodes_are_told(
-    package: Any, offers: dict[str, list[str]], tmp_path: Path
+    package: Any, offers: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package("onnxruntime_ep_acme", "AcmeExecutionProvider")
     offers["AcmeExecutionProvider"] = ["GPU", "NPU"]
+    monkeypatch.setattr(plugged, "assigned", lambda _: {"AcmeExecutionProvider": 3})
     device = parse_device("ep-acme-gpu")
     bench = bench_of({"a": GRAPH}, device, 2, 0)
     assert "outputs differ from onnxruntime's by 0 of" in str(bench.notes["a"])
     (tmp_path / "g.onnx").write_bytes(GRAPH)
+    count = sum(runtime(PLUGGED).nodes(GRAPH, "ep-acme-gpu", 1).values())
+    monkeypatch.setattr(plugged, "assigned", lambda _: {"CPUExecutionProvider": count})
     reading = Reading(value=1, unit="ms", how="measured", note="quiet")
     found = with_nodes({"latency": reading}, tmp_path / "g.onnx", device, batch=2)["latency"]
-    count = sum(runtime(PLUGGED).nodes(GRAPH, "ep-acme-gpu", 1).values())  # as the plugin takes none
     assert found.note == f"quiet; {count} nodes on CPUExecutionProvider: {count} of {count} fell back to the processor"
+
+
+def test_nodes_of_a_further_token_are_those_behind_a_past(
+    package: Any, offers: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU"]
+    int64 = onnx.TensorProto.INT64
+    ids, past, mask, total = (
+        onnx.helper.make_tensor_value_info(name, int64, ["batch", axis])
+        for name, axis in ((IDS, TOKENS), ("past", PAST), ("mask", TOTAL), ("total", TOTAL))
+    )
+    whole = onnx.helper.make_node("Concat", ["past", IDS], ["whole"], axis=1)
+    masked = onnx.helper.make_node("Mul", ["whole", "mask"], ["total"])
+    graph = onnx.helper.make_graph([whole, masked], "g", [ids, past, mask], [total])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "g.onnx")
+    shapes: list[list[int]] = []
+
+    def nodes(_: Plugged, graph: bytes, *__: Any) -> dict[str, int]:
+        inputs = onnx.load_from_string(graph).graph.input
+        shapes.append([one.type.tensor_type.shape.dim[1].dim_value for one in inputs])
+        return {"AcmeExecutionProvider": 1}
+
+    monkeypatch.setattr(Plugged, "nodes", nodes)
+    device, reading = parse_device("ep-acme"), Reading(value=1, unit="ms", how="measured")
+    for behind in (False, True):
+        with_nodes({"latency": reading}, tmp_path / "g.onnx", device, tokens=8, behind=behind)
+    assert shapes == [[8, 0, 8], [1, 7, 8]]
 
 
 @pytest.mark.parametrize(
@@ -158,13 +195,69 @@ def test_a_plugin_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
         parse_device("ep-webgpu")
 
 
-def test_qualcomms_offers_no_device_to_time_on(package: Any, offers: dict[str, list[str]]) -> None:
+def test_qualcomms_offers_no_device_to_time_on_and_is_not_even_imported(package: Any, tmp_path: Path) -> None:
     package("onnxruntime_qnn", "QNNExecutionProvider")
-    offers["QNNExecutionProvider"] = ["CPU"]
+    (tmp_path / "onnxruntime_qnn.py").write_text("raise SystemExit('its libraries may do so')")
     (found,) = [one for one in plugins() if one.simulates]
-    assert (found.names, "simulates NPUs" in found.text) == ({}, True)
+    assert (found.names, "simulates them" in found.text) == ({}, True)
     assert not any("qnn" in name for name in offered())
-    assert any(check.advice == "wb device check --npu qnn MODEL" for check in checks(lambda _: None))
+    assert "onnxruntime_qnn" not in sys.modules
+    assert any(check.ok and check.advice == "wb device check --npu qnn MODEL" for check in checks(lambda _: None))
+
+
+def test_a_plugin_is_registered_only_where_a_device_of_one_is_meant(package: Any, offers: dict[str, list[str]]) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU"]
+    parse_device("cpu")
+    assert way_of("cpu", "int8") == "dynamic"
+    assert session(GRAPH, Device()).get_providers() == ["CPUExecutionProvider"]
+    assert "onnxruntime_ep_acme" not in sys.modules
+    parse_device("ep-acme")
+    assert "onnxruntime_ep_acme" in sys.modules
+
+
+def test_equal_cards_have_one_key_and_others_their_own(
+    package: Any, offers: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = [Card("GPU", model=0x2335), Card("GPU", model=0x2684), Card("GPU", name="Acme 1"), Card("GPU", "", 0x2335)]
+    found = []
+    for card in (*cards, Card("GPU", model=0x2335)):
+        _forgotten()
+        package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+        one = SimpleNamespace(ep_name="AcmeExecutionProvider", device=card)
+        monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda one=one: [one])
+        found.append(parse_device("ep-acme"))
+    assert found[0].key == found[-1].key
+    assert len({one.key for one in found}) == len(cards)
+    told = ["ACME (device 0x2335)", "ACME (device 0x2684)", "ACME (Acme 1)", "vendor 0x10de (device 0x2335)"]
+    assert [one.processor.startswith(f"GPU of {text}, ") for one, text in zip(found, told, strict=False)] == [True] * 4
+
+
+def test_a_graph_of_which_it_takes_no_node_is_not_timed_as_its_own(package: Any, offers: dict[str, list[str]]) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU"]
+    with pytest.raises(Unsupported, match=r"ep-acme takes none of the \d+ nodes of the graph in memory.*--device cpu"):
+        bench_of({"a": GRAPH}, parse_device("ep-acme"), 1, 0)
+
+
+def test_a_run_that_fails_says_what_to_do(
+    package: Any, offers: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package("onnxruntime_ep_acme", "AcmeExecutionProvider")
+    offers["AcmeExecutionProvider"] = ["GPU"]
+
+    class Lost:
+        def get_outputs(self) -> list[Any]:
+            return [SimpleNamespace(name="y")]
+
+        get_inputs = get_modelmeta = get_outputs
+
+        def run(self, *_: Any) -> None:
+            raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : the device was lost")
+
+    monkeypatch.setattr(plugged, "load", lambda *_, **__: Lost())
+    with pytest.raises(BadArtefact, match=r"fails when it runs \(the device was lost\); check its driver"):
+        bench_of({"a": GRAPH}, parse_device("ep-acme"), 1, 0)
 
 
 def test_memory_is_read_on_the_plugins_device(package: Any, offers: dict[str, list[str]]) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from wb.core.errors import BadOption, Unsupported
 from wb.hardware.device import Device
 from wb.hardware.remote.address import FORMS, OTHERS, Address, cores_of, greeting
 from wb.hardware.remote.profiles import read_profiles
-from wb.hardware.runtimes.known import OURS, address_of, runtime
+from wb.hardware.runtimes.known import OURS, address_of, offered, runtime
 from wb.hardware.runtimes.ort import REMOTE
 from wb.hardware.runtimes.plugged import check_plugged
 from wb.hardware.tables import FORM, is_table, table_device
 
 
-def elsewhere(spec: str, threads: int, here: Iterable[str], *, finished: bool) -> Device:
-    """The device that `spec` names, a profile or an address, with `threads` threads. `here` are the names of this machine's own.
+def elsewhere(spec: str, threads: int, *, finished: bool) -> Device:
+    """The device that `spec` names, a profile or an address, with `threads` threads; none of this machine's own.
 
     Raises:
         BadArtefact: a table that is none.
@@ -32,8 +30,8 @@ def elsewhere(spec: str, threads: int, here: Iterable[str], *, finished: bool) -
         check_plugged(spec)
         known = f"; profiles are {', '.join(profiles)}" if profiles else ""
         raise BadOption(
-            f"there is no device {spec!r} here; the installed runtimes offer {', '.join(here)}{known}; an address is {FORMS}, "
-            f"or {FORM}"
+            f"there is no device {spec!r} here; the installed runtimes offer {', '.join(offered())}{known}; an address is "
+            f"{FORMS}, or {FORM}"
         )
     if is_table(address):
         if threads != 1:
@@ -46,12 +44,12 @@ def elsewhere(spec: str, threads: int, here: Iterable[str], *, finished: bool) -
             f"wb measure FILE --device {spec}, or put it into a bundle with wb bundle FILE -o FOLDER --runtimes {other}"
         )
     about, cores = greeting(address), cores_of(address)
-    offered = [name for name in about.providers if name not in REMOTE]
+    there = [name for name in about.providers if name not in REMOTE]
     most = len(cores) if cores is not None else len(about.cores)
     if not 1 <= threads <= most:
         raise BadOption(f"threads={threads} on {spec}, which may use 1..{most} cores")
-    if "CPUExecutionProvider" not in offered:
-        raise BadOption(f"{spec} has an onnxruntime without a CPU provider, which offers {', '.join(offered)}")
+    if "CPUExecutionProvider" not in there:
+        raise BadOption(f"{spec} has an onnxruntime without a CPU provider, which offers {', '.join(there)}")
     version = about.version_of(other or OURS)
     if version is None:
         raise Unsupported(f"{spec} has no {other}; install it there: python3 -m pip install {OTHERS[str(other)]}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wb.core.errors import BadArtefact, Unsupported
 from wb.core.records import Precision
-from wb.hardware.remote.plugins import plugins
+from wb.hardware.remote.plugins import registered
 from wb.hardware.remote.runner import assigned, load
 from wb.hardware.runtimes.base import Graph, Loaded, Way
 from wb.hardware.runtimes.failures import why_not_loaded
@@ -68,7 +68,7 @@ def providers() -> dict[str, str]:
     """Short name -> execution provider of the installed onnxruntime, `cpu` first."""
     import onnxruntime
 
-    others = {*REMOTE, *(one.provider for one in plugins())}  # what is registered is available
+    others = {*REMOTE, *registered()}  # which are available too
     found = [p for p in onnxruntime.get_available_providers() if p not in others]
     names = {p.removesuffix("ExecutionProvider").lower(): p for p in found}
     return dict(sorted(names.items(), key=lambda item: (item[0] != "cpu", item[0])))

@@ -6,7 +6,7 @@ a provider may leave more of such a graph to the processor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -46,19 +46,25 @@ class Plugged:
         return bytes(shaped(graph, inputs).SerializeToString())
 
     def load(self, graph: Graph, device: str, threads: int) -> Loaded:
-        """As `Runtime.load`."""
-        loaded: Loaded = self._opened(graph, device, threads, told=False)
-        return loaded
+        """As `Runtime.load`. Raises `Unsupported` also where the provider takes no node: the processor would run all."""
+        opened, what = self._opened(graph, device, threads), _called(graph)
+        counts, provider = assigned(opened), self.devices()[device].rpartition(":")[2]
+        if counts and provider not in counts:
+            raise Unsupported(
+                f"{device} takes none of the {sum(counts.values())} nodes of {what}: all would run on the processor. Use "
+                "--device cpu"
+            )
+        return _Session(opened, what, device)
 
     def nodes(self, graph: Graph, device: str, threads: int) -> Mapping[str, int]:
         """As `Runtime.nodes`, after optimisations that every processor shares."""
-        return dict(assigned(self._opened(graph, device, threads, told=True)))
+        return dict(assigned(self._opened(graph, device, threads)))
 
-    def _opened(self, graph: Graph, device: str, threads: int, *, told: bool) -> Any:
-        what, place = "the graph in memory" if isinstance(graph, bytes) else str(graph), self.devices()[device]
+    def _opened(self, graph: Graph, device: str, threads: int) -> Any:
+        what, place = _called(graph), self.devices()[device]
         content = graph if isinstance(graph, bytes) else str(graph)
         try:
-            return load(content, threads, place, assigned=told, device=offered_by(place))
+            return load(content, threads, place, assigned=True, device=offered_by(place))
         except Exception as error:  # the runtime's exceptions have no common base class
             if "CreateProvider" in str(error):
                 raise Unsupported(
@@ -67,6 +73,29 @@ class Plugged:
             raise BadArtefact(
                 why_not_loaded(what, str(error), f"onnxruntime {self.version()}", device, graph)
             ) from error
+
+
+class _Session:
+    """A session of the runtime whose failures are told in words for a user."""
+
+    def __init__(self, opened: Any, what: str, device: str) -> None:
+        self._opened, self._what, self._device = opened, what, device
+        self.get_inputs, self.get_outputs = opened.get_inputs, opened.get_outputs
+        self.get_modelmeta = opened.get_modelmeta
+
+    def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
+        """As `Loaded.run`. Raises `BadArtefact` where it fails."""
+        try:
+            return list(self._opened.run(outputs, inputs))
+        except Exception as error:  # the runtime's exceptions have no common base class
+            raise BadArtefact(
+                f"{self._what} loads on {self._device}, but fails when it runs ({said(error)}); check its driver and its free "
+                "memory, or use --device cpu"
+            ) from error
+
+
+def _called(graph: Graph) -> str:
+    return "the graph in memory" if isinstance(graph, bytes) else str(graph)
 
 
 def described(device: str) -> dict[str, Any]:

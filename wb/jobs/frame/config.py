@@ -36,7 +36,10 @@ ByIndex = Annotated[
     bool, Field(description="Take the classes of the data in their order, though they are named otherwise.")
 ]
 DeviceName = Annotated[
-    str, Field(description="Where latency is measured: cpu, openvino, or a profile or an address (`wb device`).")
+    str,
+    Field(
+        description="Where latency is measured: cpu, openvino, a plugin (ep-webgpu), a profile or an address (`wb device`)."
+    ),
 ]
 ScoreOn = Annotated[
     Literal["here", "device"],
@@ -256,8 +259,8 @@ class MeasureConfig(Columns):
     device: Annotated[
         str,
         Field(
-            description="Where latency is measured: cpu, openvino, litert, litert-int8, table:FILE, a profile or an address "
-            "(`wb device`); several, with commas between, are set against the first."
+            description="Where latency is measured: cpu, openvino, a plugin (ep-webgpu), litert, litert-int8, table:FILE, a "
+            "profile or an address (`wb device`); several, with commas between, are set against the first."
         ),
     ] = "cpu"
     score_on: ScoreOn = "here"

@@ -168,8 +168,10 @@ class Measuring(MeasureConfig):
             tokens=self.tokens,
         )
         found = {metric: one for metric, one in timed[graph.name].items() if metric != LATENCY or not continues}
-        readings = with_nodes(readings_of(found), graph, device, self.batch, self.tokens)
-        readings |= {f"{metric} / reference": one.ratio for metric, one in found.items()}
+        readings: dict[str, Reading] = {}
+        for metric, one in readings_of(found).items():
+            readings |= with_nodes({metric: one}, graph, device, self.batch, self.tokens, behind=metric == TOKEN)
+        readings |= {f"{metric} / reference": latency.ratio for metric, latency in found.items()}
         readings |= {} if continues else _throughput(readings[LATENCY], self.batch)
         return readings | self._sustained(graph, device, progress, continues=continues)
 
