@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.core.errors import BadArtefact, BadData, BadOption, Unsupported
 from wb.core.specs import IDS, IN_FRONT, MASK
 from wb.data import Feed
 from wb.export.pasts import empty_pasts
@@ -42,7 +42,7 @@ class Runner:
     """A graph, loaded on the device that scores (`Device.scorer`).
 
     Raises:
-        BadArtefact, Unsupported: as `wb.hardware.device.session`.
+        BadArtefact, Unsupported: as `wb.hardware.device.session`; also texts, where the runtime takes fixed shapes only.
         DeviceLost: the device is elsewhere, and does not answer any more; also when it is called.
     """
 
@@ -181,6 +181,10 @@ def opened(graph: Path | bytes, device: Device) -> Loaded:
     """
     if device.runtime != OURS and runtime(device.runtime).slow is not None:  # its graphs have fixed shapes
         ours = session(graph, Device())
+        if usual_tokens(ours) is not None:
+            raise Unsupported(
+                f"{device.name} runs graphs of fixed shapes, and a text has any number of tokens; leave --score-on out"
+            )
         return converted(graph, device, ours, example_inputs(ours)).load()
     if device.address is not None:
         return Remote(graph, "the graph" if isinstance(graph, bytes) else str(graph), device)

@@ -94,6 +94,10 @@ FILES = {
     "ai_edge_quantizer.py": _QUANTIZER,
     "ai_edge_litert/interpreter.py": _INTERPRETER,
 }
+GIVEN, HEARD = (
+    ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONNOUSERSITE"),
+    "heard",
+)  # a line of these for each start of its Python
 PACKAGES = {"onnx2tf": "1.0", "ai_edge_litert": "2.0", "ai_edge_quantizer": "3.0"}
 
 
@@ -108,7 +112,10 @@ def make_environment(folder: Path, lacking: str = "") -> Path:
             (site / f"{name}-{version}.dist-info").mkdir()
             (site / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
     python = folder / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="{site}" exec "{sys.executable}" "$@"\n')
+    given = "".join(f"${{{name}}}," for name in GIVEN)
+    python.write_text(
+        f'#!/bin/sh\necho "{given}" >> "{folder / HEARD}"\nPYTHONPATH="{site}" exec "{sys.executable}" "$@"\n'
+    )
     python.chmod(0o755)
     return python
 
@@ -116,19 +123,28 @@ def make_environment(folder: Path, lacking: str = "") -> Path:
 @contextmanager
 def pretended(folder: Path) -> Iterator[Path]:
     """Within it such an environment is LiteRT's, and nothing was converted before; it is where the user has none."""
+    with at(str(make_environment(folder)), folder / "cache") as kept:
+        yield kept
+
+
+@contextmanager
+def at(python: str, cache: Path) -> Iterator[Path]:
+    """Within it LiteRT's environment is that of this Python; yields the folder of what is converted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(environment.VARIABLE, str(make_environment(folder)))
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv(environment.VARIABLE, python)
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.delenv(MODE, raising=False)
         _forget()
-        yield folder / "cache" / "wb" / "litert"
-        for one in (LiteRt, LiteRtInt8):
-            address.link_to(str(one.address)).close()
-        _forget()
+        try:
+            yield cache / "wb" / "litert"
+        finally:
+            _forget()
 
 
 def _forget() -> None:
-    """A channel is one for each address in a process."""
+    """A channel is one for each address in a process: those of another environment are closed."""
+    for one in (LiteRt, LiteRtInt8):
+        address.link_to(str(one.address)).close()
     address.link_to.cache_clear()
     address.greeting.cache_clear()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.catalogue import CATALOGUE
 from tests.networks import fed, images, random_model
-from wb.core.errors import BadData
+from wb.core.errors import BadData, Unsupported
 from wb.core.precision import allowed, with_precisions
 from wb.core.specs import IDS, MASK
 from wb.export.graph import export
@@ -35,6 +36,12 @@ def test_padding_changes_nothing_exactly(run: Runner) -> None:
         more = {IDS: np.full((4, 2), filled), MASK: np.zeros((4, 2), np.int64)}
         padded = {name: np.concatenate([values, more[name]], axis=1) for name, values in feed.items()}
         np.testing.assert_array_equal(run(padded, 1), expected)
+
+
+def test_a_runtime_of_fixed_shapes_is_given_no_texts(run: Runner) -> None:
+    device = Device(name="litert", runtime="litert", version="2.0", scores=True)
+    with pytest.raises(Unsupported, match="litert runs graphs of fixed shapes, and a text has any number of tokens"):
+        Runner(Path(run.what), device)
 
 
 def test_texts_alone_are_run_at_their_own_length(run: Runner) -> None:

@@ -93,6 +93,16 @@ def test_its_script_says_of_pictures_what_the_model_says(whole: Path, tmp_path: 
     assert [line.split(": ")[1].split()[0] for line in said] == Classifier(whole / MODEL)(list(map(str, pictures)))
 
 
+@pytest.mark.parametrize("given", [(), ("--graph",), ("--graph", FIXED)])
+def test_its_script_says_how_it_is_used(whole: Path, given: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(whole / "infer.py"), *given], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "python infer.py --graph FILE PICTURE..." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_graph_for_one_example_has_no_dynamic_size(whole: Path) -> None:
     graph = onnx.load(whole / FIXED).graph
     sizes = [dim for value in (*graph.input, *graph.output) for dim in value.type.tensor_type.shape.dim]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from wb.core.errors import BadOption, Unsupported, printable
 from wb.hardware.remote.link import RUNNER, Link, Refused
-from wb.hardware.runtimes.environment import litert_python
+from wb.hardware.runtimes.environment import clean, litert_python
 
 FORMS = (
     "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8, ,cores=big|little|0+1 and ,python=PATH, or "
@@ -49,6 +49,11 @@ class Address(NamedTuple):
     def commands(self) -> bool:
         """Whether it names what is to be run: nobody but the user may say that."""
         return self.form == RUN or self.python is not None
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is a runtime of this machine that has an environment of its own."""
+        return self.form == LOCAL and OTHERS.get(self.runtime or "") == OTHERS["litert"]
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -93,8 +98,7 @@ class Address(NamedTuple):
         boot = f"import sys;sys.path[:]=filter(None,sys.path);exec(compile({read},'runner','exec'),{{'__name__':'__main__'}})"
         tail = ["-u", "-c", boot]
         if self.form == LOCAL:
-            apart = OTHERS.get(self.runtime or "") == OTHERS["litert"]
-            return [self.python or (litert_python() if apart else sys.executable), *tail]
+            return [self.python or (litert_python() if self.apart else sys.executable), *tail]
         if self.form == RUN:
             return [*shlex.split(self.place), *tail]
         host, colon, port = self.place.rpartition(":")
@@ -113,7 +117,8 @@ def starts_commands(device: str) -> bool:
 @cache
 def link_to(address: str) -> Link:
     """The channel to a device, one for each address in a process. Raises as `Address.parse`."""
-    return Link(address, Address.parse(address).argv())
+    parsed = Address.parse(address)
+    return Link(address, parsed.argv(), clean() if parsed.apart else None)
 
 
 def _check_place(text: str, form: str, place: str) -> None:

@@ -7,6 +7,7 @@ from wb.hardware.device import Device
 from wb.hardware.remote.address import FORMS, OTHERS, Address, cores_of, greeting
 from wb.hardware.remote.profiles import read_profiles
 from wb.hardware.runtimes.known import OURS, address_of, offered, runtime
+from wb.hardware.runtimes.litert import LiteRt
 from wb.hardware.runtimes.ort import REMOTE
 from wb.hardware.runtimes.plugged import check_plugged
 from wb.hardware.tables import FORM, is_table, table_device
@@ -20,8 +21,8 @@ def elsewhere(spec: str, threads: int, *, finished: bool) -> Device:
         BadOption: there is no such profile and it is no address, or the device has not so many cores; or its runtime is for
             finished networks, and what it is for is not `finished`.
         DeviceLost: it does not answer.
-        MissingExtra: it is that of a plugin which is not installed, or the runtime has an environment of its own, and that is not
-            there.
+        MissingExtra: it is that of a plugin which is not installed, or the runtime, or what converts for it, has an environment
+            of its own, and that is not here.
         Unsupported: it has no runtime, or not the one that its address names; or a plugin offers no such device here.
     """
     profiles = read_profiles()
@@ -53,6 +54,8 @@ def elsewhere(spec: str, threads: int, *, finished: bool) -> Device:
     version = about.version_of(other or OURS)
     if version is None:
         raise Unsupported(f"{spec} has no {other}; install it there: python3 -m pip install {OTHERS[str(other)]}")
+    if isinstance(kind := runtime(other or OURS), LiteRt):
+        version = kind.version_with(version)
     return Device(
         name=other or "cpu",
         threads=threads,

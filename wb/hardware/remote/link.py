@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
@@ -61,11 +61,11 @@ class Refused(Exception):
 class Link:
     """The channel that the command `argv` opens, which starts the runner there. `name` is for messages.
 
-    Not for several threads at once.
+    `env` are the command's environment variables, None for those of this process. Not for several threads at once.
     """
 
-    def __init__(self, name: str, argv: Sequence[str]) -> None:
-        self.name, self._argv = name, list(argv)
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self.name, self._argv, self._env = name, list(argv), env
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._said: deque[str] = deque(maxlen=20)
@@ -141,6 +141,7 @@ class Link:
         try:
             self._process = subprocess.Popen(
                 [*self._argv],
+                env=self._env,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

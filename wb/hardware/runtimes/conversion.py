@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wb.core.errors import BadArtefact
 from wb.hardware.runtimes.base import Graph, Loaded
 from wb.hardware.runtimes.known import runtime
+from wb.hardware.runtimes.litert import drop
 
 if TYPE_CHECKING:
     from wb.hardware.device import Device
@@ -55,6 +56,7 @@ def converted(graph: Graph, device: Device, reference: Loaded, inputs: Mapping[s
     error = max(map(_difference, loaded.run(names, inputs), expected), default=0.0)
     limit = ROUNDED if runtime(device.runtime).rounds or _rounded(graph) else ALIKE
     if not error <= limit:
+        drop(made.graph)
         raise BadArtefact(
             f"{device.runtime} {device.version} computes something else of {what} than onnxruntime: outputs differ by "
             f"{error:.2g} of their root mean square, where {limit:g} is allowed; nothing was timed. Try --device cpu, and "

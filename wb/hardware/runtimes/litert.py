@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,10 +43,16 @@ class LiteRt:
     slow: str | None = "a graph is converted for it, which takes from ten seconds to minutes"
     address: str | None = "local,runtime=litert"
     rounds = False
+    makers: tuple[str, ...] = ("onnx2tf",)
 
     def version(self) -> str:
         """As `Runtime.version`. Raises `MissingExtra` without the environment."""
-        return versions()["ai-edge-litert"]
+        return self.version_with(versions()["ai-edge-litert"])
+
+    def version_with(self, interpreter: str) -> str:
+        """The version with such an interpreter, which names what converts here too: timings are of both. Raises as `version`."""
+        found = versions()
+        return f"{interpreter} (by {' and '.join(f'{name} {found[name]}' for name in self.makers)})"
 
     def devices(self) -> Mapping[str, str]:
         """As `Runtime.devices`: none in this process."""
@@ -71,29 +78,46 @@ class LiteRtInt8(LiteRt):
 
     name = "litert-int8"
     rounds = True
+    makers: tuple[str, ...] = ("onnx2tf", "ai-edge-quantizer")
     address: str | None = "local,runtime=litert-int8"
 
 
 def converted_to_tflite(graph: Graph, inputs: Mapping[str, NDArray[Any]], kind: Kind = "fp32") -> bytes:
     """The content of a `.tflite` file for inputs of these shapes; it has yet to be compared with the graph.
 
-    What was converted by the same versions is kept in the user's cache.
+    What was converted where the same versions are installed is kept in the user's cache, until it is dropped.
 
     Raises:
         BadArtefact: the converter fails, gives no such file or takes longer than `LIMIT_S`.
         MissingExtra: there is no environment.
     """
-    found = _made("model.onnx", _bare(shaped(graph, inputs)))
-    return found if kind == "fp32" else _made("float.tflite", found)
-
-
-def _made(name: str, content: bytes) -> bytes:
-    """What the program makes of a file of that name and content."""
+    content = _bare(shaped(graph, inputs))
     parts = (content, PROGRAM.read_bytes(), repr(sorted(versions().items())).encode())
-    key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-    kept = Path(user_cache_dir("wb")) / "litert" / f"{key[:32]}.tflite"
-    if kept.is_file():
-        return kept.read_bytes()
+    key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:32]
+    found = _made("model.onnx", content, _kept() / f"{key}.fp32.tflite")
+    return found if kind == "fp32" else _made("float.tflite", found, _kept() / f"{key}.int8.tflite")
+
+
+def drop(content: Graph) -> None:
+    """Keeps no longer what turned out to be wrong, nor what else was made of that network."""
+    for path in _kept().glob("[!.]*.tflite"):
+        with suppress(FileNotFoundError):  # another process may drop it too
+            if path.read_bytes() == content:
+                for one in _kept().glob(f"{path.name.partition('.')[0]}.*"):
+                    one.unlink()
+
+
+def _kept() -> Path:
+    """The folder of what was converted."""
+    return Path(user_cache_dir("wb")) / "litert"
+
+
+def _made(name: str, content: bytes, kept: Path) -> bytes:
+    """What the program makes of a file of that name and content, which is `kept`."""
+    with suppress(FileNotFoundError):
+        if (found := kept.read_bytes())[MAGIC[0]] == MAGIC[1]:
+            return found
+        kept.unlink()
     told("converting for LiteRT, which takes from ten seconds to minutes")
     with scratch() as folder:
         (folder / name).write_bytes(content)

@@ -80,11 +80,13 @@ def check(*graphs: str) -> int:
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
-        sys.exit(__doc__)
-    if sys.argv[1] == "--check":
-        sys.exit(check(*sys.argv[2:]))
-    chosen, paths = (sys.argv[2], sys.argv[3:]) if sys.argv[1] == "--graph" else ("model.onnx", sys.argv[1:])
+    given = sys.argv[1:]
+    if given[:1] == ["--check"]:
+        sys.exit(check(*given[1:]))
+    chosen, *paths = given[1:] or [""] if given[:1] == ["--graph"] else ["model.onnx", *given]
+    if not paths:
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
     for path, scores in zip(paths, logits(chosen, np.stack([prepared(p) for p in paths])), strict=True):
         chances = np.exp(scores - scores.max())

@@ -105,7 +105,8 @@ def stepped(run: Run, ids: NDArray[Any], step: int) -> NDArray[Any]:
 
 if __name__ == "__main__":
     if not sys.argv[1:]:
-        sys.exit(__doc__)
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     if sys.argv[1:] == ["--check"]:
         sys.exit(check())
     reader = Tokenizer.from_file(str(HERE / CARD["text"]["tokenizer"]))

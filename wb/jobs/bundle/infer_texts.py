@@ -70,7 +70,8 @@ def check() -> int:
 
 if __name__ == "__main__":
     if not sys.argv[1:]:
-        sys.exit(__doc__)
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     if sys.argv[1:] == ["--check"]:
         sys.exit(check())
     labels, texts = CARD["labels"], [one for one in sys.argv[1:] if one != "--truncate"]

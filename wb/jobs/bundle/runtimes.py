@@ -19,7 +19,7 @@ from wb.export.graph import read_architecture
 from wb.export.score import examined
 from wb.hardware.device import Device, example_inputs, parse_device, session
 from wb.hardware.runtimes.environment import run_there, versions
-from wb.hardware.runtimes.litert import Kind, converted_to_tflite
+from wb.hardware.runtimes.litert import Kind, converted_to_tflite, drop
 from wb.jobs.bundle.apart import SECONDS, BundleDiffers, try_apart
 from wb.jobs.bundle.config import RuntimeName
 from wb.jobs.bundle.stored import LOWERED
@@ -104,6 +104,7 @@ def check_added(names: Sequence[RuntimeName], made: Path, script: str, folder: P
             try:
                 run_there([str(made / script), *check], inside, SECONDS, what)
             except BadArtefact as error:
+                drop((made / FILES[name].file).read_bytes())
                 raise BundleDiffers(str(error)) from error
 
 
