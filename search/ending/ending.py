@@ -21,7 +21,7 @@ from wb.search.fidelity.teacher import Teacher, largest, unreliable
 from wb.search.judgement.judge import Evidence, judge
 from wb.search.judgement.record import Judgement
 from wb.search.planning.costs import again, epoch_seconds
-from wb.search.planning.enough import enough
+from wb.search.planning.enough import enough, largest_first
 from wb.search.results.point import FrontPoint
 from wb.search.sampler.generate import GENERATORS
 from wb.search.sampler.quality import predictor_quality
@@ -39,7 +39,7 @@ def _work(trials: Mapping[int, FrozenTrial]) -> Callable[[int], float]:
 
 def _largest(networks: Mapping[int, Architecture]) -> int:
     """The number of the finalist that is trained first."""
-    return min(networks, key=lambda number: (-count_macs(networks[number]).value, number))
+    return largest_first(networks, lambda number: count_macs(networks[number]).value)[0]
 
 
 class Ending(Stages):

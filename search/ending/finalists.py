@@ -37,6 +37,7 @@ from wb.search.fidelity.choice import closest
 from wb.search.fidelity.teacher import Teacher, largest_quality
 from wb.search.judgement.choice import left
 from wb.search.places import NOWHERE, Places
+from wb.search.planning.enough import largest_first
 from wb.search.results.answers import NetworkAnswers, collected
 from wb.search.results.baselines import write_baselines
 from wb.search.results.point import FrontPoint
@@ -156,8 +157,7 @@ class Finish:
     def _export(self, chosen: Mapping[int, FrozenTrial]) -> tuple[dict[int, Made], Who]:
         """The finalists, their graphs, and who taught the last ones: the largest is trained first, and teaches."""
         space, who = self.supernet.space, Who(self.teacher)
-        work = {number: readings_of(trial)["macs"].value for number, trial in chosen.items()}
-        numbers = sorted(chosen, key=lambda number: (-work[number], number))
+        numbers = largest_first(chosen, lambda number: readings_of(chosen[number])["macs"].value)
         networks = {number: space.decode(choices_of(space, chosen[number])) for number in numbers}
         made, folders = {}, (self.run.staging, self.run.models, self.run.judged)
         if self.retrain:  # and others are delivered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from statistics import fmean
 from typing import Generic, NamedTuple, TypeVar
 
@@ -49,6 +49,11 @@ class Enough(NamedTuple, Generic[Found]):
         if len(self.finalists) == 1:
             return f"{epochs_text(first)} for {self.largest}, the only finalist,"
         return f"{epochs_text(first)} for {self.largest}, the largest finalist, and {others} for each of the others"
+
+
+def largest_first(numbers: Iterable[int], work: Callable[[int], float]) -> list[int]:
+    """Finalists in the order in which they are trained: the first has most work, and teaches the others."""
+    return sorted(numbers, key=lambda number: (-work(number), number))
 
 
 def enough(
@@ -99,7 +104,7 @@ def _within(
     alone, twice = beside_itself(again, hands), 1 + again
     finalists = choose(plan.finalists, without)
     while True:
-        largest = min(finalists, key=lambda number: (-work(number), number))
+        largest = largest_first(finalists, work)[0]
         dear = {number for number in finalists if epoch(number) * alone * first > DEAREST * seconds}
         others = [epoch(number) * twice for number in finalists if number != largest]
         others += beside * [fmean([epoch(number) * twice for number in finalists])]

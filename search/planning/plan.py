@@ -85,7 +85,7 @@ def plan(
     check_retrain(config, data)
     hands, workers = hands_of(workers or unsaid(config, data), config.threads, ray), workers or 1
     if run is None:
-        config = retrained(config, data, hands)
+        config = retrained(settled(config), data, hands)
     places = places_of(config)
     places.check(space)
     if places.devices:
@@ -105,8 +105,6 @@ def plan(
     costs, ends = probe(config, space, ranks, device, lambda what: progress.update(task, description=what), places)
     faster = processes.faster(len(usable_cores()) // config.threads)
     size, notes = size_of(config, space, ranks, data, workers, faster, hands), []
-    if run is None:
-        config = settled(config)
     if run is None and config.time is not None:
         planned = allot(config, parse_duration(config.time), time.perf_counter() - start, costs, size, alone(config))
         config, costs = planned.applied(config), planned.expected

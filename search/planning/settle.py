@@ -41,9 +41,8 @@ def retrained(config: SearchConfig, data: Dataset, hands: int) -> SearchConfig:
     """
     if config.retrain is not None or config.time is None or parse_duration(config.time) < LASTS or hands == 1:
         return config
-    tunes = "finetune" not in config.model_fields_set or config.finetune > 0
     few = data.train.vocabulary is not None and data.task == "classes" and len(data.train) <= RETRAINED
-    return config.model_copy(update={"retrain": True}) if few and tunes else config
+    return config.model_copy(update={"retrain": True}) if few and config.finetune > 0 else config
 
 
 def check_retrain(config: SearchConfig, data: Dataset) -> None:

@@ -17,25 +17,17 @@ from wb.hardware.remote.plugins import offered_by, plugins
 from wb.hardware.remote.runner import assigned, load, processor
 from wb.hardware.runtimes.base import Graph, Loaded, Way
 from wb.hardware.runtimes.failures import said, why_not_loaded
+from wb.hardware.runtimes.ort import OnnxRuntime
 from wb.hardware.runtimes.shapes import shaped
 
 PUBLISHED = ("onnxruntime-ep-openvino", "onnxruntime-ep-webgpu", "onnxruntime-ep-nv-tensorrt-rtx")
 
 
-class Plugged:
+class Plugged(OnnxRuntime):
     """ONNX Runtime with a plugin's provider, sequential, all optimisations; what it does not take runs on the processor."""
 
     name = "onnxruntime-ep"
     kinds: Mapping[Precision, Way] = {}
-    slow: str | None = None
-    address: str | None = None
-    rounds = False
-
-    def version(self) -> str:
-        """As `Runtime.version`, of ONNX Runtime; `described` has the plugin's too."""
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
 
     def devices(self) -> Mapping[str, str]:
         """As `Runtime.devices`."""
