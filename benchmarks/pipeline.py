@@ -88,6 +88,10 @@ class Texts:
         return self.count
 
     @property
+    def following(self) -> None:
+        """They are classified."""
+
+    @property
     def lengths(self) -> list[int]:
         """The tokens of each."""
         return [len(row) for row in self.rows]

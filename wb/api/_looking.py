@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wb.jobs.calls.given import Given
     from wb.jobs.diff.compare import Compared
     from wb.jobs.generate.generating import Generated
+    from wb.jobs.running.costs import Costs
     from wb.jobs.verbs.classifier import Picture
     from wb.jobs.verbs.measuring import Measured
     from wb.jobs.verbs.predicting import Predictions
@@ -72,8 +73,10 @@ def run(
     data: str | Data | None = None,
     quiet: bool = False,
     **options: Any,
-) -> Predictions:
+) -> Predictions | Costs:
     """As `wb run`: the classes of pictures or texts, or of the test split of data, by a network that processes share.
+
+    Of a network that continues texts it is what they cost.
 
     Options are the fields of `wb.jobs.running.config.RunConfig`; several processes read pictures from files. Raises as
     `wb.jobs.running.running.Running`.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -25,15 +26,18 @@ from wb.cli.main import app
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption
 from wb.core.precision import with_precisions
-from wb.core.records import EmbedStem, Mlp, Softmax, TextInput
+from wb.core.records import EmbedStem, Language, Mlp, Softmax, TextInput
 from wb.data import load as load_data
-from wb.data.texts.vocabulary import RARE, WORDS, vocabulary_of
+from wb.data.texts.vocabulary import CHARACTERS, RARE, WORDS, Vocabulary, vocabulary_of
+from wb.jobs.inputs import choose
+from wb.jobs.reading import read_data
 from wb.jobs.running import running
 from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, save
 from wb.scale import launch
 from wb.scale.line.places import Places
 from wb.scale.team import ProcessLost
+from wb.tasks.next import NEXT
 
 CODE = """
 import os, sys
@@ -42,6 +46,7 @@ os.environ.update(RANK=rank, WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_P
 from wb.jobs.running.worker import main
 main(*given)
 """
+PROSE = "one two three, and three two one; no more than that. " * 8
 TEXTS = ("one", "two three two", "one two three one two", "three")
 SUMMARY = """
 Failures:
@@ -81,6 +86,17 @@ def reader() -> Model:
     return model.then(Step(name="train", arguments={TOKENIZER: vocabulary.text}))
 
 
+def decoder() -> Model:
+    """A network that continues texts, with a tokenizer of their characters."""
+    vocabulary = vocabulary_of([PROSE], CHARACTERS, 16, prose=True)
+    block = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=8))
+    text = TextInput(vocabulary=vocabulary.size, length=16, tokens=16)
+    head = Language()
+    stages = (Stage(embed=8, blocks=(block,) * 2),)
+    a = assembled(input=text, stem=EmbedStem(), stages=stages, causal=True, head=head)
+    return random_model(a).then(Step(name="train", arguments={TOKENIZER: vocabulary.text}))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models for pictures and for texts, and pictures."""
@@ -89,6 +105,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(pictures, folder / "p.safetensors")
     save(pictures, folder / "p.pt")
     save(reader(), folder / "t.safetensors")
+    save(decoder(), folder / "d.safetensors")
+    (folder / "prose.txt").write_text(PROSE)
     (folder / "pictures").mkdir()
     for number, image in enumerate(load_data("digits").test.images[:5]):
         Image.fromarray(image[0]).resize((8 + number, 8)).save(folder / "pictures" / f"{number}.png")
@@ -139,6 +157,59 @@ def test_data_are_run_as_their_test_split(folder: Path) -> None:
     probabilities = [one["probabilities"] for one in found["pictures"]]
     np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
     assert found["pictures"][2]["picture"] == "picture 3"
+
+
+def test_a_decoder_says_what_texts_cost_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the whole network, given one text after the other."""
+    monkeypatch.setattr(running, "launched", forked)
+    path, texts = folder / "d.safetensors", ("two", "no more", "t", "one two three")
+    model = decoder()
+    vocabulary = Vocabulary(str(model.history[-1].arguments[TOKENIZER]), 16, 16)
+    expected = list[float | None]()
+    for text in texts:
+        ids = torch.from_numpy(vocabulary.whole(text))[None]
+        with torch.no_grad():
+            logs = model.network()(ids).log_softmax(dim=-1)[0, :-1]
+        expected.append(float(-logs.gather(1, ids[0, 1:, None]).mean()) if len(text) > 1 else None)
+    for how in ((), ("--batch", 3, "--pipeline", 2, "--tensor", 2)):
+        found = said("run", path, *texts, *how)
+        assert [one["tokens"] for one in found["texts"]] == [len(text) - 1 for text in texts]
+        assert [one["nats"] for one in found["texts"]] == [n if n is None else pytest.approx(n) for n in expected]
+        nats = sum(n * (len(text) - 1) for n, text in zip(expected, texts, strict=True) if n is not None)
+        assert found["ppl"]["value"] == pytest.approx(np.exp(nats / sum(len(text) - 1 for text in texts)))
+    table = " ".join(succeeded("run", path, *texts).stdout.split())
+    assert "nats a token" in table
+    assert "t 0 – –" in table
+
+
+def test_a_decoder_is_run_on_passages_as_it_is_scored(folder: Path) -> None:
+    path, spec = folder / "d.safetensors", f"lm,length=8:{folder / 'prose.txt'}"
+    found = said("run", path, "--data", spec)
+    data, _ = read_data(path, choose([path], spec, say=lambda _: None))
+    with torch.no_grad():
+        scores = decoder().network()(torch.from_numpy(data.test.inputs())).numpy()
+    assert found["ppl"]["value"] == pytest.approx(NEXT.reading(NEXT.grade(scores, data.test.labels), "cpu").value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--top", 2, "one"), "names no classes, which --top is of"),
+        (("--by-index", "one"), "names no classes, which --by-index is of"),
+        (("one €",), "text 1 has '€' that the model has never seen"),
+        (("o", "n"), "no text has a token behind its first one"),
+        (("one two three, and",), "--truncate"),
+    ],
+)
+def test_texts_that_cannot_be_judged_are_refused(folder: Path, arguments: tuple[object, ...], why: str) -> None:
+    result = wb("run", folder / "d.safetensors", *arguments)
+    assert result.exit_code in {1, 2}, result.output
+    assert why in " ".join(result.output.split())
+
+
+def test_the_beginnings_of_longer_texts_are_judged(folder: Path) -> None:
+    found = said("run", folder / "d.safetensors", "one two three, and", "one", "--truncate")
+    assert (found["cut"], found["texts"][0]["tokens"]) == (1, 15)
 
 
 def test_errors_of_any_process_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ class Given:
 
     inputs: NDArray[Any]
     before: Callable[[int], None] = quiet
+    following = None
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -181,6 +181,13 @@ class Vocabulary:
         """The ids of one text, not cut and without tokens that only mark its ends. Raises as `encoded`."""
         return np.array(self._whole([text], special=False)[0], np.int64)
 
+    def strange(self, text: str) -> str | None:
+        """The characters of a text that it does not know, as a message names them; None if it knows all. Raises as `encoded`."""
+        if self.unknown is None or self.unknown not in self.whole(text):
+            return None
+        found = sorted({one for one in text if self.unknown in self.whole(one)})
+        return ", ".join(repr(printable(one)) for one in found) or "words"
+
     def read(self, ids: Sequence[int]) -> str:
         """The text that ids stand for."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))

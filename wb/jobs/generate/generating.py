@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
-from wb.core.errors import BadArtefact, BadOption, Unsupported, printable
+from wb.core.errors import BadArtefact, BadOption, Unsupported
 from wb.core.system.files import scratch
-from wb.data.texts.vocabulary import UNKNOWN, Vocabulary
+from wb.data.texts.vocabulary import Vocabulary
 from wb.export.decoder import Continuing
 from wb.export.foreign.opening import read_metadata
 from wb.export.foreign.trial import LIMIT_S, try_out
@@ -164,13 +164,9 @@ def _written(prompt: str, vocabulary: Vocabulary) -> list[int]:
     ids: list[int] = [*vocabulary.front, *vocabulary.whole(prompt).tolist()]
     if not ids:
         raise BadOption(f"--prompt {prompt!r} has no token; give a text to continue")
-    unknown = vocabulary.tokenizer.token_to_id(UNKNOWN)
-    if unknown is not None and unknown in ids:
-        strange = sorted({one for one in prompt if unknown in vocabulary.whole(one).tolist()})
-        raise BadOption(
-            f"--prompt has {', '.join(repr(printable(one)) for one in strange) or 'words'} that the model has never seen; leave "
-            "that out"
-        )
+    strange = vocabulary.strange(prompt)
+    if strange is not None:
+        raise BadOption(f"--prompt has {strange} that the model has never seen; leave that out")
     return ids
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact, BadData, BadOption
+from wb.core.specs import NO_LABEL
 from wb.data.readers.pictures import check
 from wb.data.spec import WHITE, Spec
 from wb.data.split import CHUNK, Split
@@ -38,6 +39,7 @@ class Pictures:
     shape: tuple[int, int, int]
     background: str = WHITE
     lengths = None
+    following = None
     noun = "picture"
     cut = 0
 
@@ -60,10 +62,11 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Lines:
-    """Texts, written with the network's own tokenizer."""
+    """Texts, written with the network's own tokenizer; a network that `foresees` is judged by their tokens but the first."""
 
     texts: Sequence[str]
     vocabulary: Vocabulary
+    foresees: bool = False
     noun = "text"
 
     def __len__(self) -> int:
@@ -87,6 +90,14 @@ class Lines:
     def lengths(self) -> Sequence[int]:
         """The tokens of each."""
         return [int(count) for count in self._ragged.counts]
+
+    @cached_property
+    def following(self) -> NDArray[np.integer] | None:
+        """The tokens of each text but the first, (n, tokens); `NO_LABEL` behind them."""
+        if not self.foresees:
+            return None
+        ids = self._ragged.padded(NO_LABEL)
+        return np.concatenate([ids[:, 1:], np.full_like(ids[:, :1], NO_LABEL)], axis=1)
 
     def take(self, index: NDArray[np.integer]) -> NDArray[Any]:
         """Ids (b, tokens)."""
@@ -121,6 +132,12 @@ class Examples:
         parts = (self.split.inputs(slice(begin, begin + CHUNK)) for begin in range(0, len(self), CHUNK))
         return [int(count) for part in parts for count in (part >= 0).sum(axis=1)]
 
+    @property
+    def following(self) -> NDArray[np.integer] | None:
+        """The tokens that follow in each passage, (n, tokens)."""
+        labels = np.asarray(self.split.labels)
+        return labels if labels.ndim > 1 else None
+
     def take(self, index: NDArray[np.integer]) -> NDArray[Any]:
         """As the split batches them."""
         return self.split.inputs(index)
@@ -138,6 +155,10 @@ def given_inputs(config: RunConfig, stored: Stored, given: Sequence[Picture]) ->
     tokenizer = tokenizer_of(stored.history)
     if a.input.usual_tokens is not None and tokenizer is None:
         raise BadArtefact(f"{stored.path}: {UNWRITTEN}")
+    of_classes = [name for name in ("top", "by_index") if name in config.model_fields_set]
+    if a.head.foresees and of_classes:
+        option = f"--{of_classes[0].replace('_', '-')}"
+        raise BadOption(f"{stored.path} foresees tokens and names no classes, which {option} is of; leave it out")
     if config.data is not None:
         if given:
             raise BadOption(
@@ -149,9 +170,7 @@ def given_inputs(config: RunConfig, stored: Stored, given: Sequence[Picture]) ->
     if config.by_index:
         raise BadOption("--by-index is of the classes of --data; leave it out")
     if tokenizer is not None:
-        if config.background is not None:
-            raise BadOption(f"{stored.path} reads texts, and --background is of pictures; leave it out")
-        return Lines(texts_of(given), replace(_vocabulary(tokenizer, a), truncate=config.truncate))
+        return _lines(config, stored, given, tokenizer)
     if config.truncate:
         raise BadOption(f"{stored.path} looks at pictures, and --truncate is of texts; leave it out")
     pictures = list(expanded(given))
@@ -166,6 +185,23 @@ def _vocabulary(tokenizer: str, architecture: Architecture) -> Vocabulary:
 
     length = int(architecture.layout.shape[0])
     return Vocabulary(tokenizer, length, architecture.input.usual_tokens or length)
+
+
+def _lines(config: RunConfig, stored: Stored, given: Sequence[Picture], tokenizer: str) -> Lines:
+    """Texts that are given; if they are foreseen, they have to be such that a network can."""
+    if config.background is not None:
+        raise BadOption(f"{stored.path} reads texts, and --background is of pictures; leave it out")
+    vocabulary = replace(_vocabulary(tokenizer, stored.architecture), truncate=config.truncate)
+    found = Lines(texts_of(given), vocabulary, stored.architecture.head.foresees)
+    if found.following is None:
+        return found
+    for number, text in enumerate(found.texts, 1):
+        strange = vocabulary.strange(text)
+        if strange is not None:
+            raise BadData(f"text {number} has {strange} that the model has never seen; leave that out")
+    if (found.following == NO_LABEL).all():
+        raise BadData("no text has a token behind its first one, so that nothing is foreseen; give longer texts")
+    return found
 
 
 def _shape(architecture: Architecture) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""`wb run`: what a network says of pictures or texts, computed by several processes."""
+"""`wb run`: what a network says of pictures or texts, or what texts cost it, computed by several processes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from wb.core.errors import BadOption
 from wb.core.precision import computes_weights, precisions
 from wb.core.system.files import scratch, write_text
 from wb.foreign.reading import is_ours, load
-from wb.jobs.inputs import Say, refuse_decoder
+from wb.jobs.inputs import Say
 from wb.jobs.kinds import need_model
 from wb.jobs.running.config import RunConfig
+from wb.jobs.running.costs import Costs, cost
 from wb.jobs.running.given import Examples, Lines, Pictures, given_inputs
 from wb.jobs.verbs.classifier import Picture
 from wb.jobs.verbs.predicting import Predictions
@@ -42,8 +43,11 @@ PATIENCE = timedelta(hours=1)  # for a stage that reads its weights; one that ha
 class Running(RunConfig):
     """Runs the network in a file; call it with what it is to be run on."""
 
-    def __call__(self, file: Path, given: Sequence[Picture], progress: Progress, say: Say) -> Predictions | None:
-        """The predictions for pictures or texts, or for the data that the configuration names.
+    def __call__(
+        self, file: Path, given: Sequence[Picture], progress: Progress, say: Say
+    ) -> Predictions | Costs | None:
+        """The predictions for pictures or texts, or for the data that the configuration names; of a network that continues texts
+        what these cost it.
 
         None in all but the first of the processes that torchrun started around this one.
 
@@ -53,10 +57,9 @@ class Running(RunConfig):
             BadOption: more stages than blocks, heads that cannot be divided, or another number of processes.
             ProcessLost: a process ended.
             StorageFailed: there is no room for temporary files.
-            Unsupported: a network that gives no class scores, or that cannot be divided.
+            Unsupported: a network that cannot be divided.
         """
         with _stored(file, say) as stored:
-            refuse_decoder(stored.architecture, str(file))
             line = line_of(self)
             line.check(stored)
             if not computes_weights(precisions(stored.architecture).values()):
@@ -73,7 +76,7 @@ class Running(RunConfig):
 
     def _among(
         self, file: Path, stored: Stored, line: Line, given: Sequence[Picture], progress: Progress
-    ) -> Predictions | None:
+    ) -> Predictions | Costs | None:
         """The same as one of the processes that torchrun started."""
         with joined(patience=PATIENCE) as team:
             if team.count != self.places.count:
@@ -91,7 +94,7 @@ class Running(RunConfig):
         """The outputs of processes that are started for it."""
         names = [_written(picture, number, folder) for number, picture in enumerate(given)]
         write_text(folder / "given.json", json.dumps(names))
-        arguments = [self.model_dump_json(), str(stored.path), str(folder)]
+        arguments = [self.model_dump_json(exclude_unset=True), str(stored.path), str(folder)]
         launched(
             self.places.count, WORKER, arguments, progress, say, tries=0, lost=lambda text: _lost(text, self.places)
         )
@@ -99,8 +102,10 @@ class Running(RunConfig):
 
     def _said(
         self, file: Path, stored: Stored, inputs: Pictures | Lines | Examples, outputs: NDArray[Any] | None
-    ) -> Predictions:
+    ) -> Predictions | Costs:
         assert outputs is not None
+        if inputs.following is not None:
+            return Costs(file, inputs.names, inputs.following, outputs[:, 0], inputs.noun, inputs.cut)
         CLASSES.check_outputs(outputs, np.zeros(len(outputs), np.int64), str(file))
         labels = stored.architecture.head.labels or tuple(map(str, range(outputs.shape[1])))
         votes = CLASSES.votes(outputs)
@@ -109,7 +114,7 @@ class Running(RunConfig):
 
 def line_of(config: RunConfig) -> Line:
     """The processes of a configuration."""
-    return Line(config.places, config.batch, config.resident)
+    return Line(config.places, config.batch, config.resident, judged=cost)
 
 
 @contextmanager

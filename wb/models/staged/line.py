@@ -4,7 +4,8 @@ Source: Du et al., "EnergonAI: An Inference System for 10-100 Billion Parameter 
 https://arxiv.org/abs/2209.02341: stages in a line, shares of each, no padding, a pool of weights.
 Differs: there is no engine that gives orders. All processes know from the beginning which batches there are and how long their
 texts, and so do the same without asking.
-Limits: every example has class scores. Batches are as long as their longest text in attention.
+Limits: of networks that continue texts only what the tokens cost comes back, not all scores. Batches are as long as their longest
+text in attention.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from wb.scale.line.sums import Sums
 from wb.scale.team import ProcessLost, Team
 
 Progress = Callable[[str, int, int], None]
+Judge = Callable[[NDArray[Any], NDArray[np.integer]], NDArray[Any]]
+"""From scores (b, tokens, vocabulary) and the tokens that follow (b, tokens) to a number for each text, (b,)."""
 
 
 class Inputs(Protocol):
@@ -40,6 +43,10 @@ class Inputs(Protocol):
     @property
     def lengths(self) -> Sequence[int] | None:
         """The tokens of each text, which are its first; None for images."""
+
+    @property
+    def following(self) -> NDArray[np.integer] | None:
+        """The token behind each token of texts, (n, tokens of the longest), negative where none is; None for classes."""
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -51,6 +58,7 @@ class Inputs(Protocol):
 class Ran(NamedTuple):
     """What a process has computed: the outputs (n, classes) of the first one, in the order of the inputs, else None.
 
+    Of networks that continue texts they are what each text was judged to be, (n, 1).
     `sent` is how many bytes it sent, `held` how many bytes of weights it had at a time, both counted.
     """
 
@@ -63,7 +71,8 @@ class Ran(NamedTuple):
 class Line:
     """How a network is computed: by which processes, `batch` examples at a time, the weights of each within `resident` bytes.
 
-    `summed` gives a stage's sums, from those that torch's processes have.
+    `summed` gives a stage's sums, from those that torch's processes have; `judged` judges texts by the scores of a network that
+    continues them.
     """
 
     places: Places
@@ -72,6 +81,7 @@ class Line:
     dtype: torch.dtype = torch.float32
     packs: bool = True
     summed: Callable[[Sums], Sums] = lambda sums: sums
+    judged: Judge | None = None
 
     def check(self, stored: Stored) -> list[Span]:
         """The blocks of each stage. Raises `BadOption` or `Unsupported` where the network cannot be divided so."""
@@ -90,7 +100,8 @@ class Line:
         with naming(team.rank, board(), self.places.called):
             part = self._part(team, stored)
             try:
-                return _Run(self, team, part, self._batches(team, inputs), inputs).whole(progress)
+                told = self._told(team, inputs, follows=stored.architecture.head.foresees)
+                return _Run(self, team, part, told, inputs).whole(progress)
             finally:
                 part.pool.close()
 
@@ -102,25 +113,42 @@ class Line:
         sums = self.summed(self.places.sums(team))
         return Part(network, span, pool, sums, self.packs and packable(network))
 
-    def _batches(self, team: Team, inputs: Inputs | None) -> list[tuple[NDArray[np.integer], Batch]]:
+    def _told(self, team: Team, inputs: Inputs | None, *, follows: bool) -> _Told:
         """The examples of each batch, texts of about one length together, which all processes learn from the first."""
 
-        def told() -> bytes:
+        def lengths() -> NDArray[np.integer]:
             assert inputs is not None
-            lengths = np.full(len(inputs), -1) if inputs.lengths is None else np.asarray(inputs.lengths)
-            return lengths.astype(np.int32).tobytes()
+            return np.full(len(inputs), -1) if inputs.lengths is None else np.asarray(inputs.lengths)
 
-        try:
-            lengths = np.frombuffer(team.shared(told), np.int32)
-        except ProcessLost as error:
-            raise Lost([0], error) from error
-        order = np.argsort(lengths, kind="stable")
+        def following() -> NDArray[np.integer]:
+            assert inputs is not None
+            assert inputs.following is not None
+            return inputs.following
+
+        known = _shared(team, lengths)
+        behind = _shared(team, following).reshape(len(known), -1) if follows else None
+        order = np.argsort(known, kind="stable")
         found: list[tuple[NDArray[np.integer], Batch]] = []
         for begin in range(0, len(order), self.batch):
             index = order[begin : begin + self.batch]
-            known = tuple(lengths[index].tolist())
-            found.append((index, Batch(len(index), None if known[0] < 0 else known)))
-        return found
+            tokens = tuple(known[index].tolist())
+            found.append((index, Batch(len(index), None if tokens[0] < 0 else tokens)))
+        return _Told(found, behind)
+
+
+class _Told(NamedTuple):
+    """What all processes know beforehand: the examples of each batch; and where tokens are foreseen, those that follow each."""
+
+    batches: Sequence[tuple[NDArray[np.integer], Batch]]
+    following: NDArray[np.integer] | None
+
+
+def _shared(team: Team, make: Callable[[], NDArray[np.integer]]) -> NDArray[np.integer]:
+    """The numbers that the first process makes, in all of them."""
+    try:
+        return np.frombuffer(team.shared(lambda: make().astype(np.int32).tobytes()), np.int32)
+    except ProcessLost as error:
+        raise Lost([0], error) from error
 
 
 class _Run:
@@ -131,22 +159,23 @@ class _Run:
         line: Line,
         team: Team,
         part: Part,
-        batches: list[tuple[NDArray[np.integer], Batch]],
+        told: _Told,
         inputs: Inputs | None,
     ) -> None:
-        self._line, self._part, self._batches, self._inputs = line, part, batches, inputs
+        self._line, self._part, self._inputs = line, part, inputs
+        self._batches, self._following = told
         places, rank = line.places, team.rank
         before, behind = places.before(rank), places.behind(rank)
         self._leads, self._answers = team.leads, rank == places.answering
-        shapes = (part.expected(batch) for _, batch in batches)
+        shapes = (part.expected(batch) for _, batch in self._batches)
         self._coming = None if before is None else Receiving(before, shapes, line.dtype)
         self._next = None if behind is None else Sending(behind)
         self._back = Sending(0) if self._answers and not team.leads else None
         self._found: list[Tensor] = []
-        classes = part.network.architecture.head.classes
+        width = part.network.architecture.head.classes if self._following is None else 1
         self._answered = None
         if team.leads and not self._answers:  # all at once: whoever answers is never to wait for the first process
-            sizes = [(batch.size, classes) for _, batch in batches]
+            sizes = [(batch.size, width) for _, batch in self._batches]
             self._answered = Receiving(places.answering, sizes, line.dtype, len(sizes))
 
     def whole(self, progress: Progress) -> Ran:
@@ -156,7 +185,7 @@ class _Run:
             if self._next is not None:
                 self._next.send(self._part.handed(state))
             elif self._answers:
-                self._answer(self._part.outputs(state))
+                self._answer(self._judged(self._part.outputs(state), index))
         progress("running", len(self._batches), len(self._batches))
         for sending in (self._next, self._back):
             if sending is not None:
@@ -181,6 +210,14 @@ class _Run:
             return tuple(batch.mask.shape), False
         example = self._part.network.architecture.input.specs()[0].example
         return (batch.size, *map(int, example)), True
+
+    def _judged(self, outputs: Tensor, index: NDArray[np.integer]) -> Tensor:
+        """What is sent back of a batch: its class scores, or of texts that are continued what each was judged to be."""
+        if self._following is None:
+            return outputs
+        assert self._line.judged is not None
+        following = self._following[index, : outputs.shape[1]]
+        return torch.from_numpy(self._line.judged(outputs.numpy(), following)).to(self._line.dtype)[:, None]
 
     def _answer(self, outputs: Tensor) -> None:
         if self._back is None:
