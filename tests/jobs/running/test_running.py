@@ -185,7 +185,7 @@ def test_a_decoder_says_what_texts_cost_it(folder: Path, monkeypatch: pytest.Mon
 def test_a_decoder_is_run_on_passages_as_it_is_scored(folder: Path) -> None:
     path, spec = folder / "d.safetensors", f"lm,length=8:{folder / 'prose.txt'}"
     found = said("run", path, "--data", spec)
-    data, _ = read_data(path, choose([path], spec, say=lambda _: None))
+    data, _ = read_data(path, choose([path], spec, say=lambda _: None), by_index=False)
     with torch.no_grad():
         scores = decoder().network()(torch.from_numpy(data.test.inputs())).numpy()
     assert found["ppl"]["value"] == pytest.approx(NEXT.reading(NEXT.grade(scores, data.test.labels), "cpu").value)
