@@ -24,10 +24,11 @@ class Here(Hands):
     def pay(self, seconds: float | None) -> bool:
         return True
 
-    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
+    def __call__(self, orders: Mapping[Key, Order], glance: Callable[[], None] = lambda: None) -> Iterator[Key]:
         for i, (key, order) in enumerate(orders.items()):
             if self.leaves and i % 3 == 2:
                 continue
             self.train(order)
             self.done.append(key)
+            glance()
             yield key

@@ -13,8 +13,8 @@ import logging
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +46,7 @@ from wb.training.train import Finetune
 LARGEST = "largest"  # the teacher that is the supernet's largest network
 HELD = 512 << 20  # bytes of images that several processes hold each, though nobody asked for it
 START_S = 8.0  # that they take to start: libraries, data and supernet are read anew
+GLANCE_S = 2.0  # between two looks at how far they are
 Key = TypeVar("Key")
 
 
@@ -98,8 +99,8 @@ class Hands:
         started = self._pool is not None
         return self.count > 1 and (started or seconds is None or seconds * (1 - 1 / self.count) > START_S)
 
-    def __call__(self, orders: Mapping[Key, Order]) -> Iterator[Key]:
-        """Trains the networks, the first orders first; gives the name of each that is done, at once.
+    def __call__(self, orders: Mapping[Key, Order], glance: Callable[[], None] = lambda: None) -> Iterator[Key]:
+        """Trains the networks, the first orders first; gives the name of each that is done, at once, and glances meanwhile.
 
         What is not given could not be trained so: the caller does it, and meets the reason. So it is with one order alone.
         """
@@ -110,7 +111,7 @@ class Hands:
         try:
             for key, order in orders.items():
                 futures[self._submitted(order)] = key
-            for future in as_completed(futures):
+            for future in _ended(futures, glance):
                 with suppress(TrainingDiverged):  # the caller meets it, and the others go on
                     future.result()
                     given.add(futures[future])
@@ -135,6 +136,15 @@ class Hands:
         finally:
             if before is not None:
                 signal.signal(signal.SIGINT, before)
+
+
+def _ended(futures: Collection[Future[None]], glance: Callable[[], None]) -> Iterator[Future[None]]:
+    """Each as it ends, with a glance now and then."""
+    left = set(futures)
+    while left:
+        ended, left = wait(left, timeout=GLANCE_S, return_when=FIRST_COMPLETED)
+        yield from ended
+        glance()
 
 
 def hands_of(workers: int, threads: int, ray: str | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -163,7 +163,7 @@ class Finish:
         if self.retrain:  # and others are delivered
             folders = (self.run.judged, self.run.staging, self.run.models)
         what = "fine-tuning the finalists" if self.recipe else "exporting the finalists"
-        ready = 0
+        epochs, ready = partial(self.progress, "fine-tuning the largest finalist"), 0
         for done, (number, architecture) in enumerate(networks.items()):
             self.progress(what, max(done, ready), len(chosen))
             if done == 1:
@@ -172,8 +172,8 @@ class Finish:
                     self.progress(what, ready, len(chosen))
             # The largest is nearly always on the front, and nothing else can be done meanwhile.
             if not done and self.retrain:
-                self._tuner.twice(str(number), Wanted(architecture, who), folders, self._retraining.folders)
-            model = self._tuner(str(number), Wanted(architecture, who), folders)
+                self._tuner.twice(str(number), Wanted(architecture, who), folders, self._retraining.folders, epochs)
+            model = self._tuner(str(number), Wanted(architecture, who), folders, None if done else epochs)
             path, self._taught[number] = self.run.staging / f"{number}.onnx", who
             self._written[number] = write_graphs(model, path, self._ways, self.data, self.seed)
             made[number] = Made(number, model, path, architecture)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from wb.core.architecture import Architecture
-from wb.core.commands.progress import Progress
+from wb.core.commands.progress import Count, Progress
 from wb.core.errors import BadArtefact
 from wb.data import Dataset
 from wb.models.counting import count_macs
@@ -62,15 +62,20 @@ class Tuner:
         default_factory=list, init=False, repr=False
     )  # seconds of one, of networks trained here
 
-    def __call__(self, name: str, wanted: Wanted, folders: Sequence[Path]) -> Model:
-        """The network, from the first folder; if some folder has it fine-tuned, it is read back."""
+    def __call__(self, name: str, wanted: Wanted, folders: Sequence[Path], count: Count | None = None) -> Model:
+        """The network, from the first folder; fine-tuned ones are read back, for others `count` hears each epoch."""
         data = self._data(wanted)
         if self.recipe is None:
             return self.supernet.extract(wanted.architecture, data.train)
         kept = self._kept(name, wanted, folders)
         if kept is None:
             model = self.supernet.extract(wanted.architecture, data.train)
-            report = None if wanted.whole else Curves(self.run.curves_path).of(name)
+
+            def told(epoch: int, epochs: int, _: float) -> None:
+                if count is not None:
+                    count(epoch, epochs)
+
+            report = told if wanted.whole else Curves(self.run.curves_path).of(name, told)
             start, recipe = time.perf_counter(), self.recipe(wanted.architecture)
             kept = apply(Finetune(data, recipe, wanted.who.teach, self.seed, report=report), model)
             self._epoch.append((time.perf_counter() - start) / recipe.epochs)
@@ -93,10 +98,10 @@ class Tuner:
         if self.hands.pay(max(self._epoch) * epochs if self._epoch else None):
             yield from self.hands(dict(sorted(orders.items(), key=lambda item: -_work(item[1]))))
 
-    def twice(self, name: str, wanted: Wanted, folders: Sequence[Path], again: Sequence[Path]) -> None:
+    def twice(self, name: str, wanted: Wanted, folders: Sequence[Path], again: Sequence[Path], count: Count) -> None:
         """Trains a network and, beside it, the same on the examples of validation too, if there are processes for both.
 
-        The other is in the first folder of `again` then, as if the network had been chosen already.
+        The other is in the first folder of `again` then, as if the network had been chosen already. `count` hears of epochs.
         """
         if self.recipe is None or not self.hands.pay(None):
             return
@@ -108,7 +113,8 @@ class Tuner:
             if self._kept(name, one, kept) is None
         }
         if len(orders) == len(both):  # one alone is trained by whoever asks for it
-            for _ in self.hands(orders):
+            curves = Curves(self.run.curves_path)
+            for _ in self.hands(orders, lambda: count(curves.epochs(name), recipe.epochs)):
                 pass
 
     def _kept(self, name: str, wanted: Wanted, folders: Sequence[Path]) -> Model | None:

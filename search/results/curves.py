@@ -45,6 +45,12 @@ class Curves:
 
         return report
 
+    def epochs(self, name: str) -> int:
+        """How many epochs of `name` have ended; 0 where nothing is known."""
+        with suppress(BadArtefact):
+            return max((epoch for epoch, _ in read_curves(self._path).get(name, ())), default=0)
+        return 0
+
     def _add(self, name: str, epoch: int, loss: float) -> None:
         found: dict[str, Curve] = {}
         with suppress(BadArtefact):  # a damaged file is written anew

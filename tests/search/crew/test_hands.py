@@ -21,7 +21,7 @@ from wb.models.passes.base import apply
 from wb.search.beginning.config import SearchConfig
 from wb.search.crew.hands import START_S, Hands, Order, hands_of, unsaid
 from wb.search.fidelity.teacher import largest
-from wb.search.results.curves import read_curves
+from wb.search.results.curves import Curves, read_curves
 from wb.search.run import Run
 from wb.search.supernet import Supernet
 from wb.search.trained.start import space_of
@@ -46,7 +46,10 @@ def test_hands_make_what_one_process_makes_and_one_that_is_killed_harms_nothing(
     before = multiprocessing.active_children()
     with Hands(CONFIG, tmp_path, 2, told.append) as hands:
         orders = {i: Order(a, recipe, tmp_path / f"{i}.safetensors", curve=str(i)) for i, a in enumerate(networks)}
-        assert sorted(hands(orders)) == [0, 1]
+        glances: list[int] = []
+        assert sorted(hands(orders, lambda: glances.append(Curves(run.curves_path).epochs("1")))) == [0, 1]
+        assert glances == sorted(glances)
+        assert glances[-1] == 2
         for i, order in orders.items():
             made, own = load(order.out), alone(order.architecture)
             assert made.architecture == own.architecture

@@ -79,16 +79,24 @@ def test_a_network_and_its_copy_of_all_examples_are_trained_side_by_side_once(tm
     def tuner(hands: Hands) -> Tuner:
         return Tuner(run, supernet, data, lambda _: Recipe(epochs=1, batch=16), CONFIG.seed, hands)
 
-    tuner(Hands(CONFIG, tmp_path, 1, print)).twice("0", wanted, folders, again)
+    told: list[tuple[int, int]] = []
+
+    def count(epoch: int, epochs: int) -> None:
+        told.append((epoch, epochs))
+
+    tuner(Hands(CONFIG, tmp_path, 1, print)).twice("0", wanted, folders, again, count)
     assert not [*run.judged.iterdir(), *run.staging.iterdir()], "one process alone gains nothing"
     hands = Here(CONFIG, tmp_path, _Trainer(CONFIG, tmp_path))
     made = tuner(hands)
-    made.twice("0", wanted, folders, again)
+    made.twice("0", wanted, folders, again, count)
     assert hands.done == [run.judged, run.staging]
-    made.twice("0", wanted, folders, again)
+    made.twice("0", wanted, folders, again, count)
     (run.judged / "0.safetensors").unlink()
-    made.twice("0", wanted, folders, again)
+    made.twice("0", wanted, folders, again, count)
     assert len(hands.done) == 2, "of what is there nothing is trained again, and one alone is left to the caller"
-    judged, whole = made("0", wanted, folders), made("0", wanted._replace(whole=True), again)
+    assert told[-1] == (1, 1)
+    told.clear()
+    judged, whole = made("0", wanted, folders, count), made("0", wanted._replace(whole=True), again)
     assert [one.history[-1].arguments.get(TRAINED_ON) for one in (judged, whole)] == [None, WHOLE]
     assert [*read_curves(run.curves_path)] == ["0"]
+    assert told == [(1, 1)], "of the one that was not there"
