@@ -25,14 +25,22 @@ def generate(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a text, token by token, as a model foresees it (`wb train --data lm:FILE` makes one)."""
+    """Continue a text, token by token, as a model foresees it (`wb train --data lm:FILE` makes one).
+
+    With --pipeline or --tensor several processes share the model, one that no device could hold; torchrun may also start the
+    whole command: torchrun --nproc-per-node 2 -m wb generate …
+    """
     import sys
 
     from wb.cli.frame.running import telling
     from wb.jobs.frame.output import config_of
     from wb.jobs.generate.generating import Generating
+    from wb.scale.joining import rank
 
     how = config_of(Generating, "generate", given)
+    if rank() > 0:  # the first process says it
+        how(model, lambda what, done, of: None, lambda _: None)
+        return
     if as_json:
         with output.progress() as work:
             found = how(model, telling(work, "reading"), output.say)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.catalogue import DECODERS
+from tests.commands import succeeded
+from tests.lines import beside, decoder, pieces
 from tests.networks import random_model
 from wb.core.errors import BadOption
 from wb.core.records import TextInput
 from wb.data.texts.vocabulary import BPE, Vocabulary, vocabulary_of
+from wb.export.graph import export
+from wb.jobs.generate import generating
 from wb.jobs.generate.generating import Generating, _Told
-from wb.models.model import Step, save
+from wb.models.model import Step, load, save
+from wb.models.staged.further import Further
+from wb.models.staged.line import Line
+from wb.models.staged.stored import Stored
+from wb.scale.line.places import Places
+from wb.scale.team import ALONE
 
 TEXT = "Grüße, 世界! Ein  Text — mit Zeichen, deren Bytes 😀 einzeln kommen.\n"
 
@@ -69,3 +79,53 @@ def test_what_no_graph_computes_is_continued_by_torch(tmp_path: Path) -> None:
     generating = Generating(prompt="Ein", tokens=10, temperature=0)
     found = generating(tmp_path / "a.safetensors", lambda *_: None, lambda _: None)
     assert found.text == vocabulary.read(ids)[3:]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """One with heads and hidden units for two, and a vocabulary of characters."""
+    save(decoder(), tmp_path / "d.safetensors")
+    return tmp_path / "d.safetensors"
+
+
+def of(how: Mapping[str, object], **options: object) -> Generating:
+    """What continues a text so."""
+    return Generating.model_validate({**how, **options})
+
+
+def quiet(*_: object) -> None:
+    """Nobody listens."""
+
+
+def test_processes_say_what_one_says(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also behind as many tokens as the network reads."""
+    monkeypatch.setattr(generating, "pieces", pieces)
+    how = {"prompt": "one", "tokens": 20, "temperature": 0.5, "seed": 3}
+    expected = of(how)(model, quiet, quiet).text
+    told: list[tuple[str, int, int]] = []
+    found = of(how, pipeline=2, tensor=2)(model, lambda *step: told.append(step), quiet)
+    assert found.text == expected
+    assert told[-1] == ("generating", 20, 20)
+    some = Stored.at(model)
+    whole = Further(Line(Places()), ALONE, some)._part.pool.held
+    assert of(how, resident=whole - 4)(model, quiet, quiet).text == expected
+
+
+def test_the_whole_command_may_be_started_several_times(model: Path) -> None:
+    given = ("generate", model, "--prompt", "one", "--tokens", 5, "--temperature", 0)
+    found = beside(2, "tests.lines", *given, "--pipeline", 2)
+    assert [one.returncode for one in found] == [0, 0], found
+    assert [one.stdout for one in found] == [succeeded(*given).stdout, ""]
+
+
+def test_what_cannot_be_shared_is_refused(model: Path, tmp_path: Path) -> None:
+    export(load(model), tmp_path / "d.onnx")
+    for file, options, why in (
+        (tmp_path / "d.onnx", {"pipeline": 2}, "is a graph, which is run whole; give the model"),
+        (model, {"pipeline": 4}, "4 stages cannot share 3 blocks"),
+        (model, {"tensor": 3}, "3 processes cannot divide among them"),
+        (model, {"resident": 1}, "--resident 1 has no room"),
+        (model, {"pipeline": 2, "prompt": "o" * 17}, "--prompt has 17 tokens, and the network reads 16"),
+    ):
+        with pytest.raises(BadOption, match=why):
+            of({"prompt": "one"}, **options)(file, quiet, quiet)

@@ -31,8 +31,13 @@ class Recalled(NamedTuple):
 
     def sized(self, batch: int, past: int) -> tuple[int, ...]:
         """The shape of `batch` texts behind so many tokens."""
-        sizes = {BATCH: batch, PAST: past}
-        return tuple(sizes[one] if isinstance(one, str) else one for one in self.shape)
+        return sized(self.shape, batch, past)
+
+
+def sized(shape: Sequence[int | str], batch: int, past: int) -> tuple[int, ...]:
+    """A shape in which `batch` and `PAST` stand by name, of so many texts behind so many tokens."""
+    sizes = {BATCH: batch, PAST: past}
+    return tuple(sizes[one] if isinstance(one, str) else one for one in shape)
 
 
 def recalled(network: Network) -> list[Recalled]:
@@ -76,6 +81,11 @@ class Decoder(nn.Module):
             state = at.add(state, at.joined(given, state))
             kept += now
         return network.end(state), *kept
+
+
+def looking_back(tokens: int, before: int) -> Context:
+    """What so many further tokens of one text may see, where `before` were given earlier and none is padding."""
+    return _context(torch.zeros(1, tokens), torch.ones(1, before + tokens, dtype=torch.int64))
 
 
 def _context(ids: Tensor, mask: Tensor) -> Context:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -48,6 +48,11 @@ class Told:
         """A line for the user."""
         if rank() == 0:
             self._tell(say=text)
+
+    def give(self, text: str) -> None:
+        """A piece of what is made."""
+        if rank() == 0:
+            self._tell(give=text)
 
     def failed(self, error: WbError) -> None:
         """Why the work ends."""
@@ -95,6 +100,21 @@ def launched(
         ProcessLost: processes ended again and again.
         WbError: what the first process told.
     """
+    for _ in pieces(processes, module, arguments, progress, say, tries=tries, lost=lost):
+        pass
+
+
+def pieces(
+    processes: int,
+    module: str,
+    arguments: Sequence[str],
+    progress: Callable[[str, int, int], None],
+    say: Callable[[str], None],
+    *,
+    tries: int = TRIES,
+    lost: Callable[[str], ProcessLost] | None = None,
+) -> Iterator[str]:
+    """The same, with what the first process gives, piece by piece; who does not wait for the last one ends them. Raises alike."""
     if processes < 1:
         raise BadOption(f"{processes} processes cannot train; choose 1 or more")
     run = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--max-restarts={tries}"]
@@ -105,7 +125,8 @@ def launched(
             command, stdout=subprocess.PIPE, stderr=messages, text=True, env=environment, start_new_session=True
         )
         try:
-            failed = _heard(started, progress, say)
+            assert started.stdout is not None
+            failed = yield from heard(started.stdout, progress, say)
             code = started.wait()
         finally:
             _end(started)
@@ -143,13 +164,12 @@ def ended(text: str) -> tuple[int, int] | None:
     return next((one for one in found if one[1] < 0 and -one[1] != signal.SIGTERM), found[-1] if found else None)
 
 
-def _heard(
-    started: subprocess.Popen[str], progress: Callable[[str, int, int], None], say: Callable[[str], None]
-) -> WbError | None:
-    """Passes on what is told; the error, if one is: of several that which others followed."""
+def heard(
+    lines: Iterable[str], progress: Callable[[str, int, int], None], say: Callable[[str], None]
+) -> Generator[str, None, WbError | None]:
+    """Passes on what is told, gives what is given, and returns the error if one is told: of several the first."""
     failed: WbError | None = None
-    assert started.stdout is not None
-    for line in started.stdout:
+    for line in lines:
         if not line.startswith(_MARK):
             continue
         content = json.loads(line.removeprefix(_MARK))
@@ -157,6 +177,8 @@ def _heard(
             progress(*content["progress"])
         if "say" in content:
             say(content["say"])
+        if "give" in content:
+            yield content["give"]
         if "failed" in content and (failed is None or isinstance(failed, ProcessLost)):
             failed = _error(*content["failed"])
     return failed

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
-import socket
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,19 +15,19 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.commands import succeeded, wb
+from tests.lines import PROSE, beside, decoder, launched
 from tests.networks import assembled, of_digits, random_model
-from tests.processes import Program
 from wb import api
 from wb.cli.main import app
 from wb.core.architecture import Architecture, Block, Stage
 from wb.core.errors import BadOption
 from wb.core.precision import with_precisions
-from wb.core.records import EmbedStem, Language, Mlp, Softmax, TextInput
+from wb.core.records import EmbedStem, Mlp, Softmax, TextInput
 from wb.data import load as load_data
-from wb.data.texts.vocabulary import CHARACTERS, RARE, WORDS, Vocabulary, vocabulary_of
+from wb.data.texts.vocabulary import RARE, WORDS, Vocabulary, vocabulary_of
 from wb.jobs.inputs import choose
 from wb.jobs.reading import read_data
-from wb.jobs.running import running
+from wb.jobs.running import processes, running
 from wb.models.files.header import TOKENIZER
 from wb.models.model import Model, Step, save
 from wb.scale import launch
@@ -39,14 +35,6 @@ from wb.scale.line.places import Places
 from wb.scale.team import ProcessLost
 from wb.tasks.next import NEXT
 
-CODE = """
-import os, sys
-rank, port, count, *given = sys.argv[1:]
-os.environ.update(RANK=rank, WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-from wb.jobs.running.worker import main
-main(*given)
-"""
-PROSE = "one two three, and three two one; no more than that. " * 8
 TEXTS = ("one", "two three two", "one two three one two", "three")
 SUMMARY = """
 Failures:
@@ -62,20 +50,6 @@ Root Cause (first observed failure):
 """
 
 
-def forked(processes: int, module: str, arguments: Sequence[str], progress: Any, say: Any, **how: Any) -> None:
-    """In the place of `launched`, without torchrun: processes that have loaded everything."""
-    assert (module, how["tries"]) == (running.WORKER, 0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ended = [one.end() for one in [Program(CODE, rank, port, processes, *arguments) for rank in range(processes)]]
-    told = io.StringIO("".join(one.stdout for one in ended))
-    failed = launch._heard(SimpleNamespace(stdout=told), progress, say)  # type: ignore[arg-type]
-    if failed is not None:
-        raise failed
-    assert [one.returncode for one in ended] == [0] * processes, ended
-
-
 def reader() -> Model:
     """A network for texts, with the tokenizer that a training on texts leaves in its history."""
     vocabulary = vocabulary_of([" ".join(TEXTS)] * RARE, WORDS, 8)
@@ -84,17 +58,6 @@ def reader() -> Model:
     a = assembled(input=text, stem=EmbedStem(), stages=(Stage(embed=8, blocks=(block,) * 2),), labels=("x", "y", "z"))
     model = random_model(a)
     return model.then(Step(name="train", arguments={TOKENIZER: vocabulary.text}))
-
-
-def decoder() -> Model:
-    """A network that continues texts, with a tokenizer of their characters."""
-    vocabulary = vocabulary_of([PROSE], CHARACTERS, 16, prose=True)
-    block = Block(mixer=Softmax(heads=2, qk=4, v=4), ffn=Mlp(mlp=8))
-    text = TextInput(vocabulary=vocabulary.size, length=16, tokens=16)
-    head = Language()
-    stages = (Stage(embed=8, blocks=(block,) * 2),)
-    a = assembled(input=text, stem=EmbedStem(), stages=stages, causal=True, head=head)
-    return random_model(a).then(Step(name="train", arguments={TOKENIZER: vocabulary.text}))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +91,7 @@ def same(one: dict[str, Any], other: dict[str, Any], noun: str) -> None:
 
 
 def test_pictures_are_named_as_predict_names_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "launched", forked)
+    monkeypatch.setattr(running, "launched", launched)
     model, pictures = folder / "p.safetensors", folder / "pictures"
     expected = said("predict", model, pictures)
     same(said("run", model, pictures, "--batch", 2), expected, "picture")
@@ -140,7 +103,7 @@ def test_pictures_are_named_as_predict_names_them(folder: Path, monkeypatch: pyt
 
 
 def test_texts_are_named_as_predict_names_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "launched", forked)
+    monkeypatch.setattr(running, "launched", launched)
     model = folder / "t.safetensors"
     expected = said("predict", model, *TEXTS)
     same(said("run", model, folder / "texts.txt", "--pipeline", 2, "--tensor", 2, "--batch", 3), expected, "text")
@@ -161,7 +124,7 @@ def test_data_are_run_as_their_test_split(folder: Path) -> None:
 
 def test_a_decoder_says_what_texts_cost_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the whole network, given one text after the other."""
-    monkeypatch.setattr(running, "launched", forked)
+    monkeypatch.setattr(running, "launched", launched)
     path, texts = folder / "d.safetensors", ("two", "no more", "t", "one two three")
     model = decoder()
     vocabulary = Vocabulary(str(model.history[-1].arguments[TOKENIZER]), 16, 16)
@@ -214,7 +177,7 @@ def test_the_beginnings_of_longer_texts_are_judged(folder: Path) -> None:
 
 def test_errors_of_any_process_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second stage has no room for its blocks, which the first one has."""
-    monkeypatch.setattr(running, "launched", forked)
+    monkeypatch.setattr(running, "launched", launched)
     a = of_digits(depth=4).with_blocks(
         lambda name, block: block.model_copy(update={"ffn": Mlp(mlp=400)}) if name == "s0.b3" else block
     )
@@ -280,26 +243,19 @@ def test_no_room_for_temporary_files_is_said(folder: Path, monkeypatch: pytest.M
 
 def test_torchrun_says_who_ended_first() -> None:
     places = Places(2, 1)
-    killed = running._lost(SUMMARY.format(code=-signal.SIGKILL), places)
+    killed = processes.lost(SUMMARY.format(code=-signal.SIGKILL), places)
     assert isinstance(killed, ProcessLost)
     assert str(killed).startswith(
         "process 1 (stage 2 of 2) was ended by SIGKILL, as the system does where memory is short"
     )
-    assert "process 1 (stage 2 of 2) ended with exit code 1" in str(running._lost(SUMMARY.format(code=1), places))
+    assert "process 1 (stage 2 of 2) ended with exit code 1" in str(processes.lost(SUMMARY.format(code=1), places))
     assert launch.ended("nothing") is None
-    assert "the last they said: nothing" in str(running._lost("", places))
+    assert "the last they said: nothing" in str(processes.lost("", places))
 
 
 def test_torchrun_may_start_the_whole_command(folder: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    code = CODE.replace(
-        "from wb.jobs.running.worker import main\nmain(*given)",
-        "from wb.cli.main import main\nsys.argv[1:] = given\nmain()",
-    )
     given = ("run", folder / "p.safetensors", folder / "pictures", "--json", "--pipeline")
-    found = [one.end() for one in [Program(code, rank, port, 2, *given, 2) for rank in range(2)]]
+    found = beside(2, "tests.lines", *given, 2)
     assert [one.returncode for one in found] == [0, 0], found
     same(json.loads(found[0].stdout), said("predict", *given[1:3]), "picture")
     assert not found[1].stdout

@@ -12,7 +12,7 @@ from torch import Tensor
 from wb.core.architecture import Architecture
 from wb.models.model import Model, save
 from wb.models.network import build
-from wb.models.staged.part import Batch, Part, packable
+from wb.models.staged.part import Batch, Part, Past, packable
 from wb.models.staged.pool import Pool
 from wb.models.staged.shares import share
 from wb.models.staged.spans import spans
@@ -56,3 +56,17 @@ def ran(found: Sequence[Part], inputs: Tensor) -> Tensor:
         assert tuple(given.shape) == part.expected(batch)
         state = part.run(part.taken(given, batch))
     return found[-1].outputs(state)
+
+
+def continued(found: Sequence[Part], ids: Tensor, sizes: Sequence[int]) -> Tensor:
+    """What they give of a text (1, N), of which so many tokens come at a time."""
+    pasts, before, outputs = [Past() for _ in found], 0, list[Tensor]()
+    for size in sizes:
+        state = found[0].run(found[0].begun_further(ids[:, before : before + size], before), pasts[0])
+        for (front, part), past in zip(pairwise(found), pasts[1:], strict=True):
+            given = front.handed(state)
+            assert tuple(given.shape) == part.expected_further(size)
+            state = part.run(part.taken_further(given, before), past)
+        outputs.append(found[-1].outputs(state))
+        before += size
+    return torch.cat(outputs, dim=1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.catalogue import CATALOGUE, DECODERS
-from tests.models.staged.parts import EXACT, batch_of, parts, ran, stored
+from tests.models.staged.parts import EXACT, batch_of, continued, parts, ran, stored
 from tests.networks import exactly, images, random_model, wired
 from wb.models.staged.part import Batch
 from wb.models.staged.spans import places
@@ -29,6 +29,17 @@ def test_two_stages_are_the_network(name: str, tmp_path: Path) -> None:
     if expected.dim() == 3:  # of every token: of those that count
         expected, found = expected[inputs >= 0], found[inputs >= 0]
     assert float((found - expected).abs().max()) < EXACT * max(1, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_two_stages_continue_a_text_as_the_network_does(name: str, tmp_path: Path) -> None:
+    """Whatever comes at a time, with what each sub-layer keeps of the tokens before."""
+    a = DECODERS[name]
+    model, ids = random_model(a), torch.tensor([[3, 1, 4, 1, 5, 2]])
+    with torch.inference_mode():
+        expected = model.network().double()(ids)
+    found = continued(parts(stored(model, tmp_path), min(2, len(places(a)))), ids, (3, 1, 2))
+    assert float((found - expected).abs().max()) < 1e-9 * max(1, float(expected.abs().max()))
 
 
 def test_padding_is_neither_computed_nor_handed_on(tmp_path: Path) -> None:

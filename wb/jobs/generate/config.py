@@ -7,11 +7,11 @@ from typing import Annotated
 from pydantic import Field
 
 from wb.core.commands.option import Cli
-from wb.core.records import Frozen
+from wb.jobs.running.config import SharedConfig
 
 
-class GenerateConfig(Frozen):
-    """The prompt, how many tokens follow it, and how they are drawn."""
+class GenerateConfig(SharedConfig):
+    """The prompt, how many tokens follow it, and how they are drawn; and which processes compute them."""
 
     prompt: Annotated[str, Field(description="The text to continue.")]
     tokens: Annotated[int, Field(ge=1, le=1 << 20, description="How many tokens to add.")] = 200

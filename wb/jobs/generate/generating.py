@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from wb.core.architecture import Architecture
@@ -26,9 +28,18 @@ from wb.jobs.calls.shown import Shown, Table
 from wb.jobs.generate.config import GenerateConfig
 from wb.jobs.inputs import Say, about
 from wb.jobs.kinds import GRAPH, MODELS, need
+from wb.jobs.running.processes import PATIENCE, lost, stored_at
 from wb.models.decoding import Steps
 from wb.models.files.history import tokenizer_of
+from wb.models.staged.further import Further
+from wb.models.staged.line import Line
+from wb.models.staged.stored import Stored
+from wb.scale.joining import joined, started
+from wb.scale.launch import pieces
+from wb.scale.team import ALONE, Team
 
+WORKER = "wb.jobs.generate.worker"
+Run = Continuing | Steps | Further
 _CUT = "\ufffd"  # what a decoder gives for a character whose bytes are not all there
 _BYTES = 8  # tokens that are waited for at most: a character has four bytes
 
@@ -74,9 +85,12 @@ class Generating(GenerateConfig):
                 f"{file} does not foresee the next token, so that it continues no text; `wb train --data lm:FILE` makes one that "
                 "does, and `wb predict` names the classes of pictures and texts"
             )
+        if self.shares:
+            yield from self._shared(file, kind, progress, say)
+            return
         if kind != "onnx" and not exportable(architecture):
             model = load(file)
-            vocabulary = _vocabulary(file, tokenizer_of(model.history), model.architecture)
+            vocabulary = vocabulary_of(file, tokenizer_of(model.history), model.architecture)
             yield from self._continued(Steps(model.network()), vocabulary, progress, say)
             return
         with scratch() as folder:
@@ -88,12 +102,49 @@ class Generating(GenerateConfig):
             else:
                 progress("trying it out", 0, 0)
                 try_out(file, Device(), limit_s=LIMIT_S)
-            vocabulary = _vocabulary(graph, read_metadata(graph).get(TOKENIZER_KEY), read_architecture(graph))
+            vocabulary = vocabulary_of(graph, read_metadata(graph).get(TOKENIZER_KEY), read_architecture(graph))
             yield from self._continued(Continuing(graph, Device()), vocabulary, progress, say)
 
-    def _continued(
-        self, run: Continuing | Steps, vocabulary: Vocabulary, progress: Progress, say: Say
+    def _shared(self, file: Path, kind: str, progress: Progress, say: Say) -> Iterator[str]:
+        """The same by processes that each have a part of the network, or by one that has not all weights at a time."""
+        if kind == "onnx":
+            raise BadOption(
+                f"{file} is a graph, which is run whole; give the model that it is of, or leave --pipeline, --tensor and "
+                "--resident out"
+            )
+        with stored_at(file, say) as stored:
+            vocabulary = vocabulary_of(file, tokenizer_of(stored.history), stored.architecture)
+            line = self.line
+            line.check(stored)
+            self._check(len(_written(self.prompt, vocabulary)), vocabulary.length, lambda _: None)
+            if started():
+                with joined(patience=PATIENCE) as team:
+                    self.places.check_count(team.count)
+                    yield from self.by(team, line, stored, vocabulary, progress, say)
+            elif self.places.count == 1:
+                torch.set_num_threads(1)
+                yield from self.by(ALONE, line, stored, vocabulary, progress, say)
+            else:
+                arguments = [self.model_dump_json(exclude_unset=True), str(stored.path)]
+                told = partial(lost, places=self.places)
+                yield from pieces(self.places.count, WORKER, arguments, progress, say, tries=0, lost=told)
+
+    @property
+    def line(self) -> Line:
+        """The processes."""
+        return Line(self.places, resident=self.resident)
+
+    def by(
+        self, team: Team, line: Line, stored: Stored, vocabulary: Vocabulary, progress: Progress, say: Say
     ) -> Iterator[str]:
+        """The text of the first process, as it comes; nothing of the others, which compute their parts meanwhile."""
+        with Further(line, team, stored) as run:
+            if team.leads:
+                yield from self._continued(run, vocabulary, progress, say)
+            else:
+                run.follow()
+
+    def _continued(self, run: Run, vocabulary: Vocabulary, progress: Progress, say: Say) -> Iterator[str]:
         progress("generating", 0, self.tokens)
         ids = _written(self.prompt, vocabulary)
         self._check(len(ids), vocabulary.length, say)
@@ -148,7 +199,7 @@ class _Told:
         return now[len(before) :]
 
 
-def _vocabulary(file: Path, tokenizer: str | None, architecture: Architecture | None) -> Vocabulary:
+def vocabulary_of(file: Path, tokenizer: str | None, architecture: Architecture | None) -> Vocabulary:
     """How the network of a file reads texts."""
     if tokenizer is None or architecture is None:
         raise BadArtefact(
@@ -170,7 +221,7 @@ def _written(prompt: str, vocabulary: Vocabulary) -> list[int]:
     return ids
 
 
-def _read(run: Continuing | Steps, ids: list[int], most: int) -> NDArray[np.float32]:
+def _read(run: Run, ids: list[int], most: int) -> NDArray[np.float32]:
     """The scores of a run that has read the last tokens, and no others."""
     run.begin(1)
     return run(np.array([ids[-most:]], np.int64))

@@ -13,8 +13,8 @@ from wb.jobs.frame.config import Truncate
 from wb.scale.line.places import Places
 
 
-class RunConfig(Frozen):
-    """Which processes compute what of a network, and what it is run on; `data` is None where that is said otherwise."""
+class SharedConfig(Frozen):
+    """Which processes compute what of a network."""
 
     pipeline: Annotated[
         int,
@@ -24,7 +24,6 @@ class RunConfig(Frozen):
         int,
         Field(ge=1, description="Processes that divide the heads and hidden units of a stage among them."),
     ] = 1
-    batch: Annotated[int, Field(ge=1, le=4096, description="Examples at a time.")] = 8
     resident: Annotated[
         ByteSize | None,
         Field(
@@ -32,6 +31,22 @@ class RunConfig(Frozen):
         ),
         Cli(typed=str, default="all of its part"),
     ] = None
+
+    @property
+    def places(self) -> Places:
+        """The processes."""
+        return Places(self.pipeline, self.tensor)
+
+    @property
+    def shares(self) -> bool:
+        """Whether anything was asked for."""
+        return self.places.count > 1 or self.resident is not None
+
+
+class RunConfig(SharedConfig):
+    """Which processes compute what of a network, and what it is run on; `data` is None where that is said otherwise."""
+
+    batch: Annotated[int, Field(ge=1, le=4096, description="Examples at a time.")] = 8
     data: Annotated[
         str | None,
         Field(description="Data whose test split it is run on, named as everywhere (`wb data`)."),
@@ -47,8 +62,3 @@ class RunConfig(Frozen):
         Field(description="What transparent pictures are laid on: white, black or #rrggbb."),
         Cli(default="that of the data it was trained with, else white", parse=colour),
     ] = None
-
-    @property
-    def places(self) -> Places:
-        """The processes."""
-        return Places(self.pipeline, self.tensor)

@@ -12,7 +12,8 @@ import torch
 from wb.core.system.files import read_text, replacing
 from wb.jobs.running.config import RunConfig
 from wb.jobs.running.given import given_inputs
-from wb.jobs.running.running import OUTPUTS, PATIENCE, line_of
+from wb.jobs.running.processes import PATIENCE
+from wb.jobs.running.running import OUTPUTS, line_of
 from wb.models.staged.stored import Stored
 from wb.scale.joining import joined
 from wb.scale.launch import telling

@@ -98,14 +98,15 @@ class Line:
             ProcessLost: another process has ended.
         """
         with naming(team.rank, board(), self.places.called):
-            part = self._part(team, stored)
+            part = self.part(team, stored)
             try:
                 told = self._told(team, inputs, follows=stored.architecture.head.foresees)
                 return _Run(self, team, part, told, inputs).whole(progress)
             finally:
                 part.pool.close()
 
-    def _part(self, team: Team, stored: Stored) -> Part:
+    def part(self, team: Team, stored: Stored) -> Part:
+        """This process's part of the network. Raises as a call, and `Lost`."""
         span = self.check(stored)[self.places.stage(team.rank)]
         own = share(stored.architecture, self.places.share(team.rank), self.places.shares)
         network: Network = build(own.architecture, "meta").eval()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wb.models.decoding import looking_back, sized
 from wb.models.layers.operator import Context
 from wb.models.layers.packing import Packing
 from wb.models.network import Network
@@ -20,6 +21,8 @@ from wb.models.staged.pool import Pool
 from wb.models.staged.spans import Place, Span, places
 from wb.models.walk import State, Sublayer
 from wb.scale.line.sums import Sum, Sums
+
+Past = dict[str, tuple[Tensor, ...]]  # what each sub-layer has kept of the tokens before, by its prefix
 
 
 class Batch(NamedTuple):
@@ -65,9 +68,8 @@ class Part:
 
     def expected(self, batch: Batch) -> tuple[int, ...]:
         """The shape of what the part before hands on."""
-        a, (end, block) = self.network.architecture, self._before
-        stage, layout = a.stages[end], self.network.layouts[end]
-        count = 1 + self.network.wiring(end).keeps(block)
+        a, (end, _) = self.network.architecture, self._before
+        stage, layout, count = a.stages[end], self.network.layouts[end], self._count
         context = self._context(batch)
         if context.packing is not None:
             return (count, 1, len(context.packing.rows), stage.embed)
@@ -76,6 +78,10 @@ class Part:
         size = batch.size * a.input.views
         return (count, size, *((stage.embed, *layout.shape) if stage.plane == "map" else (layout.tokens, stage.embed)))
 
+    def expected_further(self, tokens: int) -> tuple[int, ...]:
+        """The same of further tokens of one text."""
+        return (self._count, 1, tokens, self.network.architecture.stages[0].embed)
+
     def begun(self, inputs: Tensor, batch: Batch) -> State:
         """The state in front of the first block of all."""
         with torch.inference_mode():
@@ -83,9 +89,20 @@ class Part:
             context = self._context(batch)
             return self._moved(state, context.packing)._replace(context=context)
 
+    def begun_further(self, ids: Tensor, before: int) -> State:
+        """The state in front of the first block, of further tokens (1, N) of a text of which `before` were given."""
+        with torch.inference_mode():
+            context = looking_back(ids.shape[1], before)
+            tokens = self.network.tokens(ids, context.places)
+            return self.network.wiring(0).begin(tokens, 0)._replace(context=context)
+
     def taken(self, given: Tensor, batch: Batch) -> State:
         """The state that the part before handed on, as its `handed`."""
-        return State(given[0], self._before[0], tuple(given[1:]), self._context(batch))
+        return self._taken(given, self._context(batch))
+
+    def taken_further(self, given: Tensor, before: int) -> State:
+        """The same of further tokens of a text of which `before` were given."""
+        return self._taken(given, looking_back(given.shape[2], before))
 
     def handed(self, state: State) -> Tensor:
         """A state as one tensor, for the next part."""
@@ -100,8 +117,8 @@ class Part:
                 state = state._replace(stream=packing.padded(state.stream), memory=kept)
             return self.network.end(state)
 
-    def run(self, state: State) -> State:
-        """The state behind the blocks, from that in front of them."""
+    def run(self, state: State, past: Past | None = None) -> State:
+        """The state behind the blocks, from that in front of them; of further tokens of a text, `past` is what was kept."""
         with torch.inference_mode():
             late: _Late | None = None
             for number, (i, j) in enumerate(self.span.blocks):
@@ -111,30 +128,38 @@ class Part:
                     state = self.network.enter(state, i)
                     block = list(self.network.blocks(i))[j]
                     for at in block.sublayers(self.network.wiring(i)):
-                        state, late = self._stepped(state, at, late)
+                        state, late = self._stepped(state, at, late, past)
                     if late is not None and self.pool.streamed:  # the sub-layer's norm and join are about to go
                         state, late = late.added(), None
             return state if late is None else late.added()
 
-    def _stepped(self, state: State, at: Sublayer, late: _Late | None) -> tuple[State, _Late | None]:
+    def _stepped(self, state: State, at: Sublayer, late: _Late | None, past: Past | None) -> tuple[State, _Late | None]:
         """The state behind a sub-layer, or the sub-layer on its way; `late` is the one in front of it, if that is on its way."""
         x = None if late is None else at.wiring.ahead(late.before, at)
         if late is not None and x is None:
             state, late = late.added(), None
-        y = self._computed(at, at.read(state) if x is None else x, state.context)
+        y = self._computed(at, at.read(state) if x is None else x, state.context, past)
         if late is not None:
             state = late.added()
         if self.sums.alone:
             return at.add(state, at.joined(y, state)), None
         return state, _Late(state, at, self.sums.begun(y))
 
-    def _computed(self, at: Sublayer, x: Tensor, context: Context) -> Tensor:
+    def _computed(self, at: Sublayer, x: Tensor, context: Context, past: Past | None) -> Tensor:
         """What the operator gives, or this process's share of it."""
         operator, packing = at.operator, context.packing
+        if past is not None:
+            if at.prefix not in past:
+                past[at.prefix] = tuple(x.new_zeros(1, *sized(shape, 1, 0)) for shape in operator.recalls.values())
+            y, past[at.prefix] = operator.continued(x, past[at.prefix], context)
+            return y
         if packing is None or operator.packs or operator.alone:
             found: Tensor = operator(x, context)
             return found
         return packing.packed(operator(packing.padded(x), context._replace(packing=None)))
+
+    def _taken(self, given: Tensor, context: Context) -> State:
+        return State(given[0], self._before[0], tuple(given[1:]), context)
 
     def _kept(self, state: State) -> tuple[Tensor, ...]:
         """What is read behind the last block of the part, beside the stream."""
@@ -146,6 +171,12 @@ class Part:
         """The block that the part before ends with."""
         found = places(self.network.architecture)
         return found[found.index(self.span.blocks[0]) - 1]
+
+    @property
+    def _count(self) -> int:
+        """How many tensors the part before hands on."""
+        stage, block = self._before
+        return 1 + self.network.wiring(stage).keeps(block)
 
     def _context(self, batch: Batch) -> Context:
         context = self.network.context(batch.mask)

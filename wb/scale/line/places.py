@@ -25,6 +25,14 @@ class Places:
             if value < 1:
                 raise BadOption(f"wrong option: {name} {value} is out of range; choose 1 or more")
 
+    def check_count(self, count: int) -> None:
+        """Raises `BadOption` where torchrun started another number of processes."""
+        if count != self.count:
+            raise BadOption(
+                f"torchrun started {count} processes, and --pipeline {self.stages} --tensor {self.shares} are {self.count}; "
+                "start as many"
+            )
+
     @property
     def count(self) -> int:
         """How many processes there are."""
