@@ -33,10 +33,11 @@ BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
 INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
     ("ConvNeXtV2", (".grn.",), "global response normalization"),
     (
-        "MobileNet",
-        ("bn1.running_mean", "se.conv_reduce.weight"),
+        "MobileNet or EfficientNet",
+        ("conv_stem.weight",),
         "its blocks, as far as it is not a MobileNetV3 as timm names its tensors",
     ),
+    ("ResNet", ("layer1.0.bn1.weight", "encoder.stages.0.layers.0.layer.0.convolution"), "its residual blocks"),
     ("Gemma", (), "norms whose gain is added to one, and embeddings times the root of their width"),
     (
         "ModernBERT",
@@ -78,4 +79,6 @@ def family_of(seen: Seen) -> Family:
 
 def _is(title: str, parts: Sequence[str], seen: Seen) -> bool:
     said = f"{seen.config.get('model_type', '')} {seen.config.get('architecture', '')}".lower()
-    return title.lower() in said or any(part in name for part in parts for name in seen.shapes)
+    return any(name in said for name in title.lower().split(" or ")) or any(
+        part in name for part in parts for name in seen.shapes
+    )

@@ -70,7 +70,7 @@ class TimmMobileNetV3(Family):
     def architecture(self, seen: Seen) -> Architecture:
         seen.needs(NEEDED)
         size = _checked(seen)
-        side, classes = image_side(seen), seen.shape("classifier.weight", 2)[0]
+        side, classes = image_side(seen), seen.classes("classifier")
         if side is None:
             side = SIDE
             seen.notes.append(f"images are taken to be {side}x{side}")
