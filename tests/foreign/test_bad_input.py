@@ -50,6 +50,7 @@ def changed(change: Callable[[Weights], object]) -> Weights:
         ({"hidden_size": "many"}, r"hidden_size='many'; expected a whole number"),
         ({"num_hidden_layers": 10**9}, r"num_hidden_layers=1000000000; expected a whole number"),
         ({"num_attention_heads": 0}, r"num_attention_heads=0; expected a whole number of at least 1"),
+        ({"model_type": "swin"}, r"model_type is 'swin', and names of tensors are those of a vit, as vit\.emb"),
         ({"layer_norm_eps": 7.0}, r"is no network that can be: .*eps"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wb.core.errors import Unsupported, printable
+from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.foreign.families.hf_deit import HfDeit
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
@@ -29,6 +29,7 @@ FAMILIES: Sequence[Family] = (
     Llama(), Qwen2(), Qwen3(), Gpt2(), Bert(), Roberta(), DistilBert(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
+KINDS = ("vit", "deit", "swin", "hiera", "convnext", "poolformer")  # by model_type, which names of tensors begin with
 # Networks that no records express: what the names of some of their tensors contain, and what is missing.
 INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
     ("ConvNeXtV2", (".grn.",), "global response normalization"),
@@ -59,10 +60,12 @@ def family_of(seen: Seen) -> Family:
     """The family of a checkpoint.
 
     Raises:
+        BadArtefact: config.json is another network's.
         Unsupported: it is of none that is read; says what was recognised, and which are read.
     """
     found = next((family for family in FAMILIES if family.recognises(seen)), None)
     if found is not None:
+        _check_kind(seen)
         return found
     names = list(seen.shapes)
     told = [f"model_type {printable(str(seen.config['model_type']))!r}"] if "model_type" in seen.config else []
@@ -75,6 +78,19 @@ def family_of(seen: Seen) -> Family:
     raise Unsupported(
         f"the family is not known: {'; '.join(told)}. Read are {', '.join(family.title for family in FAMILIES)}"
     )
+
+
+def _check_kind(seen: Seen) -> None:
+    """Raises `BadArtefact` where config.json says one network of transformers, and the names of tensors are another's."""
+    said = seen.config.get("model_type")
+    if said not in KINDS or any(name.startswith(f"{said}.") for name in seen.shapes):
+        return
+    other = next((name for name in seen.shapes for kind in KINDS if name.startswith(f"{kind}.")), None)
+    if other is not None:
+        raise BadArtefact(
+            f"config.json and the weights contradict each other: model_type is {said!r}, and names of tensors are those of a "
+            f"{other.partition('.')[0]}, as {printable(other)}; give the config.json that was saved with the weights"
+        )
 
 
 def _is(title: str, parts: Sequence[str], seen: Seen) -> bool:
