@@ -96,5 +96,8 @@ def configured(given: Mapping[str, Any]) -> TrainedConfig:
     for name in whole:
         if name not in TrainedConfig.model_fields:
             option = f"--{'set' if name == 'changes' else name.replace('_', '-')}"
-            raise BadOption(f"{option} is of searches with a supernet, and --from needs none; leave one of the two out")
+            instead = "; --finetune says how long networks are trained" if name == "epochs" else ""
+            raise BadOption(
+                f"{option} is of searches with a supernet, and --from needs none; leave one of the two out{instead}"
+            )
     return config_of(TrainedConfig, "search", whole)

@@ -95,6 +95,35 @@ def test_images_of_another_size_are_brought_to_that_of_the_network(tmp_path: Pat
     assert any("as it is read, it has" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.safetensors", b"\0" * 200, "is no safetensors file, or is truncated or damaged"),
+        (
+            "a.safetensors",
+            (VIT / "model.safetensors").read_bytes()[:-9],
+            "is no safetensors file, or is truncated or damaged",
+        ),
+        ("a.pt", b"hello", "it is damaged or no torch file"),
+    ],
+)
+def test_a_damaged_file_is_not_taken_for_ours(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = wb("import", tmp_path / name, "-o", tmp_path / "m.safetensors")
+    assert result.exit_code == 1
+    assert words in result.output
+    assert "wb` wrote" not in result.output
+    assert "already" not in result.output
+
+
+def test_a_folder_of_nothing_is_called_so(tmp_path: Path) -> None:
+    result = wb("import", tmp_path, "-o", tmp_path / "m.safetensors")
+    assert (
+        f"error: {tmp_path} is a folder of nothing that wb knows; expected a folder with config.json and weights"
+        in result.output
+    )
+
+
 def test_commands_take_a_checkpoint_as_it_is(tmp_path: Path) -> None:
     assert "2x2 tokens" in succeeded("show", VIT).stdout
     succeeded("export", VIT, "-o", tmp_path / "v.onnx")

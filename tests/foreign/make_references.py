@@ -223,10 +223,17 @@ def timm_models() -> Iterator[tuple[str, Callable[[Path], None]]]:
     small = {**vit, "embed_dim": 16, "num_heads": 2}
     for name, architecture, arguments in (
         ("timm-vit", "vit_tiny_patch16_224", {**vit, "num_heads": 1, "mlp_ratio": 0.5, "depth": 1, "init_values": 0.1}),
+        ("timm-vit-mean", "vit_tiny_patch16_224", {**small, "depth": 1, "class_token": False, "global_pool": "avg"}),
+        ("timm-vit-clip", "vit_base_patch32_clip_224", {**small, "depth": 1}),
         ("timm-mobilenetv3", "mobilenetv3_small_100", SMALL),
         ("timm-mobilenetv3-large", "mobilenetv3_large_100", LARGE),
         ("timm-deit", "deit_tiny_distilled_patch16_224", small),
         ("timm-swin", "swin_tiny_patch4_window7_224", {**swin, "num_classes": 5}),
+        (
+            "timm-swin-windows",
+            "swin_s3_tiny_224",
+            {**swin, "depths": [2, 2, 1], "num_heads": [1, 2, 2], "window_size": [2, 4, 2]},
+        ),
         (
             "timm-convnext",
             "convnext_tiny",

@@ -50,6 +50,7 @@ def changed(change: Callable[[Weights], object]) -> Weights:
         ({"hidden_size": "many"}, r"hidden_size='many'; expected a whole number"),
         ({"num_hidden_layers": 10**9}, r"num_hidden_layers=1000000000; expected a whole number"),
         ({"num_attention_heads": 0}, r"num_attention_heads=0; expected a whole number of at least 1"),
+        ({"model_type": "swin"}, r"model_type is 'swin', and names of tensors are those of a vit, as vit\.emb"),
         ({"layer_norm_eps": 7.0}, r"is no network that can be: .*eps"),
     ],
 )
@@ -129,15 +130,20 @@ def test_a_setting_that_no_record_has(name: str, about: dict[str, Any], words: s
         ),
         ("stages.0.token_mixer.x", {"architecture": "poolformerv2_s12"}, "which is a MetaFormer"),
         (
-            "bn1.running_mean",
+            "conv_stem.weight",
             {"architecture": "efficientnet_b0"},
-            "which is a MobileNet: no records of wb have its blocks",
+            "which is a MobileNet or EfficientNet: no records of wb have its blocks",
         ),
-        ("albert.embeddings", {"model_type": "albert"}, "1 tensors, such as albert.embeddings. Read are ViT of transf"),
+        ("layer1.0.bn1.weight", {}, "which is a ResNet: no records of wb have its residual blocks"),
+        (
+            "albert.embeddings",
+            {"model_type": "albert"},
+            "2 tensors, such as albert.embeddings, fc.x. Read are ViT of transf",
+        ),
     ],
 )
 def test_a_family_that_is_not_known(name: str, about: dict[str, Any], words: str, tmp_path: Path) -> None:
-    refused(written(tmp_path / "m", {name: torch.zeros(1)}, about), words, Unsupported)
+    refused(written(tmp_path / "m", {name: torch.zeros(1), "fc.x": torch.zeros(1)}, about), words, Unsupported)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +258,11 @@ class Secret:
         (torch.nn.Linear(2, 2), r"it is a pickled object \(.*Linear\), and reading one runs code"),
         ([1, 2], r"holds a list; expected a state dict"),
         ({"epoch": 3, "args": {"lr": 0.1}}, r"holds a dictionary of epoch, args; expected a state dict"),
+        ({"model": {}}, r"holds nothing; expected a state dict"),
+        (
+            {"student": {"w": torch.zeros(1)}, "teacher": {"w": torch.zeros(1)}},
+            r"holds several networks, under student, teacher; save the one",
+        ),
     ],
 )
 def test_a_pickle_that_is_no_state_dict_is_never_run(content: object, words: str, tmp_path: Path) -> None:

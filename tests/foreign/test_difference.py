@@ -8,7 +8,7 @@ import pytest
 
 from tests.foreign.checkpoints import REFERENCES
 from wb.core.architecture import Architecture
-from wb.core.records import Mlp
+from wb.core.records import LayerNorm, Mlp
 from wb.core.records.ffns import Glu
 from wb.foreign.importing import read_checkpoint
 from wb.foreign.said.difference import difference
@@ -24,6 +24,11 @@ def changed(**fields: Any) -> Architecture:
 
 def test_nothing() -> None:
     assert difference(VIT, changed()) is None
+
+
+def test_a_norm_is_told_by_what_it_adds() -> None:
+    last = VIT.model_copy(update={"last": LayerNorm(eps=1e-3)})
+    assert difference(last, VIT) == "last, whose eps is 0.001 where it would be 1e-12"
 
 
 @pytest.mark.parametrize(

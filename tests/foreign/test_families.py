@@ -244,6 +244,15 @@ def test_the_settings_of_the_image_processor_and_the_classes_come_along(name: st
     assert a.head.labels == ("bird", "cat", "deer", "dog", "frog")
 
 
+def test_a_mobilenet_of_a_state_dict_takes_images_of_any_size() -> None:
+    found = _read(tensors("timm-mobilenetv3"), Given(image_size=48))
+    assert found.model.architecture.image.height == 48
+    assert (
+        "images are taken to be 224x224; --image-size says another size"
+        in _read(tensors("timm-mobilenetv3"), Given()).notes
+    )
+
+
 def _read(weights: dict[str, Tensor], given: Given) -> Imported:
     import tempfile
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.foreign.checkpoints import tensors
+from tests.foreign.checkpoints import config, sharded, tensors
 from wb.foreign.exporting import export_checkpoint
 from wb.foreign.given import Given
 from wb.foreign.importing import read_checkpoint
+from wb.models.axes import Select
+from wb.models.model import remap_model
 
 GIVEN = Given(heads=2)
 
@@ -34,6 +38,7 @@ def weights(prefix: str = "") -> dict[str, Tensor]:
             ("model", "module"),
         ),
         (weights("model."), ()),
+        ({"student": weights("backbone.")}, ("student",)),
     ],
 )
 @pytest.mark.parametrize("ending", [".pt", ".pth", ".bin"])
@@ -59,3 +64,49 @@ def test_averages_of_the_weights_are_taken_before_the_weights(tmp_path: Path) ->
     found = read_checkpoint(tmp_path / "m.pt", GIVEN)
     torch.testing.assert_close(found.model.weights["head_bias"], averaged["head.bias"].float())
     assert found.notes[0] == "m.pt: the weights are under 'state_dict_ema'"
+
+
+@pytest.mark.parametrize(
+    ("beside", "prefix", "told"),
+    [
+        ({"n_averaged": torch.tensor(3)}, "module.", "n_averaged"),
+        ({"initted": torch.tensor(True), **weights("online_model.")}, "ema_model.", "initted, online_model.…"),
+    ],
+)
+def test_averages_as_modules_keep_them(beside: dict[str, Tensor], prefix: str, told: str, tmp_path: Path) -> None:
+    torch.save({**beside, **{n: t + 1 for n, t in weights(prefix).items()}}, tmp_path / "m.pt")
+    found = read_checkpoint(tmp_path / "m.pt", GIVEN)
+    torch.testing.assert_close(found.model.weights["head_bias"], (weights()["head.bias"] + 1).float())
+    assert found.notes[0] == f"m.pt: left out, as it is not of the weights: {told}"
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.net."])
+def test_names_that_begin_alike_are_handed_back_so(prefix: str, tmp_path: Path) -> None:
+    save_file(weights(prefix), tmp_path / "m.safetensors", metadata={"format": "pt"})
+    found = read_checkpoint(tmp_path / "m.safetensors", GIVEN)
+    (back,) = export_checkpoint(found.model, "source", tmp_path / "back")
+    assert back.read_bytes() == (tmp_path / "m.safetensors").read_bytes()
+    units = Select(torch.arange(5))
+    (cut,) = export_checkpoint(
+        remap_model(found.model, {"s0.b0.mlp": units, "s0.b1.mlp": units}), "source", tmp_path / "cut"
+    )
+    assert read_checkpoint(cut, GIVEN).model.weights["stages.0.0.ffn.up"].shape[0] == 5
+    assert set(load_file(cut)) == set(weights(prefix))
+
+
+def test_shards_of_torch_have_one_name_for_each_tensor(tmp_path: Path) -> None:
+    # all of the first shard's names begin with `model.`, and not all of the second's
+    folder = sharded(tmp_path / "m", tensors("hf-llama"), config("hf-llama"))
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    for file in sorted(folder.glob("*.safetensors")):
+        torch.save(load_file(file), file.with_suffix(".bin"))
+        file.unlink()
+    index["weight_map"] = {n: file.replace(".safetensors", ".bin") for n, file in index["weight_map"].items()}
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    found = read_checkpoint(folder)
+    back = export_checkpoint(found.model, "source", tmp_path / "back")
+    for file in folder.glob("*.bin"):
+        given, again = torch.load(file), torch.load(next(one for one in back if one.name == file.name))
+        assert list(given) == list(again)
+        assert all(torch.equal(given[name], again[name]) for name in given)

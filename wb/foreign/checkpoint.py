@@ -148,7 +148,7 @@ def _sharded(path: Path, index: str, texts: dict[str, str]) -> Checkpoint:
             f"{printable(', '.join(missing[:5]), 400)}; copy them too"
         )
     found = _together(path, [path / name for name in names], texts)
-    held = {tensor.name: file.name for file in found.files for tensor in file.tensors}
+    held = {file.prefix + tensor.name: file.name for file in found.files for tensor in file.tensors}
     wrong = sorted(name for name in where.keys() | held.keys() if where.get(name) != held.get(name))
     if wrong:
         name = wrong[0]
@@ -160,8 +160,9 @@ def _sharded(path: Path, index: str, texts: dict[str, str]) -> Checkpoint:
 
 
 def _together(path: Path, files: list[Path], texts: Mapping[str, str]) -> Checkpoint:
-    """The checkpoint of the tensors in all files."""
-    opened = [open_file(file) for file in files]
+    """The checkpoint of the tensors in all files; those of transformers have the library's names."""
+    whole = len(files) == 1 and "model_type" not in (parsed(texts[CONFIG], path / CONFIG) if CONFIG in texts else {})
+    opened = [open_file(file, whole=whole) for file in files]
     where = {tensor.name: one.read for one in opened for tensor in one.stored.tensors}
     if not where:
         raise BadArtefact(f"{path} holds no tensors; expected {EXPECTED}")

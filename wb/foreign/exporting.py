@@ -114,8 +114,9 @@ def _files(target: Target) -> list[StoredFile]:
     tensors = tuple(StoredTensor(name=n, dtype=dtypes.get(n, common), shape=shape) for n, shape in shapes.items())
     if origin is not None and len(origin.files) == 1 and origin.files[0].header is None:  # a file of torch stays one
         return [origin.files[0].model_copy(update={"tensors": tensors})]
-    name = origin.files[0].name if origin is not None and len(origin.files) == 1 else WHOLE
-    return [StoredFile(name=name, tensors=tensors)]
+    if origin is not None and len(origin.files) == 1:
+        return [StoredFile(name=origin.files[0].name, tensors=tensors, prefix=origin.files[0].prefix)]
+    return [StoredFile(name=WHOLE, tensors=tensors)]
 
 
 def _texts(model: Model, to: To, target: Target) -> dict[str, str]:

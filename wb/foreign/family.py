@@ -58,6 +58,13 @@ class Seen:
             raise BadArtefact(f"{name} is {given}; expected a tensor of {rank} dimensions")
         return found
 
+    def classes(self, head: str) -> int:
+        """The number of classes, of the map that gives them. Raises `Unsupported` for a network without it."""
+        if f"{head}.weight" not in self.shapes:
+            kept = "save a ForImageClassification model" if "model_type" in self.config else "save it with its head"
+            raise Unsupported(f"it has no {head}.weight, so that it is no classifier; {kept}")
+        return self.shape(f"{head}.weight", 2)[0]
+
     def number(self, key: str, default: float) -> float:
         """A number of config.json, the default if it has none. Raises `BadArtefact` if it is none."""
         found = self.config.get(key, default)

@@ -94,8 +94,8 @@ class StoredTensor(Frozen):
 class StoredFile(Frozen):
     """A file of weights: its tensors in their order.
 
-    `header` is that of a safetensors file, to the letter. In a file of torch the tensors lie under the keys `wrapping`, and
-    each name begins with `prefix`.
+    `header` is that of a safetensors file, to the letter. In the file each name begins with `prefix`; in one of torch the tensors
+    lie under the keys `wrapping`.
     """
 
     name: FileName
@@ -105,8 +105,8 @@ class StoredFile(Frozen):
     prefix: str = ""
 
     def entries(self) -> list[Entry]:
-        """Its tensors, to be written."""
-        return [Entry(one.name, one.dtype, one.shape) for one in self.tensors]
+        """Its tensors as it names them, to be written."""
+        return [Entry(self.prefix + one.name, one.dtype, one.shape) for one in self.tensors]
 
 
 class Origin(Frozen):

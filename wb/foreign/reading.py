@@ -10,9 +10,11 @@ from wb.core.architecture import Architecture
 from wb.foreign.importing import read_checkpoint, recognised
 from wb.models import model as models
 from wb.models.files import header
-from wb.models.files.header import EXPECTED, Step
+from wb.models.files.header import Step
 from wb.models.files.torchfile import read_torch
 from wb.models.model import Model
+
+EITHER = "a model file that `wb` wrote, or a state dict of another library"
 
 
 def load(path: Path) -> Model:
@@ -47,5 +49,5 @@ def is_ours(path: Path) -> bool:
                 return "wb.architecture" in (file.metadata() or {})
         except (SafetensorError, OSError, ValueError):
             return True
-    content = read_torch(path, EXPECTED)
+    content = read_torch(path, EITHER)
     return isinstance(content, dict) and {"metadata", "weights"} <= content.keys()

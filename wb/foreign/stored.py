@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ TENSORS = "a state dict: tensors by name"
 WRAPPINGS = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict", "model", "module", "net", "params",
 )  # fmt: skip
-PREFIXES = ("module.", "_orig_mod.", "model.", "ema_model.")  # of names that wrappers of modules make
+MODULES = ("module", "_orig_mod")  # what wrappers of modules have their names begin with
+AVERAGED = "ema_model."  # of names of averages that stand beside the weights themselves, which begin otherwise
 _PART = 32 << 20  # bytes of a mapped file to read before it is opened anew
 
 
@@ -34,15 +35,19 @@ class Opened(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def open_file(path: Path) -> Opened:
-    """Opens a file of tensors. Raises `BadArtefact` if it is none, or damaged."""
-    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_torch(path)
+def open_file(path: Path, *, whole: bool) -> Opened:
+    """Opens a file of tensors. What all names of a `whole` network begin with, as in `backbone.blocks.0`, is left out of them.
+
+    Raises:
+        BadArtefact: it is none, or damaged.
+    """
+    return _open_safetensors(path, whole) if path.suffix == ".safetensors" else _open_torch(path, whole)
 
 
 # ---------------------------------------------------------------------------------------------------------- safetensors
 
 
-def _open_safetensors(path: Path) -> Opened:
+def _open_safetensors(path: Path, whole: bool) -> Opened:
     regular(path, TENSORS)
     try:
         with safe_open(path, framework="pt"):  # checks sizes, places and the end
@@ -61,8 +66,14 @@ def _open_safetensors(path: Path) -> Opened:
         raise BadArtefact(
             f"{path} has {content[unknown[0]]['dtype']} numbers in {printable(unknown[0])}; expected {', '.join(DTYPES)}"
         )
-    tensors = [StoredTensor(name=name, dtype=content[name]["dtype"], shape=content[name]["shape"]) for name in order]
-    return Opened(StoredFile(name=path.name, tensors=tuple(tensors), header=header), _Mapped(path))
+    prefix = _shared(order, whole)
+    tensors = tuple(
+        StoredTensor(name=name.removeprefix(prefix), dtype=content[name]["dtype"], shape=content[name]["shape"])
+        for name in order
+    )
+    mapped = _Mapped(path)
+    stored = StoredFile(name=path.name, tensors=tensors, header=header, prefix=prefix)
+    return Opened(stored, lambda name: mapped(prefix + name))
 
 
 class _Mapped:
@@ -92,10 +103,13 @@ def write_safetensors(path: Path, stored: StoredFile, tensor: Callable[[str], Te
         BadOption, StorageFailed: as `replacing` does.
     """
     entries = stored.entries()
+    own = len(stored.prefix)
     if stored.header is not None and _places(stored.header) != _places(header_of(entries, {})):
         raise BadArtefact("what the model was imported from is noted, but damaged: a header is not that of its tensors")
     with replacing(path, force=force) as temporary:
-        write_tensors(temporary, stored.header or header_of(entries, {"format": "pt"}), entries, tensor)
+        write_tensors(
+            temporary, stored.header or header_of(entries, {"format": "pt"}), entries, lambda name: tensor(name[own:])
+        )
 
 
 def _places(header: str) -> Any:
@@ -110,11 +124,9 @@ def _places(header: str) -> Any:
 # ---------------------------------------------------------------------------------------------------------------- torch
 
 
-def _open_torch(path: Path) -> Opened:
+def _open_torch(path: Path, whole: bool) -> Opened:
     weights, wrapping, others = _unwrapped(read_torch(path, TENSORS), path)
-    prefix = ""
-    while found := next((p for p in PREFIXES if all(name.startswith(prefix + p) for name in weights)), None):
-        prefix += found
+    prefix = _shared(weights, whole)
     tensors = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     for name, tensor in tensors.items():
         if tensor.dtype not in NAMES:
@@ -134,24 +146,67 @@ def _unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str], 
     wrapping: list[str] = []
     others: list[str] = []
     while isinstance(content, dict):
-        tensors = {
-            name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)
-        }
+        tensors = _weights(content)
         if tensors:
-            return tensors, wrapping, others + [str(name) for name in content if name not in tensors]
-        key = next((key for key in WRAPPINGS if isinstance(content.get(key), dict)), None)
+            return tensors, wrapping, others + _unlike(content, tensors)
+        key = _wrapper(content, path)
         if key is None or len(wrapping) > 3:
             break
         others += [str(name) for name in content if name != key]
         wrapping.append(key)
         content = content[key]
-    kind = (
-        f"a dictionary of {', '.join(map(printable, map(str, list(content)[:6])))}" if isinstance(content, dict) else ""
-    )
+    listed = ", ".join(map(printable, map(str, list(content)[:6]))) if isinstance(content, dict) else ""
+    kind = (f"a dictionary of {listed}" if listed else "nothing") if isinstance(content, dict) else ""
     raise BadArtefact(
         f"{path} is a torch file, but holds {kind or f'a {type(content).__name__}'}; expected {TENSORS}, perhaps under one of "
         f"{', '.join(WRAPPINGS)}"
     )
+
+
+def _weights(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The tensors by name in a dictionary: averages where they stand beside the weights, without what counts their updates."""
+    found = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    averages = {name: value for name, value in found.items() if name.startswith(AVERAGED)}
+    kept = averages or found
+    return {name: value for name, value in kept.items() if "." in name or value.dim() or value.is_floating_point()}
+
+
+def _unlike(content: Mapping[Any, Any], tensors: Mapping[str, Tensor]) -> list[str]:
+    """What stands beside tensors; other weights by what their names begin with."""
+    return list(dict.fromkeys(_first(str(name)) for name in content if name not in tensors))
+
+
+def _first(name: str) -> str:
+    return f"{name.partition('.')[0]}.…" if "." in name else name
+
+
+def _wrapper(content: Mapping[Any, Any], path: Path) -> str | None:
+    """The key of a dictionary under which the weights are: one of `WRAPPINGS`, or the only one with tensors by name.
+
+    Raises:
+        BadArtefact: there are several such.
+    """
+    usual = next((key for key in WRAPPINGS if isinstance(content.get(key), dict)), None)
+    if usual is not None:
+        return usual
+    holding = [key for key, value in content.items() if isinstance(value, dict) and _weights(value)]
+    if len(holding) > 1:
+        raise BadArtefact(
+            f"{path} holds several networks, under {', '.join(printable(str(key)) for key in holding[:6])}; save the one that is "
+            "wanted in a file of its own"
+        )
+    return next((key for key in holding if isinstance(key, str)), None)
+
+
+def _shared(names: Iterable[str], whole: bool) -> str:
+    """What all names begin with because the network was part of another module: `module.`, or anything if it is `whole`."""
+    prefix, given = "", [name.split(".") for name in names]
+    while all(len(parts) > 1 for parts in given) and len(first := {parts[0] for parts in given}) == 1:
+        if not whole and not first & {*MODULES}:
+            break
+        prefix += f"{first.pop()}."
+        given = [parts[1:] for parts in given]
+    return prefix
 
 
 def write_state_dict(path: Path, stored: StoredFile, tensor: Callable[[str], Tensor], *, force: bool) -> None:

@@ -74,7 +74,7 @@ KINDS: Mapping[Kind, About] = {
         "the folder of a job that was interrupted", "the command that made it, with the same --out, continues it"
     ),
     "pictures": About("a folder of images", "`--data imagefolder:{path}` reads one folder of images for each class"),
-    "folder": About("a folder", "give one of the files in it"),
+    "folder": About("a folder of nothing that wb knows", "give one of the files in it"),
     "picture": About(
         "a picture", "`--data imagefolder:FOLDER` reads a folder with one folder of images for each class"
     ),

@@ -305,6 +305,17 @@ def test_histories_part_where_steps_differ() -> None:
     assert (row.name, row.a.value, row.b.value, row.alike) == ("test", 0.4, 0.9, False)
 
 
+def test_readings_from_before_a_change_are_of_another_model() -> None:
+    def read(**values: float) -> dict[str, Reading]:
+        return {name: Reading(value=value, unit="fraction", how="measured", n=9) for name, value in values.items()}
+
+    trained = [Step(name="finetune"), Step(name="score", readings=read(validation=0.8, test=0.7))]
+    pruned = [*trained, Step(name="prune nvit", readings=read(acc=0.9, size=3))]
+    (row,) = common_readings(trained, pruned)
+    assert (row.name, row.a.value, row.b.value) == ("validation", 0.8, 0.9)
+    assert common_readings(trained, [*trained, Step(name="finetune")]) == ()
+
+
 def test_an_accuracy_is_no_multiple_of_a_perplexity() -> None:
     one, other = (Reading(value=2.0, unit=unit, how="measured", n=9) for unit in ("fraction", "ppl"))
     assert (over(one, other), over(other, other)) == ("–", "1.000x")

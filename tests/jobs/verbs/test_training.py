@@ -85,6 +85,13 @@ def test_classes_without_names_are_the_models_if_it_knows_them(
     assert load(tmp_path / "t.pt").architecture.head.labels == tuple("0123456789")
 
 
+def test_it_says_that_training_made_it_worse(saved: Saved, tmp_path: Path) -> None:
+    given = {"model": saved(), "new_head": True, "freeze": True, "limit": 300, "epochs": 1}
+    said = train(tmp_path / "t.pt", **given, learning_rate=5.0)
+    assert re.match(r"training made it worse: accuracy .* before, .* after; fewer --epochs or a lower", said[-1])
+    assert "before training" in train(tmp_path / "u.pt", **given, learning_rate=1e-6)[-1]
+
+
 def test_images_are_brought_to_the_size_of_the_model(saved: Saved, tmp_path: Path) -> None:
     """And data of another model with it are what is in its history."""
     larger = of_digits().model_copy(update={"input": of_digits().input.model_copy(update={"height": 12, "width": 12})})

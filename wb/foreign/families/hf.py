@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wb.core.architecture import Architecture
-from wb.core.errors import BadArtefact, Unsupported
+from wb.core.errors import BadArtefact
 from wb.core.records import LayerNorm, Mlp, Softmax
 from wb.foreign.families.vitlike import Plain, plain
 from wb.foreign.family import ACTIVATIONS, Seen, labelled, same
@@ -45,11 +45,7 @@ def described(seen: Seen, *, prefix: int, pool: str, classifier: str) -> Archite
         raise BadArtefact(
             f"config.json has hidden_size={embed} and num_attention_heads={heads}; expected a divisor of it"
         )
-    if f"{classifier}.weight" not in seen.shapes:
-        raise Unsupported(
-            f"it has no {classifier}.weight, so that it is no classifier; save a ForImageClassification model"
-        )
-    classes = seen.shape(f"{classifier}.weight", 2)[0]
+    classes = seen.classes(classifier)
     size, patch = seen.whole("image_size", 224), seen.whole("patch_size", 16)
     return plain(
         Plain(

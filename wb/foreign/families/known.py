@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from wb.core.errors import Unsupported, printable
+from wb.core.errors import BadArtefact, Unsupported, printable
 from wb.foreign.families.hf_deit import HfDeit
 from wb.foreign.families.hf_vit import HfVit
 from wb.foreign.families.kwt import Kwt
@@ -29,14 +29,16 @@ FAMILIES: Sequence[Family] = (
     Llama(), Qwen2(), Qwen3(), Gpt2(), Bert(), Roberta(), DistilBert(),
 )  # fmt: skip
 BY_NAME: Mapping[str, Family] = {family.name: family for family in FAMILIES}
+KINDS = ("vit", "deit", "swin", "hiera", "convnext", "poolformer")  # by model_type, which names of tensors begin with
 # Networks that no records express: what the names of some of their tensors contain, and what is missing.
 INEXPRESSIBLE: Sequence[tuple[str, tuple[str, ...], str]] = (
     ("ConvNeXtV2", (".grn.",), "global response normalization"),
     (
-        "MobileNet",
-        ("bn1.running_mean", "se.conv_reduce.weight"),
+        "MobileNet or EfficientNet",
+        ("conv_stem.weight",),
         "its blocks, as far as it is not a MobileNetV3 as timm names its tensors",
     ),
+    ("ResNet", ("layer1.0.bn1.weight", "encoder.stages.0.layers.0.layer.0.convolution"), "its residual blocks"),
     ("Gemma", (), "norms whose gain is added to one, and embeddings times the root of their width"),
     (
         "ModernBERT",
@@ -58,10 +60,12 @@ def family_of(seen: Seen) -> Family:
     """The family of a checkpoint.
 
     Raises:
+        BadArtefact: config.json is another network's.
         Unsupported: it is of none that is read; says what was recognised, and which are read.
     """
     found = next((family for family in FAMILIES if family.recognises(seen)), None)
     if found is not None:
+        _check_kind(seen)
         return found
     names = list(seen.shapes)
     told = [f"model_type {printable(str(seen.config['model_type']))!r}"] if "model_type" in seen.config else []
@@ -76,6 +80,21 @@ def family_of(seen: Seen) -> Family:
     )
 
 
+def _check_kind(seen: Seen) -> None:
+    """Raises `BadArtefact` where config.json says one network of transformers, and the names of tensors are another's."""
+    said = seen.config.get("model_type")
+    if said not in KINDS or any(name.startswith(f"{said}.") for name in seen.shapes):
+        return
+    other = next((name for name in seen.shapes for kind in KINDS if name.startswith(f"{kind}.")), None)
+    if other is not None:
+        raise BadArtefact(
+            f"config.json and the weights contradict each other: model_type is {said!r}, and names of tensors are those of a "
+            f"{other.partition('.')[0]}, as {printable(other)}; give the config.json that was saved with the weights"
+        )
+
+
 def _is(title: str, parts: Sequence[str], seen: Seen) -> bool:
     said = f"{seen.config.get('model_type', '')} {seen.config.get('architecture', '')}".lower()
-    return title.lower() in said or any(part in name for part in parts for name in seen.shapes)
+    return any(name in said for name in title.lower().split(" or ")) or any(
+        part in name for part in parts for name in seen.shapes
+    )

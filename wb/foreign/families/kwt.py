@@ -49,7 +49,7 @@ class Kwt(Family):
             input=seen.image(1, frames, features, features=True),
             stem=PatchStem(patch=1, columns=features),
             stages=(Stage(embed=embed, blocks=(block,) * seen.count(r"blocks\.(\d+)\."), wiring=Post()),),
-            head=Classify(classes=seen.shape("head.weight", 2)[0], pool="first"),
+            head=Classify(classes=seen.classes("head"), pool="first"),
             norm=norm,
             last=None,
             prefix=1,

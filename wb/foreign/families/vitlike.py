@@ -27,6 +27,8 @@ class Plain(NamedTuple):
     pool: str = "first"
     scaled: bool = False  # whether layers have scales
     qkv_bias: bool = True
+    entered: bool = False  # whether a norm stands in front of the first block
+    pooled: bool = False  # whether the last norm stands behind the pooling
 
 
 def plain(p: Plain) -> Architecture:
@@ -41,8 +43,11 @@ def plain(p: Plain) -> Architecture:
         input=p.image,
         stem=PatchStem(patch=p.patch),
         stages=(Stage(embed=p.embed, blocks=(block,) * p.depth),),
-        head=Classify.model_validate({"classes": p.classes, "labels": p.labels, "pool": p.pool}),
+        head=Classify.model_validate(
+            {"classes": p.classes, "labels": p.labels, "pool": p.pool, "normed": "pooled" if p.pooled else "tokens"}
+        ),
         norm=norm,
+        first=norm if p.entered else None,
         last=norm,
         prefix=p.prefix,
     )

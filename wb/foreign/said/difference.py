@@ -22,7 +22,7 @@ def difference(a: Architecture, again: Architecture) -> str | None:
         return None
     for key in given:
         if given[key] != found.get(key):
-            return f"{key} as it is" if key != "stages" else _block_difference(a, bare)
+            return _block_difference(a, bare) if key == "stages" else _part_difference(key, a, bare)
     return "the network"
 
 
@@ -57,6 +57,16 @@ def _plain(a: Architecture) -> Architecture:
         return block if block.join is None else block.model_copy(update={"join": block.join.structure()})
 
     return a.with_parts(unscaled).with_blocks(joined)
+
+
+def _part_difference(key: str, a: Architecture, again: Architecture) -> str:
+    """The first thing in which a part outside the blocks differs, as the norms' eps."""
+    mine, theirs = getattr(a, key), getattr(again, key)
+    return (
+        f"{key}{_first(mine, theirs)}"
+        if isinstance(mine, BaseModel) and type(mine) is type(theirs)
+        else f"{key} as it is"
+    )
 
 
 def _block_difference(a: Architecture, again: Architecture) -> str:

@@ -7,11 +7,15 @@ from itertools import takewhile
 
 from pydantic import JsonValue
 
+from wb.core.measures.metrics import METRICS
 from wb.core.measures.readings import Reading
 from wb.jobs.diff.record import Lineage, ReadingRow
 from wb.models.files.history import public
 from wb.models.model import Step
 
+SCORE = "score"  # the name of the step that reads a model and changes nothing
+_VALIDATION = "validation"  # what it calls the quality on that split, which others call by the metric
+_QUALITIES = {name for name, metric in METRICS.items() if metric.quality}
 _LONG = 40  # characters of an argument, at most
 
 
@@ -29,13 +33,19 @@ def lineage(a: Sequence[Step], b: Sequence[Step], *, whole: bool) -> Lineage:
 
 
 def common_readings(a: Sequence[Step], b: Sequence[Step]) -> tuple[ReadingRow, ...]:
-    """The last readings of each name that both have."""
+    """The readings that both have, of what either is now: what was read before a step that changed it is of another model."""
     own, other = _last(a), _last(b)
     return tuple(ReadingRow(name=name, a=own[name], b=other[name]) for name in own if name in other)
 
 
 def _last(history: Sequence[Step]) -> dict[str, Reading]:
-    return {name: reading for step in history for name, reading in step.readings.items()}
+    """The readings since the last step that changed the model; its quality on the validation split has one name."""
+    found: dict[str, Reading] = {}
+    for step in history:
+        if step.name != SCORE:
+            found = {}
+        found |= {_VALIDATION if name in _QUALITIES else name: reading for name, reading in step.readings.items()}
+    return found
 
 
 def _public(history: Sequence[Step]) -> list[Step]:

@@ -244,7 +244,7 @@ def _readings(found: Difference) -> Table:
         )
         for row in found.readings
     ]
-    return Table("readings of both histories, the last of each name", ("", *found.names, "ratio", ""), rows)
+    return Table("readings that both histories have of what they end with", ("", *found.names, "ratio", ""), rows)
 
 
 def _history(found: Difference) -> Table:

@@ -90,10 +90,10 @@ def import_file(source: Path, out: Path, given: Given, *, compare: bool, force: 
         Unsupported: a family that is not known, or a part that no record has.
     """
     source = fetched(source)
-    need(source, *MODELS, expected=SOURCE)
+    kind = need(source, *MODELS, expected=SOURCE)
     check_ending(out, ENDINGS)
     check_free(out, force=force)
-    if is_ours(source):
+    if kind == "model" or (kind == "torch" and is_ours(source)):
         raise BadOption(f"{source} is a model file of wb's already; every command takes it as it is")
     imported = read_checkpoint(source, given)
     notes = [*imported.notes, *([agreement(imported, source)] if compare else [])]

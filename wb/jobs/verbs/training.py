@@ -14,7 +14,7 @@ import torch
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadData
-from wb.core.measures.metrics import METRICS
+from wb.core.measures.metrics import METRICS, Metric
 from wb.core.measures.readings import Reading
 from wb.core.system.files import clear
 from wb.data import Dataset
@@ -48,12 +48,20 @@ def _writing(architecture: Architecture, data: Dataset) -> Architecture:
 
 
 class Begun(NamedTuple):
-    """What is trained on `data`: `architecture` from scratch, or from the weights of `model`, all or all but the head."""
+    """What is trained on `data`: `architecture` from scratch, or from the weights of `model`, all or all but the head.
+
+    `known` is what the model makes of the validation split with its own head; None where it gets a new one.
+    """
 
     architecture: Architecture
     data: Dataset
     model: Model | None = None
-    new_head: bool = False
+    known: Reading | None = None
+
+    @property
+    def new_head(self) -> bool:
+        """Whether the head of the model is another than its own."""
+        return self.model is not None and self.known is None
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class Training:
         if self.config.model is not None:
             start = read_start(self.config, say)
             network = start.model.architecture.with_classes(start.data.classes)
-            return Begun(network, start.data, start.model, start.known is None)
+            return Begun(network, start.data, start.model, start.known)
         data = load_data(self.config.data, image_size=self.config.image_size, limit=self.config.limit)
         given = read_architecture(self.config.architecture) if self.config.architecture else None
         chosen = given or space_for(data, preset=self.config.preset).usual()
@@ -136,6 +144,9 @@ class Training:
         splits = {"validation": begun.data.validation, "test": begun.data.test}
         task = task_of(model.architecture)
         readings = {name: score(network, split, task, pick_device(), team=self.team) for name, split in splits.items()}
+        before = start.history[-1].readings.get("validation") if start is not None and begun.new_head else begun.known
+        if before is not None:
+            self._warn(before, readings["validation"], METRICS[task.metric], say)
         counted = {"params": count_parameters(model.architecture), "macs": count_macs(model.architecture)}
         model = model.then(Step(name="score", readings={**readings, **counted}))
         if self.team.leads:
@@ -156,6 +167,14 @@ class Training:
         known = start.history[-1].readings["validation"].text()
         say(f"the new head: {title} {known} on the validation {begun.data.validation.noun} before training")
         return start
+
+    def _warn(self, before: Reading, after: Reading, metric: Metric, say: Say) -> None:
+        """Says where training made the model worse, by more than the validation split leaves open."""
+        if metric.cost(after) > metric.cost(before) and not after.overlaps(before):
+            ways = "fewer --epochs or a lower --learning-rate change" + (
+                " less" if self.config.freeze else " less, --freeze trains the head alone"
+            )
+            say(f"training made it worse: {metric.title} {before.text()} before, {after.text()} after; {ways}")
 
     def _trained(
         self, begun: Begun, start: Model | None, teacher: Network | None, keep: Keep | None, report: Report

@@ -140,7 +140,7 @@ class HfConvNext(Layout):
         widths, depths = seen.sizes("hidden_sizes"), seen.sizes("depths")
         if len(depths) != len(widths):
             raise BadArtefact(f"config.json has depths of {len(depths)} stages and hidden_sizes of {len(widths)}")
-        classes = seen.shape("classifier.weight", 2)[0]
+        classes = seen.classes("classifier")
         side = seen.given.image_size or seen.whole("image_size", 224)
         return convnext(
             Numbers(
@@ -198,7 +198,7 @@ class Unconfigured(Layout):
         depths, first = self.sizes(seen)
         filters = [seen.shape(block + self.block_rules[0].theirs[0], 4) for block in first]
         _, channels, patch, _ = seen.shape(f"{self.stem}.weight", 4)
-        classes = seen.shape(f"{self.head}.weight", 2)[0]
+        classes = seen.classes(self.head)
         eps, activation = self.settled(seen)
         side = picture(seen)
         return convnext(

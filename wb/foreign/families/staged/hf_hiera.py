@@ -47,7 +47,7 @@ class HfHiera(Family):
             kernel=_square(seen, "patch_size"),
             padding=_square(seen, "patch_padding", least=0),
         )
-        sides, classes = seen.sizes("image_size"), seen.shape("classifier.weight", 2)[0]
+        sides, classes = seen.sizes("image_size"), seen.classes("classifier")
         return pyramid(
             Pyramid(
                 image=seen.image(seen.whole("num_channels", 3), sides[0], sides[-1]),

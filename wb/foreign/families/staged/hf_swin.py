@@ -57,7 +57,7 @@ class HfSwin(Family):
         embed, size, classes = (
             seen.whole("embed_dim"),
             seen.whole("image_size"),
-            seen.shape("classifier.weight", 2)[0],
+            seen.classes("classifier"),
         )
         return windowed(
             Windowed(
@@ -66,7 +66,7 @@ class HfSwin(Family):
                 embed=embed,
                 depths=depths,
                 heads=heads,
-                window=seen.whole("window_size"),
+                windows=[seen.whole("window_size")] * len(depths),
                 mlps=[int(seen.number("mlp_ratio", 4.0) * embed * 2**i) for i in range(len(depths))],
                 classes=classes,
                 labels=seen.labels(classes),

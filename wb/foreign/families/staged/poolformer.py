@@ -128,7 +128,7 @@ class HfPoolFormer(Layout):
                     f"config.json has {said} between stages; networks of wb have 3, 2 and 1, or 2, 2 and 0"
                 )
         plain = kernel == patch and not padding
-        classes = seen.shape("classifier.weight", 2)[0]
+        classes = seen.classes("classifier")
         side = seen.given.image_size or (seen.whole("image_size") if "image_size" in seen.config else picture(seen))
         return poolformer(
             Numbers(
@@ -196,7 +196,7 @@ class TimmPoolFormer(Layout):
     def architecture(self, seen: Seen) -> Architecture:
         seen.needs({"global_pool": "avg"})
         _, channels, *_ = seen.shape(f"{self.stem}.weight", 4)
-        depths, classes = self.depths(seen), seen.shape(f"{self.head}.weight", 2)[0]
+        depths, classes = self.depths(seen), seen.classes(self.head)
         up = self.block_rules[4].theirs[0]
         shapes = [seen.shape(self.at(self.block, i) + up, 4) for i in range(len(depths))]
         side = picture(seen)

@@ -18,14 +18,14 @@ from wb.core.records.merges import NormedMerge
 
 
 class Windowed(NamedTuple):
-    """The numbers of a Swin transformer; `mlps` are the hidden units of each stage."""
+    """The numbers of a Swin transformer; `mlps` are the hidden units of each stage, `windows` the sides of its windows."""
 
     image: ImageInput
     patch: int
     embed: int
     depths: Sequence[int]
     heads: Sequence[int]
-    window: int
+    windows: Sequence[int]
     mlps: Sequence[int]
     classes: int
     labels: tuple[str, ...] = ()
@@ -37,15 +37,13 @@ def windowed(p: Windowed) -> Architecture:
     """The architecture of a Swin transformer: every second block of a stage shifts its windows."""
     norm = LayerNorm(eps=p.eps)
     stages = []
-    for i, (depth, heads, mlp) in enumerate(zip(p.depths, p.heads, p.mlps, strict=True)):
+    for i, (depth, heads, mlp, window) in enumerate(zip(p.depths, p.heads, p.mlps, p.windows, strict=True)):
         embed = p.embed * 2**i
         if embed % heads:
             raise Unsupported(f"{embed} channels of stage {i} cannot be divided among {heads} heads")
         channels, ffn = embed // heads, Mlp(mlp=mlp, activation=p.activation)
-        blocks = [
-            Block(mixer=Window(heads=heads, qk=channels, v=channels, window=p.window, shift=j % 2 == 1), ffn=ffn)
-            for j in range(depth)
-        ]
+        mixer = Window(heads=heads, qk=channels, v=channels, window=window)
+        blocks = [Block(mixer=mixer.model_copy(update={"shift": j % 2 == 1}), ffn=ffn) for j in range(depth)]
         merge = NormedMerge(eps=p.eps) if i else None
         stages.append(Stage(embed=embed, blocks=tuple(blocks), merge=merge))
     return Architecture(

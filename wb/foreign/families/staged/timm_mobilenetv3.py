@@ -19,7 +19,7 @@ from wb.core.records.base import Activation
 from wb.core.records.ffns import Inverted, Squeeze
 from wb.core.records.merges import Bottleneck, Point, SeparableMerge
 from wb.core.records.stems import Separable, SingleStem
-from wb.foreign.families.staged.timm_swin import image_side
+from wb.foreign.families.staged.convnext import picture
 from wb.foreign.family import Family, Library, Seen, timm_config
 from wb.foreign.rule import Rule, pair, rule, within
 
@@ -29,7 +29,6 @@ DEPTHS: Mapping[str, tuple[int, ...]] = {
 }  # of timm's stages
 STRIDED: Mapping[str, frozenset[int]] = {"small": frozenset({0, 1, 2, 4}), "large": frozenset({1, 2, 3, 5})}
 ACTIVE: Mapping[str, int] = {"small": 2, "large": 3}  # the first stage with hard swish; those before it have ReLU
-SIDE = 224  # of images
 NEEDED: Mapping[str, object] = {
     "global_pool": "avg", "output_stride": 32, "act_layer": "hard_swish", "bn_eps": 1e-5, "pad_type": "",
 }  # fmt: skip
@@ -61,6 +60,7 @@ class TimmMobileNetV3(Family):
     library: ClassVar[Library] = "timm"
     named: ClassVar[bool] = True
     ignored = (r".*\.num_batches_tracked",)
+    options = ("image_size",)
 
     def recognises(self, seen: Seen) -> bool:
         named = {"conv_stem.weight", "conv_head.weight", "blocks.0.0.conv_dw.weight", "classifier.weight"}
@@ -70,10 +70,7 @@ class TimmMobileNetV3(Family):
     def architecture(self, seen: Seen) -> Architecture:
         seen.needs(NEEDED)
         size = _checked(seen)
-        side, classes = image_side(seen), seen.shape("classifier.weight", 2)[0]
-        if side is None:
-            side = SIDE
-            seen.notes.append(f"images are taken to be {side}x{side}")
+        side, classes = picture(seen), seen.classes("classifier")
         width, channels = seen.shape("conv_stem.weight", 4)[:2]
         stages: list[tuple[int, Merge | None, list[Block]]] = [(width, None, [])]
         for i, depth in enumerate(DEPTHS[size][:-1]):

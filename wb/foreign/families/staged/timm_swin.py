@@ -2,14 +2,14 @@
 
 Source: timm, `swin_transformer.py`; https://github.com/microsoft/Swin-Transformer, whose merges stand at the end of a stage
 and not at the beginning of the next, and whose classifier is called `head`.
-Limits: the size of images is no tensor: it is 32 windows a side for four stages, as in every published one, unless config.json
-says it.
+Limits: the size of images is no tensor: it is such that the last stage is one window, as in every published one, unless
+config.json or an option says it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from wb.core.architecture import Architecture
@@ -40,7 +40,7 @@ class TimmSwin(Family):
     title = "Swin of timm"
     library: ClassVar[Library] = "timm"
     ignored = (r".*\.relative_position_index", r".*\.attn_mask")
-    options = ("activation", "eps")
+    options = ("activation", "eps", "image_size")
     head = "head.fc"
     merge = 1  # the stage that has a merge, counted from the one before it
 
@@ -53,11 +53,14 @@ class TimmSwin(Family):
         embed, channels, patch, _ = seen.shape("patch_embed.proj.weight", 4)
         depths = seen.depths(r"layers\.(\d+)\.blocks\.(\d+)\.")
         tables = [seen.shape(f"layers.{i}.blocks.0.{TABLE}", 2) for i in range(len(depths))]
-        window = (math.isqrt(max(table[0] for table in tables)) + 1) // 2
-        size = image_side(seen) or patch * window * 2 ** (len(depths) - 1)
-        if image_side(seen) is None:
-            seen.notes.append(f"images are taken to be {size}x{size}, so that the last stage is one window")
-        classes = seen.shape(f"{self.head}.weight", 2)[0]
+        sides = [(math.isqrt(table[0]) + 1) // 2 for table in tables]
+        size = seen.given.image_size or image_side(seen)
+        if size is None:
+            size = patch * sides[-1] * 2 ** (len(depths) - 1)
+            seen.notes.append(
+                f"images are taken to be {size}x{size}, so that the last stage is one window; --image-size says another size"
+            )
+        classes = seen.classes(self.head)
         return windowed(
             Windowed(
                 image=seen.image(channels, size, size),
@@ -65,7 +68,7 @@ class TimmSwin(Family):
                 embed=embed,
                 depths=depths,
                 heads=[table[1] for table in tables],
-                window=window,
+                windows=_windows(sides, size // patch),
                 mlps=[seen.shape(f"layers.{i}.blocks.0.mlp.fc1.weight", 2)[0] for i in range(len(depths))],
                 classes=classes,
                 labels=seen.labels(classes),
@@ -101,6 +104,11 @@ class OriginalSwin(TimmSwin):
     library: ClassVar[Library] = "other"
     head = "head"
     merge = 0
+
+
+def _windows(sides: Sequence[int], tokens: int) -> list[int]:
+    """The sides of each stage's windows, of those of their tables, which are no larger than the stage's picture."""
+    return [max(sides) if side == tokens >> i else side for i, side in enumerate(sides)]
 
 
 def image_side(seen: Seen) -> int | None:
