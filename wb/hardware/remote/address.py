@@ -14,18 +14,20 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from wb.core.errors import BadOption, Unsupported, printable
 from wb.hardware.remote.link import RUNNER, Link, Refused
 from wb.hardware.runtimes.environment import clean, litert_python
+from wb.hardware.runtimes.known import WEB
 
 FORMS = (
-    "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8, ,cores=big|little|0+1 and ,python=PATH, or "
-    "run:COMMAND"
+    "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8|web, ,cores=big|little|0+1, ,python=PATH and, for "
+    "web, ,folder=PATH, or run:COMMAND"
 )
 # The runtimes besides ONNX Runtime that a device elsewhere may have -> the packages that they are installed from.
-OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert"}
+OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert", WEB: "onnxruntime-web"}
 _HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")
 _CORES = re.compile(r"big|little|\d{1,4}(?:\+\d{1,4})*")
 Text = Annotated[str, AfterValidator(printable)]  # it ends up in records, on pages and in terminals
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Answer = TypeVar("Answer", bound=BaseModel)
+OPTIONS = ("cores", "python", "runtime", "folder")
 LOCAL, SSH, RUN = "local", "ssh", "run"
 SSH_COMMAND = (
     *("ssh", "-T"),
@@ -44,11 +46,12 @@ class Address(NamedTuple):
     python: str | None = None
     cores: str | None = None
     runtime: str | None = None
+    folder: str | None = None  # of ONNX Runtime Web there
 
     @property
     def commands(self) -> bool:
         """Whether it names what is to be run: nobody but the user may say that."""
-        return self.form == RUN or self.python is not None
+        return self.form == RUN or self.python is not None or self.folder is not None
 
     @property
     def apart(self) -> bool:
@@ -74,10 +77,10 @@ class Address(NamedTuple):
         found: dict[str, str] = {}
         for option in options:
             name, equals, value = option.partition("=")
-            if name not in ("python", "cores", "runtime") or not equals or not value:
+            if name not in OPTIONS or not equals or not value:
                 raise BadOption(
-                    f"device {text!r} has the option {option!r}; there are cores=big|little|0+1, python=PATH and "
-                    f"runtime={'|'.join(OTHERS)}"
+                    f"device {text!r} has the option {option!r}; there are cores=big|little|0+1, python=PATH, "
+                    f"runtime={'|'.join(OTHERS)}, and folder=PATH of runtime=web"
                 )
             if name == "runtime" and value not in OTHERS:
                 raise BadOption(
@@ -86,6 +89,8 @@ class Address(NamedTuple):
             if name == "cores" and not _CORES.fullmatch(value):
                 raise BadOption(f"device {text!r}: cores={value} are none; say big, little, or numbers such as 0+1")
             found[name] = value
+        if "folder" in found and found.get("runtime") != WEB:
+            raise BadOption(f"device {text!r}: folder= is that of runtime={WEB}, which it does not name; leave one out")
         return cls(form, place, **found)
 
     def argv(self) -> list[str]:
