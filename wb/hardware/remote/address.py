@@ -1,11 +1,11 @@
-"""Addresses of devices: `local`, `ssh:user@host`, `run:COMMAND`, with options; and the channels to them."""
+"""Addresses of devices: `local`, `ssh:user@host`, `adb:SERIAL`, `run:COMMAND`, with options; and the channels to them."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -17,18 +17,19 @@ from wb.hardware.runtimes.environment import clean, litert_python
 from wb.hardware.runtimes.known import WEB
 
 FORMS = (
-    "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8|web, ,cores=big|little|0+1, ,python=PATH and, for "
-    "web, ,folder=PATH, or run:COMMAND"
+    "local, ssh:USER@HOST[:PORT] or adb:SERIAL, with ,runtime=openvino|litert|litert-int8|web, ,cores=big|little|0+1, "
+    ",python=PATH and, for web, ,folder=PATH, or run:COMMAND"
 )
 # The runtimes besides ONNX Runtime that a device elsewhere may have -> the packages that they are installed from.
 OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert", WEB: "onnxruntime-web"}
 _HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")
+_SERIAL = re.compile(r"\w[\w.:-]*")  # also HOST:PORT, of one that is reached without a cable
 _CORES = re.compile(r"big|little|\d{1,4}(?:\+\d{1,4})*")
 Text = Annotated[str, AfterValidator(printable)]  # it ends up in records, on pages and in terminals
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Answer = TypeVar("Answer", bound=BaseModel)
 OPTIONS = ("cores", "python", "runtime", "folder")
-LOCAL, SSH, RUN = "local", "ssh", "run"
+LOCAL, SSH, ADB, RUN = "local", "ssh", "adb", "run"
 SSH_COMMAND = (
     *("ssh", "-T"),
     *("-o", "BatchMode=yes"),  # asks for no password, and accepts no unknown key
@@ -68,7 +69,7 @@ class Address(NamedTuple):
         form, _, rest = text.partition(":")
         if form.partition(",")[0] == LOCAL:
             form, rest = LOCAL, text.removeprefix(LOCAL)
-        if form not in (LOCAL, SSH, RUN):
+        if form not in (LOCAL, SSH, ADB, RUN):
             raise BadOption(f"no device {text!r}; an address is {FORMS}")
         place, *options = rest.split(",") if form != RUN else (rest,)
         if form != LOCAL and not place.strip():
@@ -106,9 +107,15 @@ class Address(NamedTuple):
             return [self.python or (litert_python() if self.apart else sys.executable), *tail]
         if self.form == RUN:
             return [*shlex.split(self.place), *tail]
+        if self.form == ADB:  # without a terminal, which would change bytes
+            return ["adb", "-s", self.place, "shell", "-T", self._started(tail)]
         host, colon, port = self.place.rpartition(":")
         where = ["-p", port, "--", host] if colon and port.isdigit() else ["--", self.place]
-        return [*SSH_COMMAND, *where, f"exec {shlex.join([self.python or 'python3', *tail])}"]
+        return [*SSH_COMMAND, *where, self._started(tail)]
+
+    def _started(self, arguments: Sequence[str]) -> str:
+        """The line for a shell there that becomes its Python."""
+        return f"exec {shlex.join([self.python or 'python3', *arguments])}"
 
 
 def starts_commands(device: str) -> bool:
@@ -130,6 +137,10 @@ def _check_place(text: str, form: str, place: str) -> None:
     """Raises `BadOption` for a place that is none of its form."""
     if form == LOCAL and place.strip():
         raise BadOption(f"device {text!r}: local has no place; an address is {FORMS}")
+    if form == ADB and not _SERIAL.fullmatch(place):
+        raise BadOption(
+            f"device {text!r}: {place!r} is no serial number; adb devices lists those of devices that are there"
+        )
     if form == SSH and not _HOST.fullmatch(place):
         raise BadOption(f"device {text!r}: {place!r} is no host; an address is {FORMS}")
     if form == RUN:
