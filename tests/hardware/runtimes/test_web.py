@@ -105,6 +105,14 @@ def test_a_bad_node_is_told_and_the_next_is_a_new_one(
     assert converted(GRAPH, parse_device("web"), session(GRAPH, Device()), INPUTS).error == 0
 
 
+def test_a_session_ends_with_its_node(anew: Path) -> None:
+    loaded = runtime("web").load(GRAPH, "web", 1)
+    web_session.end_all()
+    for _ in range(2):
+        with pytest.raises(BadArtefact, match="node has ended since the graph was loaded"):
+            loaded.run(None, INPUTS)
+
+
 def test_what_is_missing_is_said_with_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "user_data_dir", lambda _: str(tmp_path / "a b"))
     monkeypatch.delenv(web_session.VARIABLE, raising=False)

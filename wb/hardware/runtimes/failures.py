@@ -22,6 +22,7 @@ _LACKING = (
     "No conversion rule found",
     "Select TensorFlow op",
 )
+_NEWER = re.compile(r"Opset (\d+) is under development.* is till opset (\d+)", re.DOTALL)
 _OPERATOR = re.compile(
     r"operations: ([\w.]+)|Op \(([\w.]+)\)|(?:registered|implementation) for (\w+)|error: ([\w.]+):(\w+)\("
 )
@@ -32,6 +33,12 @@ def why_not_loaded(what: str, message: str, runtime: str, device: str, graph: Gr
     detail = said(message)
     if any(words in message for words in _NO_GRAPH):
         return f"{what} is not an ONNX graph, or is cut short; export it again ({detail})"
+    if (newer := _NEWER.search(message)) is not None:
+        given, known = newer.groups()
+        return (
+            f"{what} has operator set {given}, and {runtime} reads those up to {known}; export it again with --opset {known} or "
+            f"an older one, or update {runtime.split()[0]}"
+        )
     if any(words in message for words in _LACKING):
         return (
             f"{what} uses an operator that {runtime} lacks on {device}{_where(message, graph)};"

@@ -173,6 +173,8 @@ class Node:
 
     def ask(self, op: str, raw: bytes = b"", **fields: Any) -> dict[str, Any]:
         """The answer to a request, with bytes as `raw`. Raises `RuntimeError` for an error there, or where node ends."""
+        if self.over:
+            raise RuntimeError("node has ended since the graph was loaded")
         into, out = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
         self._since = time.monotonic()
         try:
