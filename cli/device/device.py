@@ -23,8 +23,9 @@ def add(
     address: Annotated[
         str,
         typer.Argument(
-            help="local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8, ,cores=big|little|0+1 and "
-            ",python=PATH; run:COMMAND, which starts a Python there; or table:FILE, of a device that is not there."
+            help="local, ssh:USER@HOST[:PORT] or adb:SERIAL, with ,runtime=openvino|litert|litert-int8|web, "
+            ",cores=big|little|0+1, ,python=PATH and, for web, ,folder=PATH; run:COMMAND, which starts a Python there; or "
+            "table:FILE, of a device that is not there."
         ),
     ],
 ) -> None:

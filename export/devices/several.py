@@ -12,7 +12,7 @@ from wb.core.measures.readings import Reading, ratio
 from wb.export.devices.predict import predicted
 from wb.export.timing.measure import Latency, measure_latency
 from wb.hardware.device import Device, example_inputs, parse_device, session
-from wb.hardware.remote.address import greeting
+from wb.hardware.remote.address import OPTIONS, greeting
 from wb.hardware.runtimes.known import OURS, PLUGGED, address_of, runtime
 from wb.hardware.tables import TABLE
 
@@ -34,7 +34,7 @@ def device_names(text: str) -> list[str]:
     """
     names: list[str] = []
     for part in text.split(","):
-        if names and (names[-1].startswith("run:") or part.partition("=")[0] in ("cores", "python", "runtime")):
+        if names and (names[-1].startswith("run:") or part.partition("=")[0] in OPTIONS):
             names[-1] += f",{part}"
         else:
             names.append(part.strip())

@@ -16,6 +16,8 @@ from wb.core.measures.readings import Reading
 from wb.export.timing.bench import bench_of
 from wb.hardware.device import Device
 from wb.hardware.remote import footprint as script
+from wb.hardware.runtimes.known import WEB
+from wb.hardware.runtimes.web import web_session
 
 PROCESSES = 3
 METRICS_OF = {"memory": "memory", "load": "load cold"}  # metric -> name of its reading
@@ -44,8 +46,8 @@ def footprint(
     """Measures a graph in so many processes (`PROCESSES`), one after the other: medians, and what they range over as a note.
 
     Memory is the most that the process had until the graph had run six times, without what it had before the graph was loaded
-    (Python, the runtime, which has run a smallest graph, and the inputs). Loading is cold where the kernel was told to forget the
-    file, and warm when it is loaded once more in the same process.
+    (Python or node, the runtime, which has run a smallest graph, and the inputs). Loading is cold where the kernel was told to
+    forget the file, and warm when it is loaded once more in the same process.
 
     Raises:
         BadArtefact: as `bench_of`, or the graph fails in a process of its own.
@@ -56,6 +58,9 @@ def footprint(
     """
     bench = bench_of({graph.name: graph}, device, batch, seed, tokens)
     text = Path(script.__file__).read_text(encoding="utf-8")
+    if device.runtime == WEB:
+        session = Path(web_session.__file__).read_text(encoding="utf-8")
+        text = text.replace('SESSION = ""\n', f"SESSION = {session!r}\n")
     found: list[_Said] = []
     while len(found) < (processes or PROCESSES) and (not found or found[0].warm_s < LONG_S):
         found.append(_read(bench.apart(graph.name, text), device))

@@ -156,6 +156,9 @@ def parse_device(
     pinned_to = None if cores is None else tuple(sorted(set(cores)))
     if pinned_to is not None and (not pinned_to or not set(pinned_to) <= set(usable)):
         raise BadOption(f"cores={list(pinned_to)} are not all usable; this process may use {list(usable)}")
+    most = runtime(own).threads
+    if most is not None and threads > most:
+        raise BadOption(f"threads={threads} on {spec}, which has {most} at most; leave --threads out")
     fields = described(spec) if own == PLUGGED else dict[str, Any]()
     return Device(name=spec, threads=threads, cores=pinned_to, runtime=own, **fields)
 

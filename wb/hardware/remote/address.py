@@ -1,11 +1,11 @@
-"""Addresses of devices: `local`, `ssh:user@host`, `run:COMMAND`, with options; and the channels to them."""
+"""Addresses of devices: `local`, `ssh:user@host`, `adb:SERIAL`, `run:COMMAND`, with options; and the channels to them."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -14,19 +14,22 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from wb.core.errors import BadOption, Unsupported, printable
 from wb.hardware.remote.link import RUNNER, Link, Refused
 from wb.hardware.runtimes.environment import clean, litert_python
+from wb.hardware.runtimes.known import WEB
 
 FORMS = (
-    "local or ssh:USER@HOST[:PORT], with ,runtime=openvino|litert|litert-int8, ,cores=big|little|0+1 and ,python=PATH, or "
-    "run:COMMAND"
+    "local, ssh:USER@HOST[:PORT] or adb:SERIAL, with ,runtime=openvino|litert|litert-int8|web, ,cores=big|little|0+1, "
+    ",python=PATH and, for web, ,folder=PATH, or run:COMMAND"
 )
 # The runtimes besides ONNX Runtime that a device elsewhere may have -> the packages that they are installed from.
-OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert"}
+OTHERS = {"openvino": "openvino", "litert": "ai-edge-litert", "litert-int8": "ai-edge-litert", WEB: "onnxruntime-web"}
 _HOST = re.compile(r"(?:\w[\w.+-]*@)?\w[\w.-]*(?::\d{1,5})?|(?:[\w.+-]+@)?\[[0-9a-fA-F:]+\]")
+_SERIAL = re.compile(r"\w[\w.:-]*")  # also HOST:PORT, of one that is reached without a cable
 _CORES = re.compile(r"big|little|\d{1,4}(?:\+\d{1,4})*")
 Text = Annotated[str, AfterValidator(printable)]  # it ends up in records, on pages and in terminals
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Answer = TypeVar("Answer", bound=BaseModel)
-LOCAL, SSH, RUN = "local", "ssh", "run"
+OPTIONS = ("cores", "python", "runtime", "folder")
+LOCAL, SSH, ADB, RUN = "local", "ssh", "adb", "run"
 SSH_COMMAND = (
     *("ssh", "-T"),
     *("-o", "BatchMode=yes"),  # asks for no password, and accepts no unknown key
@@ -44,11 +47,12 @@ class Address(NamedTuple):
     python: str | None = None
     cores: str | None = None
     runtime: str | None = None
+    folder: str | None = None  # of ONNX Runtime Web there
 
     @property
     def commands(self) -> bool:
         """Whether it names what is to be run: nobody but the user may say that."""
-        return self.form == RUN or self.python is not None
+        return self.form == RUN or self.python is not None or self.folder is not None
 
     @property
     def apart(self) -> bool:
@@ -65,7 +69,7 @@ class Address(NamedTuple):
         form, _, rest = text.partition(":")
         if form.partition(",")[0] == LOCAL:
             form, rest = LOCAL, text.removeprefix(LOCAL)
-        if form not in (LOCAL, SSH, RUN):
+        if form not in (LOCAL, SSH, ADB, RUN):
             raise BadOption(f"no device {text!r}; an address is {FORMS}")
         place, *options = rest.split(",") if form != RUN else (rest,)
         if form != LOCAL and not place.strip():
@@ -74,10 +78,10 @@ class Address(NamedTuple):
         found: dict[str, str] = {}
         for option in options:
             name, equals, value = option.partition("=")
-            if name not in ("python", "cores", "runtime") or not equals or not value:
+            if name not in OPTIONS or not equals or not value:
                 raise BadOption(
-                    f"device {text!r} has the option {option!r}; there are cores=big|little|0+1, python=PATH and "
-                    f"runtime={'|'.join(OTHERS)}"
+                    f"device {text!r} has the option {option!r}; there are cores=big|little|0+1, python=PATH, "
+                    f"runtime={'|'.join(OTHERS)}, and folder=PATH of runtime=web"
                 )
             if name == "runtime" and value not in OTHERS:
                 raise BadOption(
@@ -86,6 +90,8 @@ class Address(NamedTuple):
             if name == "cores" and not _CORES.fullmatch(value):
                 raise BadOption(f"device {text!r}: cores={value} are none; say big, little, or numbers such as 0+1")
             found[name] = value
+        if "folder" in found and found.get("runtime") != WEB:
+            raise BadOption(f"device {text!r}: folder= is that of runtime={WEB}, which it does not name; leave one out")
         return cls(form, place, **found)
 
     def argv(self) -> list[str]:
@@ -101,9 +107,15 @@ class Address(NamedTuple):
             return [self.python or (litert_python() if self.apart else sys.executable), *tail]
         if self.form == RUN:
             return [*shlex.split(self.place), *tail]
+        if self.form == ADB:  # without a terminal, which would change bytes
+            return ["adb", "-s", self.place, "shell", "-T", self._started(tail)]
         host, colon, port = self.place.rpartition(":")
         where = ["-p", port, "--", host] if colon and port.isdigit() else ["--", self.place]
-        return [*SSH_COMMAND, *where, f"exec {shlex.join([self.python or 'python3', *tail])}"]
+        return [*SSH_COMMAND, *where, self._started(tail)]
+
+    def _started(self, arguments: Sequence[str]) -> str:
+        """The line for a shell there that becomes its Python."""
+        return f"exec {shlex.join([self.python or 'python3', *arguments])}"
 
 
 def starts_commands(device: str) -> bool:
@@ -125,6 +137,10 @@ def _check_place(text: str, form: str, place: str) -> None:
     """Raises `BadOption` for a place that is none of its form."""
     if form == LOCAL and place.strip():
         raise BadOption(f"device {text!r}: local has no place; an address is {FORMS}")
+    if form == ADB and not _SERIAL.fullmatch(place):
+        raise BadOption(
+            f"device {text!r}: {place!r} is no serial number; adb devices lists those of devices that are there"
+        )
     if form == SSH and not _HOST.fullmatch(place):
         raise BadOption(f"device {text!r}: {place!r} is no host; an address is {FORMS}")
     if form == RUN:

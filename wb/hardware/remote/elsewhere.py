@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from wb.core.errors import BadOption, Unsupported
 from wb.hardware.device import Device
-from wb.hardware.remote.address import FORMS, OTHERS, Address, cores_of, greeting
+from wb.hardware.remote.address import FORMS, OTHERS, Address, Text, checked, cores_of, greeting, link_to
+from wb.hardware.remote.link import Refused
 from wb.hardware.remote.profiles import read_profiles
-from wb.hardware.runtimes.known import OURS, address_of, offered, runtime
+from wb.hardware.remote.tenant import teach, web_folder
+from wb.hardware.runtimes.known import OURS, WEB, address_of, offered, runtime
 from wb.hardware.runtimes.litert import LiteRt
 from wb.hardware.runtimes.ort import REMOTE
 from wb.hardware.runtimes.plugged import check_plugged
+from wb.hardware.runtimes.web import web_session
+from wb.hardware.runtimes.web.place import commands
 from wb.hardware.tables import FORM, is_table, table_device
 
 
@@ -44,6 +50,8 @@ def elsewhere(spec: str, threads: int, *, finished: bool) -> Device:
             f"device {spec!r} is for finished networks: {slow}. Name another device here, and measure what is found with "
             f"wb measure FILE --device {spec}, or put it into a bundle with wb bundle FILE -o FOLDER --runtimes {other}"
         )
+    if (limit := runtime(other or OURS).threads) is not None and threads > limit:
+        raise BadOption(f"threads={threads} on {spec}, whose runtime has {limit} at most; leave --threads out")
     about, cores = greeting(address), cores_of(address)
     there = [name for name in about.providers if name not in REMOTE]
     most = len(cores) if cores is not None else len(about.cores)
@@ -51,7 +59,7 @@ def elsewhere(spec: str, threads: int, *, finished: bool) -> Device:
         raise BadOption(f"threads={threads} on {spec}, which may use 1..{most} cores")
     if "CPUExecutionProvider" not in there:
         raise BadOption(f"{spec} has an onnxruntime without a CPU provider, which offers {', '.join(there)}")
-    version = about.version_of(other or OURS)
+    version = _web_version(spec, address) if other == WEB else about.version_of(other or OURS)
     if version is None:
         raise Unsupported(f"{spec} has no {other}; install it there: python3 -m pip install {OTHERS[str(other)]}")
     if isinstance(kind := runtime(other or OURS), LiteRt):
@@ -65,6 +73,23 @@ def elsewhere(spec: str, threads: int, *, finished: bool) -> Device:
         version=version,
         address=address,
     )
+
+
+def _web_version(spec: str, address: str) -> str:
+    """The version of ONNX Runtime Web there. Raises `Unsupported` where there is none."""
+    link = link_to(address)
+    teach(link, web_session)
+    try:
+        return checked(_Version, link.ask("web", folder=web_folder(address)), link).version
+    except Refused as error:
+        raise Unsupported(
+            f"{spec} has no ONNX Runtime Web ({error}); make a folder of it there, {commands('FOLDER')}, and name it with "
+            ",folder=FOLDER"
+        ) from error
+
+
+class _Version(BaseModel):
+    version: Text
 
 
 def ours_there(device: Device) -> Device:

@@ -1,8 +1,9 @@
 """Says what a graph takes in a process of its own: memory, and the time until it is loaded; needs its runtime and numpy only.
 
 It is sent to a device as text, and started there with the graph's file, a file of its inputs, the number of threads, and the
-execution provider of ONNX Runtime (of a plugin `module:KIND:Provider`), the device of OpenVINO, or `LiteRT`; it prints one line
-of JSON. Bytes are 0 where the kernel does not say them.
+execution provider of ONNX Runtime (of a plugin `module:KIND:Provider`), the device of OpenVINO, `LiteRT`, or `Web FOLDER`; it
+prints one line of JSON. Bytes are 0 where the kernel does not say them. A runtime that has a process of its own starts it by the
+module of its sessions, of which SESSION is the text; memory is that of this process then.
 
 The runtime's peak is in loading, where it holds the file, what it reads from it, and what it makes of that.
 """
@@ -11,17 +12,20 @@ import sys
 
 sys.path[:] = filter(None, sys.path)  # what lies in the folder where it is started is none of its imports
 
+import functools  # noqa: E402
 import gc  # noqa: E402
 import importlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import time  # noqa: E402
+import types  # noqa: E402
 from collections.abc import Callable, Mapping  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy  # noqa: E402
 
 RUNS = 5
+SESSION = ""
 Run = Callable[[Mapping[str, Any]], Any]
 # The graph of one Identity (operator set 13): its session makes what the runtime keeps for all sessions.
 SMALLEST = bytes.fromhex(
@@ -30,19 +34,19 @@ SMALLEST = bytes.fromhex(
 )
 
 
-def status(field: str) -> int:
-    """Bytes of a line `VmRSS: 123 kB` of this process; 0 where there is none."""
+def status(process: str, field: str) -> int:
+    """Bytes of a line `VmRSS: 123 kB` of a process; 0 where there is none."""
     try:
-        with open("/proc/self/status", encoding="ascii") as lines:
+        with open(f"/proc/{process}/status", encoding="ascii") as lines:
             return next((1024 * int(line.split()[1]) for line in lines if line.startswith(field + ":")), 0)
     except OSError:
         return 0
 
 
-def from_now_on() -> bool:
-    """Whether the kernel forgets the highest memory so far."""
+def from_now_on(process: str) -> bool:
+    """Whether the kernel forgets the highest memory of a process so far."""
     try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        with open(f"/proc/{process}/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
     except OSError:
         return False
@@ -125,12 +129,37 @@ def of_litert(threads: int, _: str) -> "Callable[[str | bytes], Run]":
     return load
 
 
+def of_web(_: int, provider: str) -> "Callable[[str | bytes], Run]":
+    """What loads a graph with ONNX Runtime Web, in node."""
+    session = module_of_session()
+
+    def load(what: "str | bytes") -> "Run":
+        loaded = session.load(what, 1, provider)
+        return lambda feed: loaded.run(None, feed)
+
+    return load
+
+
+@functools.cache
+def module_of_session() -> Any:
+    """The module whose text is SESSION."""
+    module = types.ModuleType("session")
+    exec(compile(SESSION, "session", "exec"), module.__dict__)
+    return module
+
+
+def process_of(provider: str) -> str:
+    """The process that has the graphs."""
+    kind, _, folder = provider.partition(" ")
+    return str(module_of_session().node_of(folder).process.pid) if kind == "Web" else "self"
+
+
 def main(graph: str, inputs: str, threads: str, provider: str) -> None:
     """Prints bytes, before it is loaded and at most until it has run, and seconds, of loading it twice and of the first run."""
     with numpy.load(inputs, allow_pickle=False) as stored:
         feed = {name: stored[name] for name in stored.files}
-    ways = {"CPU": of_openvino, "LiteRT": of_litert}
-    load = ways.get(provider, of_onnxruntime)(int(threads), provider)
+    ways = {"CPU": of_openvino, "LiteRT": of_litert, "Web": of_web}
+    load = ways.get(provider.partition(" ")[0], of_onnxruntime)(int(threads), provider)
 
     def loaded(what: "str | bytes") -> "tuple[Run, float]":
         start = time.perf_counter()
@@ -142,14 +171,15 @@ def main(graph: str, inputs: str, threads: str, provider: str) -> None:
         smallest({"x": numpy.zeros(1, numpy.float32)})
     cold = forgotten(graph)
     gc.collect()
-    before, known = status("VmRSS"), from_now_on()
+    process = process_of(provider)
+    before, known = status(process, "VmRSS"), from_now_on(process)
     run, first = loaded(graph)
     start = time.perf_counter()
     run(feed)
     ran = time.perf_counter() - start
     for _ in range(RUNS):
         run(feed)
-    whole = status("VmHWM")
+    whole = status(process, "VmHWM")
     del run
     _, again = loaded(graph)
     bytes_ = {"before": before, "whole": whole} if known and before else None

@@ -28,6 +28,15 @@ LONGEST = 1 << 24  # bytes of a line
 SLOWEST = 50_000.0  # bytes a second, at least
 ENDING_S = 2.0  # for a runner to end by itself
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # before a lost channel is opened again
+ANDROID = (  # in the words of its shell; Linux boards with adbd have others
+    "it has no such Python, and Android brings none: name one that adb's user may run with ,python=/path/to/python3, which has "
+    "onnxruntime and numpy. Without Python wb times nothing there: write the network with wb bundle MODEL -o FOLDER --runtimes "
+    "litert and time model_b1.tflite by LiteRT's benchmark_model, or predict with a table of such a device (table:FILE)"
+)
+_PROGRAMS = {
+    "adb": "; install it (apt install adb, or Android's platform tools)",
+    "ssh": "; install it (apt install openssh-client)",
+}
 _ADVICE = (
     (
         "HOST IDENTIFICATION HAS CHANGED",
@@ -41,6 +50,16 @@ _ADVICE = (
     ),
     ("Connection refused", "no ssh server answers there"),
     ("timed out", "it does not answer: is it on, and in this network?"),
+    ("device unauthorized", "it does not trust this machine yet: allow USB debugging on its screen"),
+    ("device still authorizing", "it does not trust this machine yet: allow USB debugging on its screen"),
+    ("device offline", "adb sees it, but has no connection: plug it in again, or adb reconnect offline"),
+    (
+        "insufficient permissions",
+        "adb may not open it: udev has to give this user the device (on Debian, android-sdk-platform-tools-common)",
+    ),
+    ("device '", "adb sees no device of that serial number: adb devices lists them, adb connect HOST:PORT adds one"),
+    ("doesn't support PTY args", "its adbd is too old for channels of bytes: Android 7 or later has one"),
+    ("inaccessible or not found", ANDROID),
     ("not found", "it has no such Python: name one with ,python=/path/to/python3"),
     ("No such file", "it has no such Python: name one with ,python=/path/to/python3"),
 )
@@ -148,7 +167,8 @@ class Link:
                 start_new_session=True,  # Ctrl-C is for this process, which then ends the channel
             )
         except OSError as error:
-            raise DeviceLost(f"{self.name} cannot be reached: {self._argv[0]}: {error.strerror or error}") from error
+            why = f"{self._argv[0]}: {error.strerror or error}{_PROGRAMS.get(self._argv[0], '')}"
+            raise DeviceLost(f"{self.name} cannot be reached: {why}") from error
         arguments = (self._process, self._lines, self._said)
         self._threads = [
             threading.Thread(target=work, args=arguments, daemon=True) for work in (self._read, self._hear)

@@ -16,7 +16,7 @@ from wb.hardware.runtimes.known import RUNTIMES, offered
 from wb.hardware.tables import TABLE, is_table, path_of
 
 # `latency@prompt` and `latency@token` are of decoders, and the others are forms of addresses.
-RESERVED = ("prompt", "token", "local", "table", "ssh", "run")
+RESERVED = ("prompt", "token", "local", "table", "ssh", "adb", "run")
 _PROFILES = TypeAdapter(dict[str, str])
 
 

@@ -52,6 +52,8 @@ class Timed:
         start = time.perf_counter()
         self._session, self._inputs = self._make()
         self._outputs = [output.name for output in self._session.get_outputs()]
+        # One that runs in another process takes the time there, also after an untimed run.
+        self._clock = getattr(self._session, "timed", None)
         for _ in range(3):
             self._session.run(self._outputs, self._inputs)
         self.last_renewal_s = time.perf_counter() - start
@@ -64,12 +66,16 @@ class Timed:
 
     def take(self) -> tuple[float, float]:
         """One untimed run, then `runs` timed ones: seconds per run of wall time, and of CPU time of this thread."""
-        self._session.run(self._outputs, self._inputs)
+        if self._clock is None:
+            self._session.run(self._outputs, self._inputs)
         wall, cpu = self._time(self.runs)
         self.sampling_s += wall * (self.runs + 1)
         return wall, cpu
 
     def _time(self, runs: int) -> tuple[float, float]:
+        if self._clock is not None:
+            found: tuple[float, float] = self._clock(self._outputs, self._inputs, runs)
+            return found
         run, outputs, inputs = self._session.run, self._outputs, self._inputs
         cpu, wall = time.thread_time(), time.perf_counter()
         for _ in range(runs):

@@ -13,11 +13,13 @@ from pydantic import BaseModel
 
 from wb.core.errors import BadArtefact, BadOption
 from wb.hardware.remote import lt_session, ov_session
-from wb.hardware.remote.address import ask_hello, checked, greeting, link_to
-from wb.hardware.remote.link import DeviceLost, Refused
+from wb.hardware.remote.address import LOCAL, Address, ask_hello, checked, greeting, link_to
+from wb.hardware.remote.link import DeviceLost, Link, Refused
 from wb.hardware.runtimes.failures import why_not_loaded
-from wb.hardware.runtimes.known import OURS
+from wb.hardware.runtimes.known import OURS, WEB
 from wb.hardware.runtimes.ort import providers
+from wb.hardware.runtimes.web import web_session
+from wb.hardware.runtimes.web.place import folder
 
 if TYPE_CHECKING:
     from wb.hardware.device import Device
@@ -30,6 +32,7 @@ SESSIONS: Mapping[str, tuple[ModuleType, str]] = {
     "openvino": (ov_session, "CPU"),
     "litert": (lt_session, "LiteRT"),
     "litert-int8": (lt_session, "LiteRT"),
+    WEB: (web_session, "Web"),
 }
 T = TypeVar("T")
 
@@ -72,10 +75,7 @@ class Tenant(ABC):
 
     def learn(self, module: Any) -> None:
         """Sends a module of operations, or of a runtime, once: what it keeps is kept."""
-        name = _short(module)
-        if name not in self.link.learned:
-            self.link.ask("learn", Path(module.__file__).read_bytes(), name=name)
-            self.link.learned.add(name)
+        teach(self.link, module)
 
     def asked(self, op: str, name: str, content: bytes, what: str, *, ours: bool = False) -> dict[str, Any]:
         """The answer to `load` or `open` of a graph that was sent, by the device's runtime, or by `ours` there.
@@ -112,15 +112,31 @@ class Tenant(ABC):
         self.link.loaded = self
 
 
+def teach(link: Link, module: Any) -> None:
+    """Sends a module to the runner that answers now, once."""
+    name = _short(module)
+    if name not in link.learned:
+        link.ask("learn", Path(module.__file__).read_bytes(), name=name)
+        link.learned.add(name)
+
+
 def _short(module: Any) -> str:
     return str(module.__name__).rpartition(".")[2]
 
 
 def provider_of(device: Device, *, ours: bool = False) -> str:
     """What runs the graphs, in the words of the device's runtime; of `ours` its processor where that is another one."""
+    if device.runtime == WEB and not ours:
+        return f"{SESSIONS[WEB][1]} {web_folder(str(device.address))}"
     if device.runtime != OURS:
         return "CPUExecutionProvider" if ours else SESSIONS[device.runtime][1]
     return providers().get(device.name, f"{device.name.upper()}ExecutionProvider")
+
+
+def web_folder(address: str) -> str:
+    """The folder of ONNX Runtime Web that an address names; where it names none, the usual one here, and none elsewhere."""
+    parsed = Address.parse(address)
+    return parsed.folder or (str(folder()) if parsed.form == LOCAL else "")
 
 
 def hash_of(content: bytes) -> str:

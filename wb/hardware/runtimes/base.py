@@ -36,7 +36,8 @@ class Runtime(Protocol):
     `kinds` says which precisions of a graph's weights it has fast products for, and how activations have to be quantized for
     them; whoever chooses precisions asks it. `slow` says why it is for finished networks and not for the candidates of a search,
     None where it is for both. `address` is where it runs in an environment of its own; None where that is this process.
-    It `rounds` if it computes with fewer bits than the graph has.
+    It `rounds` if it computes with fewer bits than the graph has. `threads` is the most that it has, None where that is for the
+    machine to say.
     """
 
     name: str
@@ -44,12 +45,16 @@ class Runtime(Protocol):
     slow: str | None
     address: str | None
     rounds: bool
+    threads: int | None
 
     def version(self) -> str:
         """Its version, which is part of a device's key."""
 
     def devices(self) -> Mapping[str, str]:
         """Name for `--device` -> its own name of what runs there; none where the library is not installed."""
+
+    def how(self) -> str:
+        """What is missing where it is not installed, and the commands that bring it."""
 
     def prepare(self, graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> Graph:
         """The graph as it loads it, for inputs of these shapes. Raises `BadArtefact` where it cannot be made."""

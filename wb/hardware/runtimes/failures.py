@@ -7,15 +7,25 @@ import re
 from wb.core.errors import printable
 from wb.hardware.runtimes.base import Graph
 
-_NO_GRAPH = ("INVALID_PROTOBUF", "No graph was found", "MODEL_LOADED", "Unable to read the model")
+_NO_GRAPH = (
+    "INVALID_PROTOBUF",
+    "No graph was found",
+    "MODEL_LOADED",
+    "Unable to read the model",
+    "protobuf parsing failed",
+)
 _LACKING = (
     "No Op registered",
     "not a registered function/op",
     "NOT_IMPLEMENTED",
+    "Could not find an implementation",
     "No conversion rule found",
     "Select TensorFlow op",
 )
-_OPERATOR = re.compile(r"operations: ([\w.]+)|Op \(([\w.]+)\)|registered for (\w+)|error: ([\w.]+):(\w+)\(")
+_NEWER = re.compile(r"Opset (\d+) is under development.* is till opset (\d+)", re.DOTALL)
+_OPERATOR = re.compile(
+    r"operations: ([\w.]+)|Op \(([\w.]+)\)|(?:registered|implementation) for (\w+)|error: ([\w.]+):(\w+)\("
+)
 
 
 def why_not_loaded(what: str, message: str, runtime: str, device: str, graph: Graph | None = None) -> str:
@@ -23,6 +33,12 @@ def why_not_loaded(what: str, message: str, runtime: str, device: str, graph: Gr
     detail = said(message)
     if any(words in message for words in _NO_GRAPH):
         return f"{what} is not an ONNX graph, or is cut short; export it again ({detail})"
+    if (newer := _NEWER.search(message)) is not None:
+        given, known = newer.groups()
+        return (
+            f"{what} has operator set {given}, and {runtime} reads those up to {known}; export it again with --opset {known} or "
+            f"an older one, or update {runtime.split()[0]}"
+        )
     if any(words in message for words in _LACKING):
         return (
             f"{what} uses an operator that {runtime} lacks on {device}{_where(message, graph)};"
@@ -37,6 +53,7 @@ def said(error: Exception | str) -> str:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("Exception from", "Check '"))]
     rule = next((line.lstrip("- ") for line in lines if "No conversion rule" in line), None)
     first = rule or (lines or text.splitlines())[0].removeprefix("[ONNXRuntimeError] : ")
+    first = re.sub(r"^.*ERROR_MESSAGE: (?:/\S+/onnxruntime/\S+ .*?\) )?", "", first)  # of onnxruntime-web
     text = re.sub(r"^\d+ : [A-Z_]+ : ", "", re.sub(r"/onnxruntime_src/\S+ ", "", first))
     return printable(text, 300)  # it contains names from the file
 

@@ -13,10 +13,12 @@ from wb.hardware.runtimes.base import Runtime, Way
 
 OURS = "onnxruntime"  # which scores and compares, and has the reference graph
 PLUGGED, PLUGIN = "onnxruntime-ep", "ep-"  # with a provider of a plugin, and how the names of its devices begin
+WEB = "web"  # in a process of its own
 RUNTIMES: Mapping[str, str] = {  # its own devices first; imported when one is asked for
     OURS: "wb.hardware.runtimes.ort:OnnxRuntime",
     "openvino": "wb.hardware.runtimes.ov:OpenVino",
     PLUGGED: "wb.hardware.runtimes.plugged:Plugged",
+    WEB: "wb.hardware.runtimes.web.runtime:Web",
     "litert": "wb.hardware.runtimes.litert:LiteRt",
     "litert-int8": "wb.hardware.runtimes.litert:LiteRtInt8",
 }
@@ -54,4 +56,4 @@ def check_installed(device: str) -> None:
     """Raises `MissingExtra` where the name is that of a runtime of this process which is not installed."""
     here = device in RUNTIMES and device not in (OURS, PLUGGED) and address_of(device) is None
     if here and runtime_with(device) is None:
-        raise MissingExtra(f"--device {device} needs {device}, which is not installed; run: pip install 'wb[{device}]'")
+        raise MissingExtra(f"--device {device} needs what is not installed: {runtime(device).how()}")

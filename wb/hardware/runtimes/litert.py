@@ -23,7 +23,7 @@ from wb.core.errors import BadArtefact, Unsupported
 from wb.core.records import Precision
 from wb.core.system.files import replacing, scratch
 from wb.hardware.runtimes.base import Graph, Loaded, Way
-from wb.hardware.runtimes.environment import run_there, versions
+from wb.hardware.runtimes.environment import how, run_there, versions
 from wb.hardware.runtimes.shapes import shaped
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class LiteRt:
     slow: str | None = "a graph is converted for it, which takes from ten seconds to minutes"
     address: str | None = "local,runtime=litert"
     rounds = False
+    threads: int | None = None
     makers: tuple[str, ...] = ("onnx2tf",)
 
     def version(self) -> str:
@@ -57,6 +58,10 @@ class LiteRt:
     def devices(self) -> Mapping[str, str]:
         """As `Runtime.devices`: none in this process."""
         return {}
+
+    def how(self) -> str:
+        """As `Runtime.how`."""
+        return how()
 
     def prepare(self, graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> Graph:
         """As `Runtime.prepare`: the content of a `.tflite` file."""

@@ -26,6 +26,7 @@ class OnnxRuntime:
     slow: str | None = None
     address: str | None = None
     rounds = False
+    threads: int | None = None
 
     def version(self) -> str:
         """As `Runtime.version`."""
@@ -36,6 +37,10 @@ class OnnxRuntime:
     def devices(self) -> Mapping[str, str]:
         """As `Runtime.devices`: the execution providers, `cpu` first."""
         return providers()
+
+    def how(self) -> str:
+        """As `Runtime.how`."""
+        return "onnxruntime; run: pip install onnxruntime"
 
     def prepare(self, graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> Graph:
         """As `Runtime.prepare`: the graph itself."""

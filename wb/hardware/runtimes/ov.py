@@ -33,6 +33,7 @@ class OpenVino:
     slow: str | None = None
     address: str | None = None
     rounds = False
+    threads: int | None = None
 
     def version(self) -> str:
         """As `Runtime.version`."""
@@ -44,6 +45,10 @@ class OpenVino:
     def devices(self) -> Mapping[str, str]:
         """As `Runtime.devices`."""
         return {"openvino": "CPU"} if find_spec("openvino") is not None else {}
+
+    def how(self) -> str:
+        """As `Runtime.how`."""
+        return "openvino; run: pip install 'wb[openvino]'"
 
     def prepare(self, graph: Graph, inputs: Mapping[str, NDArray[Any]]) -> Graph:
         """As `Runtime.prepare`: with the shapes of `inputs` in the place of dynamic ones."""

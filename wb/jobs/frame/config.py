@@ -259,8 +259,8 @@ class MeasureConfig(Columns):
     device: Annotated[
         str,
         Field(
-            description="Where latency is measured: cpu, openvino, a plugin (ep-webgpu), litert, litert-int8, table:FILE, a "
-            "profile or an address (`wb device`); several, with commas between, are set against the first."
+            description="Where latency is measured: cpu, openvino, a plugin (ep-webgpu), web (node), litert, litert-int8, "
+            "table:FILE, a profile or an address (`wb device`); several, with commas between, are set against the first."
         ),
     ] = "cpu"
     score_on: ScoreOn = "here"

@@ -1,0 +1,1 @@
+"""ONNX Runtime Web: the WebAssembly that browsers run, here in node."""
