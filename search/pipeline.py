@@ -34,6 +34,7 @@ from wb.search.crew.crew import Crew
 from wb.search.crew.hands import hands_of, unsaid
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import check_same
+from wb.search.crew.on_ray import check_ray
 from wb.search.ending.ending import Ending
 from wb.search.ending.known.baselines import check_baselines
 from wb.search.fidelity.yardstick import held_back, warning
@@ -47,7 +48,7 @@ from wb.search.run import DataRecord, Run, RunRecord
 from wb.search.study.half_made import STUDY, discard_study
 from wb.search.study.memory import check_memory
 from wb.search.study.seeds import enqueue, regular_choices, seed_choices
-from wb.search.study.storage import without_password
+from wb.search.study.storage import check_answers, without_password
 from wb.search.study.study import check_study, create_study, load_study
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
@@ -79,6 +80,7 @@ class Search:
             WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
         """
         start = time.perf_counter()
+        self._check_engines()
         ground = self._ground()
         try:
             return self._do(ground, resume, start)
@@ -103,6 +105,14 @@ class Search:
             points = stages.finish(supernet, seconds, self._hands(ground))
             self._report()
         return points
+
+    def _check_engines(self) -> None:
+        """Finds out whether storage and cluster answer while nothing is done yet; they are needed behind a long training."""
+        if self.config.storage is not None:
+            check_answers(self.config.storage)
+        if self.ray is not None:
+            with self._tell.task("looking for the cluster of Ray"):
+                check_ray(self.ray, self.config, self.run)
 
     def _there(self) -> list[FrontPoint]:
         """The front of a finished run, whose page may be missing where the last command was ended just before it."""

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import optuna
+from optuna.trial import TrialState
 from sqlalchemy import make_url
 
 from wb.core.errors import BadArtefact
 from wb.search.study.storage import file_of, named, open_storage, public
+from wb.search.study.trials import OPEN
 
 SUFFIX = ":files"  # of the name of a study whose attributes are pieces of files
 PIECES = 1 << 16  # of a file, at most
@@ -29,6 +31,27 @@ class Shelf:
 
     def __init__(self, url: str, name: str) -> None:
         self._url, self._name = url, f"{name}{SUFFIX}"
+
+    @staticmethod
+    def studies(url: str) -> list[str]:
+        """The studies at `url` with files beside them whose candidates are being evaluated, or else wait to be, by name.
+
+        Raises:
+            StorageFailed: the database cannot be read.
+        """
+        file = file_of(url)
+        if file is not None and not file.is_file():  # SQLite would create an empty file
+            return []
+        with named(url):
+            storage = open_storage(url)
+            there = {study.study_name: study._study_id for study in storage.get_all_studies()}
+            found: dict[TrialState, list[str]] = {TrialState.RUNNING: [], TrialState.WAITING: []}
+            for name in sorted(name for name in there if f"{name}{SUFFIX}" in there):
+                stale = storage._get_stale_trial_ids(there[name])  # of runs that were killed and never continued
+                for trial in storage.get_all_trials(there[name], deepcopy=False, states=OPEN):
+                    if trial._trial_id not in stale and name not in found[trial.state]:
+                        found[trial.state].append(name)
+            return found[TrialState.RUNNING] or found[TrialState.WAITING]
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Stores the files, in the place of any before; those that are there already are not written again.

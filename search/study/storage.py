@@ -17,7 +17,7 @@ import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
@@ -131,6 +131,17 @@ class _Storage(RDBStorage):
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
             super().record_heartbeat(trial_id)
+
+
+def check_answers(url: str) -> None:
+    """Connects once to a database that is no file, before anything that takes time. Raises as `named` does."""
+    if file_of(url) is None:
+        with named(url):
+            engine = create_engine(make_url(url))
+            try:
+                engine.connect().close()
+            finally:
+                engine.dispose()
 
 
 def stale_trials(study: optuna.Study) -> set[int]:

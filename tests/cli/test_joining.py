@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -18,7 +19,7 @@ from wb.core.errors import StorageFailed
 from wb.search.crew.on_ray import OnRay
 from wb.search.crew.shelf import Shelf
 from wb.search.run import Run
-from wb.search.study.storage import file_url
+from wb.search.study.storage import file_url, open_storage
 from wb.search.study.study import load_study
 from wb.search.study.trials import WORKER, evaluated
 
@@ -71,6 +72,32 @@ def test_a_machine_without_the_run_folder_evaluates_what_is_missing(shared: tupl
     here = Counter("." in str(trial.user_attrs[WORKER]) for trial in trials)  # a joined machine has another name
     assert here == {False: TRIALS, True: 2}
     assert not list(place.glob("*")), "nothing is left behind"
+
+
+def test_a_storage_is_enough_where_one_run_is_under_way(shared: tuple[Run, str, str], place: Path) -> None:
+    run, url, _ = shared
+    name = run.read().study
+    study = load_study(url, name)
+    wanted = len(evaluated(study)) + 1
+    assert "has no run under way" in refused("search", "--join", url)
+    assert "--storage does too" in refused("search", "--join", url, "--storage", url)
+    assert "***" in refused("search", "--join", "postgresql://me:SECRET@host/db", "--storage", url)
+    assert Shelf.studies(file_url(place / "none.db")) == []
+    changed(run, url, config={"trials": wanted})
+    study.enqueue_trial({})
+    done = succeeded("search", "--join", url, "--json")
+    assert json.loads(done.stdout) == {"study": name, "evaluated": wanted}
+
+
+def test_several_runs_under_way_are_named(tmp_path: Path) -> None:
+    url = file_url(tmp_path / "there.db")
+    for name in ("b", "a"):
+        optuna.create_study(storage=open_storage(url, create=True), study_name=name).enqueue_trial({})
+        Shelf(url, name).put({})
+    assert "several runs under way (a, b); say which with --join STUDY" in refused("search", "--join", url)
+    study = load_study(url, "b")
+    study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.RUNNING)  # and a was given up
+    assert Shelf.studies(url) == ["b"]
 
 
 def test_a_machine_of_another_kind_is_told_what_differs(shared: tuple[Run, str, str], place: Path) -> None:
