@@ -129,7 +129,7 @@ class Search:
         Raises:
             WbError: as a search does.
         """
-        stages = self._assisting()
+        stages = self._assisting(elsewhere=False)
         stages.evaluate(self._trained(stages), self._workers)
 
     def join(self) -> int:
@@ -139,17 +139,17 @@ class Search:
             OtherMachine: this machine is not like that of the run.
             WbError: as a search does.
         """
-        stages = self._assisting()
+        stages = self._assisting(elsewhere=True)
         check_same(stages.record, stages.ground.device, stages.ground.places.devices.values())
         others = len(stages.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         with Helpers(self.config, self.run.folder, self._workers - 1, self._workers + others, self._tell.say):
             return stages.evaluate(self._trained(stages), self._workers + others)
 
-    def _assisting(self) -> Ending:
+    def _assisting(self, *, elsewhere: bool) -> Ending:
         """The stages of a run that another process began."""
         ground = self._ground()
         record = self.run.read()
-        record.check_data(self.config.data, ground.data.fingerprint)
+        record.check_data(self.config.data, ground.data.fingerprint, elsewhere=elsewhere)
         return Ending(record, ground, load_study(self.run.storage(self.config), record.study))
 
     def _trained(self, stages: Ending) -> Supernet:

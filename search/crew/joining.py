@@ -64,7 +64,7 @@ def tidied(run: Run) -> None:
 
 
 def under_way(url: str) -> str:
-    """The name of the one study at `url` that can be joined and whose candidates are being evaluated.
+    """The name of the one study at `url` that can be joined and whose candidates are evaluated or wait to be.
 
     Raises:
         BadOption: there is none, or there are several.
@@ -72,8 +72,12 @@ def under_way(url: str) -> str:
     """
     found = Shelf.studies(url)
     if len(found) == 1:
-        return found[0]
-    there = f"{public(url)} has " + (f"several runs under way ({', '.join(found)})" if found else "no run under way")
+        return next(iter(found))
+    told = [
+        f"{name}, {'not begun' if last is None else f'last at work {last:%d.%m. %H:%M}'}"
+        for name, last in found.items()
+    ]
+    there = f"{public(url)} has " + (f"several runs under way ({'; '.join(told)})" if found else "no run under way")
     raise BadOption(
         f"{there}; say which with --join STUDY --storage URL, the command that a run prints once its supernet is trained"
     )

@@ -8,9 +8,9 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 
 import optuna
-from optuna.trial import TrialState
 from sqlalchemy import make_url
 
 from wb.core.errors import BadArtefact
@@ -33,25 +33,27 @@ class Shelf:
         self._url, self._name = url, f"{name}{SUFFIX}"
 
     @staticmethod
-    def studies(url: str) -> list[str]:
-        """The studies at `url` with files beside them whose candidates are being evaluated, or else wait to be, by name.
+    def studies(url: str) -> dict[str, datetime | None]:
+        """The studies at `url` with files beside them and candidates that are evaluated or wait to be, and when one last began.
+
+        Candidates of a run that was killed and never continued wait for ever, so that only the time tells it from others.
 
         Raises:
             StorageFailed: the database cannot be read.
         """
         file = file_of(url)
         if file is not None and not file.is_file():  # SQLite would create an empty file
-            return []
+            return {}
         with named(url):
             storage = open_storage(url)
             there = {study.study_name: study._study_id for study in storage.get_all_studies()}
-            found: dict[TrialState, list[str]] = {TrialState.RUNNING: [], TrialState.WAITING: []}
+            found = {}
             for name in sorted(name for name in there if f"{name}{SUFFIX}" in there):
-                stale = storage._get_stale_trial_ids(there[name])  # of runs that were killed and never continued
-                for trial in storage.get_all_trials(there[name], deepcopy=False, states=OPEN):
-                    if trial._trial_id not in stale and name not in found[trial.state]:
-                        found[trial.state].append(name)
-            return found[TrialState.RUNNING] or found[TrialState.WAITING]
+                trials = storage.get_all_trials(there[name], deepcopy=False)
+                stale = storage._get_stale_trial_ids(there[name])
+                if any(trial.state in OPEN and trial._trial_id not in stale for trial in trials):
+                    found[name] = max((t.datetime_start for t in trials if t.datetime_start), default=None)
+            return found
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Stores the files, in the place of any before; those that are there already are not written again.

@@ -215,6 +215,11 @@ def _unusable(url: str, error: Exception) -> WbError:
     newer = type(error) is RuntimeError  # Optuna raises it for a schema of another version
     if any(word in said.lower() for word in DAMAGE) or not (unreachable or newer):
         return BadArtefact(f"the study at {public(url)} is damaged ({said}); restore it from a copy or start a new run")
+    if newer:
+        return StorageFailed(
+            f"the storage {public(url)} has tables of another version of Optuna ({said.partition('. ')[0]}); give another "
+            "database, or once nobody works on it say: optuna storage upgrade --storage URL"
+        )
     parsed = _parsed(url)
     secret = parsed is not None and parsed.username and parsed.password is None
     hint = f"; {_unsaid(parsed)}" if secret and parsed is not None else ""
