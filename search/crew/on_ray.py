@@ -121,9 +121,16 @@ def _connected(ray: Any, address: str) -> None:
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises a bare one where a cluster does not come up in time
+        ray.shutdown()
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        if address == LOCAL:
+            raise StorageFailed(
+                f"a cluster of Ray could not be started on this machine ({said}); try again when it is less busy, or leave --ray "
+                "out: workers of this machine need no cluster"
+            ) from error
         raise StorageFailed(
-            f"no cluster of Ray answers at {address!r} ({str(error).splitlines()[0]}); start one with `ray start --head` and "
+            f"no cluster of Ray answers at {address!r} ({said}); start one with `ray start --head` and "
             f"give --ray auto, or --ray {LOCAL} for one of this machine"
         ) from error
     finally:
