@@ -44,7 +44,7 @@ def test_the_pace_is_that_of_all_workers_while_any_is_at_work() -> None:
 def test_time_beside_evaluations_is_lost_too() -> None:
     gap = pace_of([trial(0, 3, "a"), trial(5, 3, "a"), trial(0, 8, "b", 2)])
     assert gap is not None
-    assert (gap.waiting, gap.beside) == (pytest.approx(2 / 16), pytest.approx(2 / 16))
+    assert gap.waiting == gap.beside == pytest.approx(2 / 16)
     inside = trial(0, 4, "a")
     inside.datetime_complete = START + timedelta(seconds=5)  # a second to propose it and to write it down
     proposed = pace_of([inside, trial(5, 5, "a")])
