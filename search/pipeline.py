@@ -34,6 +34,7 @@ from wb.search.crew.crew import Crew
 from wb.search.crew.hands import hands_of, unsaid
 from wb.search.crew.helpers import Helpers
 from wb.search.crew.joining import check_same
+from wb.search.crew.on_ray import check_ray
 from wb.search.ending.ending import Ending
 from wb.search.ending.known.baselines import check_baselines
 from wb.search.fidelity.yardstick import held_back, warning
@@ -47,7 +48,7 @@ from wb.search.run import DataRecord, Run, RunRecord
 from wb.search.study.half_made import STUDY, discard_study
 from wb.search.study.memory import check_memory
 from wb.search.study.seeds import enqueue, regular_choices, seed_choices
-from wb.search.study.storage import without_password
+from wb.search.study.storage import check_answers, without_password
 from wb.search.study.study import check_study, create_study, load_study
 from wb.search.supernet import Supernet
 from wb.search.told import Teller
@@ -79,6 +80,7 @@ class Search:
             WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
         """
         start = time.perf_counter()
+        self._check_engines()
         ground = self._ground()
         try:
             return self._do(ground, resume, start)
@@ -104,6 +106,14 @@ class Search:
             self._report()
         return points
 
+    def _check_engines(self) -> None:
+        """Finds out whether storage and cluster answer while nothing is done yet; they are needed behind a long training."""
+        if self.config.storage is not None:
+            check_answers(self.config.storage)
+        if self.ray is not None:
+            with self._tell.task("looking for the cluster of Ray"):
+                check_ray(self.ray, self.config, self.run)
+
     def _there(self) -> list[FrontPoint]:
         """The front of a finished run, whose page may be missing where the last command was ended just before it."""
         if not self.run.report_path.exists():
@@ -119,7 +129,7 @@ class Search:
         Raises:
             WbError: as a search does.
         """
-        stages = self._assisting()
+        stages = self._assisting(elsewhere=False)
         stages.evaluate(self._trained(stages), self._workers)
 
     def join(self) -> int:
@@ -129,17 +139,17 @@ class Search:
             OtherMachine: this machine is not like that of the run.
             WbError: as a search does.
         """
-        stages = self._assisting()
+        stages = self._assisting(elsewhere=True)
         check_same(stages.record, stages.ground.device, stages.ground.places.devices.values())
         others = len(stages.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         with Helpers(self.config, self.run.folder, self._workers - 1, self._workers + others, self._tell.say):
             return stages.evaluate(self._trained(stages), self._workers + others)
 
-    def _assisting(self) -> Ending:
+    def _assisting(self, *, elsewhere: bool) -> Ending:
         """The stages of a run that another process began."""
         ground = self._ground()
         record = self.run.read()
-        record.check_data(self.config.data, ground.data.fingerprint)
+        record.check_data(self.config.data, ground.data.fingerprint, elsewhere=elsewhere)
         return Ending(record, ground, load_study(self.run.storage(self.config), record.study))
 
     def _trained(self, stages: Ending) -> Supernet:

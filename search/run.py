@@ -136,8 +136,13 @@ class RunRecord(JobRecord[SearchConfig]):
             return both
         return f"of candidates, {both}; of finalists, {told(self.data.validation, accuracy, self.data.noun)}"
 
-    def check_data(self, spec: str, fingerprint: str) -> None:
-        """Raises `BadArtefact` if the data at `spec` have changed since the run began."""
+    def check_data(self, spec: str, fingerprint: str, *, elsewhere: bool = False) -> None:
+        """Raises `BadArtefact` if the data at `spec` have changed since the run began, perhaps `elsewhere`."""
+        if fingerprint != self.data.fingerprint and elsewhere:
+            raise BadArtefact(
+                f"the data at {spec!r} are not those of the run, {self.data.spec!r} there (fingerprint {fingerprint}, there "
+                f"{self.data.fingerprint}); bring the same files to this machine, and say with --data where they are"
+            )
         if fingerprint != self.data.fingerprint:
             texts = self.data.image is None
             raise BadArtefact(

@@ -40,7 +40,7 @@ from wb.training.linear import decayed, matrices
 from wb.training.recipes.losses import answered, taught
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
-from wb.training.spreading import check_spreads
+from wb.training.shared.spreading import check_spreads
 from wb.training.statistics import with_statistics
 from wb.training.train import dropout_of, probing, written_with
 

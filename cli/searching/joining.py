@@ -12,8 +12,10 @@ MAY = ("storage", "data", "device")  # a path of the data, and the name of a dev
 DONE = "{done} of {trials} candidates are evaluated; the run goes on where its folder is"
 
 
-def join(study: str, given: Mapping[str, Any], workers: int, others: Mapping[str, bool], *, as_json: bool) -> None:
-    """Evaluates candidates of the run `study`, which began elsewhere, in `workers` processes.
+def join(which: str, given: Mapping[str, Any], workers: int, others: Mapping[str, bool], *, as_json: bool) -> None:
+    """Evaluates candidates of a run that began elsewhere, in `workers` processes: `which` is its study, or its storage.
+
+    A storage is enough where one run alone is under way in it.
 
     Raises:
         BadOption: other options, or no storage.
@@ -23,10 +25,11 @@ def join(study: str, given: Mapping[str, Any], workers: int, others: Mapping[str
     from wb.data.spec import resolved
     from wb.hardware.remote.address import starts_commands
     from wb.search.beginning.config import SearchConfig
-    from wb.search.crew.joining import check_there, config_here, fetched, tidied
+    from wb.search.crew.joining import check_there, config_here, fetched, tidied, under_way
     from wb.search.pipeline import Search
-    from wb.search.study.storage import absolute
+    from wb.search.study.storage import ENVIRONMENT, absolute, public
 
+    by_url = "://" in which or which.startswith(ENVIRONMENT)
     wrong = [option_of(owner_of(SearchConfig, name), name) for name in given if name not in MAY]
     wrong += [option for option, is_given in others.items() if is_given]
     if wrong:
@@ -34,9 +37,15 @@ def join(study: str, given: Mapping[str, Any], workers: int, others: Mapping[str
             f"--join takes all settings from the run; leave out {', '.join(sorted(wrong))}, and give --storage, --data and "
             "--device where they are called otherwise here"
         )
-    if not given.get("storage"):
+    if by_url and given.get("storage"):
+        raise BadOption(
+            f"--join {which if which.startswith(ENVIRONMENT) else public(which)} names a storage, and --storage does too; give "
+            "--join STUDY --storage URL, or --join URL alone"
+        )
+    if not by_url and not given.get("storage"):
         raise BadOption("--join needs the storage of the run, for example --storage postgresql+psycopg2://…")
-    url = absolute(given["storage"])
+    url = absolute(which if by_url else given["storage"])
+    study = under_way(url) if by_url else which
     run = fetched(url, study)
     try:
         record = run.read()

@@ -116,7 +116,8 @@ def search(
         str | None,
         typer.Option(
             metavar="STUDY",
-            help="Help with a run whose folder is on another machine: its study in --storage. The run says the command.",
+            help="Help with a run whose folder is on another machine: its study in --storage, as the run says, or the URL of "
+            "the storage (or env:NAME), if no other run is under way there.",
             show_default="none",
         ),
     ] = None,

@@ -63,6 +63,26 @@ def tidied(run: Run) -> None:
             shutil.rmtree(run.folder)
 
 
+def under_way(url: str) -> str:
+    """The name of the one study at `url` that can be joined and whose candidates are evaluated or wait to be.
+
+    Raises:
+        BadOption: there is none, or there are several.
+        StorageFailed: the storage does not answer.
+    """
+    found = Shelf.studies(url)
+    if len(found) == 1:
+        return next(iter(found))
+    told = [
+        f"{name}, {'not begun' if last is None else f'last at work {last:%d.%m. %H:%M}'}"
+        for name, last in found.items()
+    ]
+    there = f"{public(url)} has " + (f"several runs under way ({'; '.join(told)})" if found else "no run under way")
+    raise BadOption(
+        f"{there}; say which with --join STUDY --storage URL, the command that a run prints once its supernet is trained"
+    )
+
+
 def fetched(url: str, study: str) -> Run:
     """The run of `study`, from its files in the storage at `url`.
 

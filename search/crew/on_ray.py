@@ -52,7 +52,7 @@ class OnRay:
         ray, config = self._ray, self._config
         _connected(ray, self._address)
         try:
-            self._check_reach()
+            _check_reach(ray, config, self._run)
             files = ray.put(files_of(self._run))
             work = ray.remote(num_cpus=config.threads, max_retries=RETRIES)(_work)
             study = self._run.read().study
@@ -81,15 +81,27 @@ class OnRay:
         except Exception as error:  # Ray wraps whatever a task raised, and has errors of its own for lost nodes
             return reason_of(error).splitlines()[0]
 
-    def _check_reach(self) -> None:
-        names = {str(node["NodeManagerHostname"]) for node in self._ray.nodes() if node["Alive"]}
-        others = sorted(names - {socket.gethostname()})
-        file = file_of(self._run.storage(self._config))
-        if others and file is not None:
-            raise BadOption(
-                f"the cluster has other machines ({', '.join(others[:3])}), and the study is the file {file} of this one; begin "
-                "a run with --storage postgresql+psycopg2://…, which all of them reach"
-            )
+
+def check_ray(address: str, config: SearchConfig, run: Run) -> None:
+    """Raises as `OnRay` does, before the supernet is trained for it; a cluster of this machine alone is not started yet."""
+    ray = _imported()
+    if address != LOCAL:
+        _connected(ray, address)
+        try:
+            _check_reach(ray, config, run)
+        finally:
+            ray.shutdown()
+
+
+def _check_reach(ray: Any, config: SearchConfig, run: Run) -> None:
+    names = {str(node["NodeManagerHostname"]) for node in ray.nodes() if node["Alive"]}
+    others = sorted(names - {socket.gethostname()})
+    file = file_of(run.storage(config))
+    if others and file is not None:
+        raise BadOption(
+            f"the cluster has other machines ({', '.join(others[:3])}), and the study is the file {file} of this one; begin "
+            "a run with --storage postgresql+psycopg2://…, which all of them reach"
+        )
 
 
 def _imported() -> Any:
@@ -109,9 +121,16 @@ def _connected(ray: Any, address: str) -> None:
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises a bare one where a cluster does not come up in time
+        ray.shutdown()
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        if address == LOCAL:
+            raise StorageFailed(
+                f"a cluster of Ray could not be started on this machine ({said}); try again when it is less busy, or leave --ray "
+                "out: workers of this machine need no cluster"
+            ) from error
         raise StorageFailed(
-            f"no cluster of Ray answers at {address!r} ({str(error).splitlines()[0]}); start one with `ray start --head` and "
+            f"no cluster of Ray answers at {address!r} ({said}); start one with `ray start --head` and "
             f"give --ray auto, or --ray {LOCAL} for one of this machine"
         ) from error
     finally:

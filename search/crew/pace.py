@@ -42,26 +42,47 @@ def at_work(running: Sequence[FrozenTrial], crew: Crew) -> list[AtWork]:
 
 @dataclass(frozen=True)
 class Pace:
-    """Evaluations an hour of all `workers` together, and the share of their time in which they waited to time a network."""
+    """Evaluations an hour of all `workers` together, and what their time was lost to, in shares of it.
+
+    `waiting` was for other workers, who timed a network; `beside` was for proposals, for the study, and between evaluations.
+    """
 
     hourly: float
     workers: int
     waiting: float
+    beside: float
 
     def text(self) -> str:
         """In a few words."""
-        together = "" if self.workers == 1 else f" by {self.workers} workers"
-        lost = f", {self.waiting:.0%} of their time lost to waiting for one another" if self.workers > 1 else ""
-        return f"{self.hourly:,.0f} evaluations an hour{together}{lost}"
+        if self.workers == 1:
+            return (
+                f"{self.hourly:,.0f} evaluations an hour, {self.beside:.0%} of the time lost to proposals and the study"
+            )
+        return (
+            f"{self.hourly:,.0f} evaluations an hour by {self.workers} workers, {self.waiting:.0%} of their time lost to waiting "
+            f"for one another, {self.beside:.0%} to proposals and the study"
+        )
 
 
 def pace_of(trials: Sequence[FrozenTrial]) -> Pace | None:
-    """The pace of evaluated trials; None for too few to tell."""
+    """The pace of evaluated trials; None for too few to tell. A worker's time is from its first evaluation to its last."""
     seconds = busy(trials)
     if len(trials) < 2 or not seconds:
         return None
     phases = [trial.user_attrs.get("seconds", {}) for trial in trials]
-    whole = sum(sum(map(float, one.values())) for one in phases)
+    evaluating = sum(sum(map(float, one.values())) for one in phases)
     waited = sum(float(one.get("wait", 0.0)) for one in phases)
-    workers = {trial.user_attrs.get(WORKER) for trial in trials}
-    return Pace(3600 * len(trials) / seconds, len(workers), waited / whole if whole else 0.0)
+    whole = max(sum(_spans(trials).values()), evaluating)
+    shares = (waited / whole, 1 - evaluating / whole) if whole else (0.0, 0.0)
+    return Pace(3600 * len(trials) / seconds, len({trial.user_attrs.get(WORKER) for trial in trials}), *shares)
+
+
+def _spans(trials: Sequence[FrozenTrial]) -> dict[object, float]:
+    """The seconds from each worker's first evaluation to the end of its last."""
+    whole: dict[object, tuple[datetime, datetime]] = {}
+    for trial in trials:
+        if trial.datetime_start and trial.datetime_complete:
+            worker = trial.user_attrs.get(WORKER)
+            start, end = whole.get(worker, (trial.datetime_start, trial.datetime_complete))
+            whole[worker] = (min(start, trial.datetime_start), max(end, trial.datetime_complete))
+    return {worker: (end - start).total_seconds() for worker, (start, end) in whole.items()}

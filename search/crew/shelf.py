@@ -8,12 +8,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 
 import optuna
 from sqlalchemy import make_url
 
 from wb.core.errors import BadArtefact
 from wb.search.study.storage import file_of, named, open_storage, public
+from wb.search.study.trials import OPEN
 
 SUFFIX = ":files"  # of the name of a study whose attributes are pieces of files
 PIECES = 1 << 16  # of a file, at most
@@ -29,6 +31,29 @@ class Shelf:
 
     def __init__(self, url: str, name: str) -> None:
         self._url, self._name = url, f"{name}{SUFFIX}"
+
+    @staticmethod
+    def studies(url: str) -> dict[str, datetime | None]:
+        """The studies at `url` with files beside them and candidates that are evaluated or wait to be, and when one last began.
+
+        Candidates of a run that was killed and never continued wait for ever, so that only the time tells it from others.
+
+        Raises:
+            StorageFailed: the database cannot be read.
+        """
+        file = file_of(url)
+        if file is not None and not file.is_file():  # SQLite would create an empty file
+            return {}
+        with named(url):
+            storage = open_storage(url)
+            there = {study.study_name: study._study_id for study in storage.get_all_studies()}
+            found = {}
+            for name in sorted(name for name in there if f"{name}{SUFFIX}" in there):
+                trials = storage.get_all_trials(there[name], deepcopy=False)
+                stale = storage._get_stale_trial_ids(there[name])
+                if any(trial.state in OPEN and trial._trial_id not in stale for trial in trials):
+                    found[name] = max((t.datetime_start for t in trials if t.datetime_start), default=None)
+            return found
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Stores the files, in the place of any before; those that are there already are not written again.

@@ -23,13 +23,12 @@ from wb.search.crew.proposing import NothingWaits, Proposer
 from wb.search.evaluate import Evaluation
 from wb.search.sampler.batched import SpaceExhausted
 from wb.search.study.storage import beat, stale_trials
-from wb.search.study.trials import REPEAT, WORKER, choices_of, network_key, own
+from wb.search.study.trials import OPEN, REPEAT, WORKER, choices_of, network_key, own
 
 ATTEMPTS = 20  # proposals per wanted candidate, at most; Optuna's own samplers repeat themselves
 POLL_S = 0.2
 PATIENCE_S = 300.0  # for a database server that is started again
 FAILURES = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
-OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class _Ended(BaseException):

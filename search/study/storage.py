@@ -17,7 +17,7 @@ import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed, WbError, reason
@@ -133,6 +133,17 @@ class _Storage(RDBStorage):
             super().record_heartbeat(trial_id)
 
 
+def check_answers(url: str) -> None:
+    """Connects once to a database that is no file, before anything that takes time. Raises as `named` does."""
+    if file_of(url) is None:
+        with named(url):
+            engine = create_engine(make_url(url))
+            try:
+                engine.connect().close()
+            finally:
+                engine.dispose()
+
+
 def stale_trials(study: optuna.Study) -> set[int]:
     """The ids of running trials without a heartbeat for the grace period: their workers are dead."""
     storage = study._storage
@@ -204,6 +215,11 @@ def _unusable(url: str, error: Exception) -> WbError:
     newer = type(error) is RuntimeError  # Optuna raises it for a schema of another version
     if any(word in said.lower() for word in DAMAGE) or not (unreachable or newer):
         return BadArtefact(f"the study at {public(url)} is damaged ({said}); restore it from a copy or start a new run")
+    if newer:
+        return StorageFailed(
+            f"the storage {public(url)} has tables of another version of Optuna ({said.partition('. ')[0]}); give another "
+            "database, or once nobody works on it say: optuna storage upgrade --storage URL"
+        )
     parsed = _parsed(url)
     secret = parsed is not None and parsed.username and parsed.password is None
     hint = f"; {_unsaid(parsed)}" if secret and parsed is not None else ""

@@ -17,6 +17,7 @@ from wb.core.measures.readings import Reading
 from wb.core.space import Choices, Genes, Option, Space, canonical, check_choices
 
 WORKER = "worker"  # user attribute: the process that evaluates it
+OPEN = (TrialState.RUNNING, TrialState.WAITING)
 REPEAT = "repeat_of"  # user attribute: the trial that evaluated the same network before
 
 

@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from tests.commands import succeeded, wb
-from wb.core.errors import StorageFailed
 from wb.search.crew.on_ray import OnRay
 from wb.search.crew.shelf import Shelf
 from wb.search.run import Run
-from wb.search.study.storage import file_url
+from wb.search.study.storage import file_url, open_storage
 from wb.search.study.study import load_study
 from wb.search.study.trials import WORKER, evaluated
 
@@ -73,6 +73,36 @@ def test_a_machine_without_the_run_folder_evaluates_what_is_missing(shared: tupl
     assert not list(place.glob("*")), "nothing is left behind"
 
 
+def test_a_storage_is_enough_where_one_run_is_under_way(shared: tuple[Run, str, str], place: Path) -> None:
+    run, url, _ = shared
+    name = run.read().study
+    study = load_study(url, name)
+    wanted = len(evaluated(study)) + 1
+    assert "has no run under way" in refused("search", "--join", url)
+    assert "--storage does too" in refused("search", "--join", url, "--storage", url)
+    assert "***" in refused("search", "--join", "postgresql://me:SECRET@host/db", "--storage", url)
+    assert Shelf.studies(file_url(place / "none.db")) == {}
+    changed(run, url, config={"trials": wanted})
+    study.enqueue_trial({})
+    done = succeeded("search", "--join", url, "--json")
+    assert json.loads(done.stdout) == {"study": name, "evaluated": wanted}
+
+
+def test_several_runs_under_way_are_named(tmp_path: Path) -> None:
+    url = file_url(tmp_path / "there.db")
+    for name in ("b", "a"):
+        optuna.create_study(storage=open_storage(url, create=True), study_name=name).enqueue_trial({})
+        Shelf(url, name).put({})
+    study = load_study(url, "b")
+    study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.RUNNING)
+    said = refused("search", "--join", url)
+    assert re.search(
+        r"several runs under way \(a, not begun; b, last at work [\d.]+ [\d:]+\); say which with --join STUDY", said
+    )
+    study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.COMPLETE, [0.0])
+    assert Shelf.studies(url) == {"a": None}
+
+
 def test_a_machine_of_another_kind_is_told_what_differs(shared: tuple[Run, str, str], place: Path) -> None:
     run, url, _ = shared
     changed(run, url, versions={"onnxruntime": "0.1"}, machine={"device": "cpu: abacus, onnxruntime 0.1, 1 thread"})
@@ -80,6 +110,16 @@ def test_a_machine_of_another_kind_is_told_what_differs(shared: tuple[Run, str, 
     assert "onnxruntime: 0.1 there" in said
     assert "abacus" in said
     assert not list(place.glob("*"))
+
+
+def test_a_machine_with_other_data_is_told_which(shared: tuple[Run, str, str], place: Path) -> None:
+    run, url, _ = shared
+    changed(run, url, data={"fingerprint": "0" * 16})
+    result = wb("search", "--join", run.read().study, "--storage", url)
+    assert result.exit_code == 1, result.output
+    said = " ".join(result.output.split())
+    assert "the data at 'digits' are not those of the run, 'digits' there (fingerprint" in said
+    assert f"there {'0' * 16}); bring the same files to this machine, and say with --data where they are" in said
 
 
 @pytest.mark.parametrize(
@@ -119,10 +159,10 @@ def test_a_worker_on_ray_evaluates_what_is_missing(
     assert not list(place.glob("*"))
 
 
-def test_no_cluster_at_an_address_is_told(shared: tuple[Run, str, str]) -> None:
+def test_no_cluster_at_an_address_is_told_before_there_is_work(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    with (
-        pytest.raises(StorageFailed, match="no cluster of Ray answers"),
-        OnRay("127.0.0.1:1", shared[0].read().config, shared[0], 1, print),
-    ):
-        pass
+    result = wb("search", *SMALL, "--ray", "127.0.0.1:1", "--workers", "2", "-o", tmp_path / "run")
+    assert result.exit_code == 1, result.output
+    assert "no cluster of Ray answers at '127.0.0.1:1'" in " ".join(result.output.split())
+    assert "reading the data" not in result.output
+    assert not (tmp_path / "run").exists()

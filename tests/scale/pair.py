@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,9 +39,13 @@ from wb.spaces.columnar.space import Vit
 from wb.tasks.known import task_of
 from wb.training.fit import Backward, Batch, fit
 from wb.training.linear import decayed
+from wb.training.optimizer import Optimizer
 from wb.training.recipes.losses import distilled
-from wb.training.recipes.recipe import Recipe
-from wb.training.spreading import spread
+from wb.training.recipes.recipe import OptimizerName, Recipe
+from wb.training.recipes.schedule import Rates
+from wb.training.shared import sharded
+from wb.training.shared.sharded import Sharded
+from wb.training.shared.spreading import spread
 from wb.training.train import score
 
 BATCH, HEADS, TOKENS = 2, 3, 16
@@ -122,6 +127,46 @@ def decoder(team: Team) -> tuple[dict[str, nn.Parameter], float]:
     return weights, score(network, passages, task, torch.device("cpu"), team=team).value
 
 
+def divided(team: Team, kind: OptimizerName) -> dict[str, float]:
+    """How far weights and states are from those of a whole optimizer, before and after each continues what the other left."""
+    torch.manual_seed(0)
+    recipe = Recipe(optimizer=kind)
+    there = [nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4), nn.Linear(4, 4)) for _ in range(2)]
+    there[1].load_state_dict(there[0].state_dict())
+    ours, theirs = (dict(net.named_parameters()) for net in there)
+    decays = {"0.weight", "1.weight", "2.weight"}
+    matrices = dict.fromkeys(decays, 1)
+    made = [
+        Sharded(team, ours, recipe, decayed=decays, matrices=matrices),
+        Optimizer(theirs, recipe, decayed=decays, matrices=matrices),
+    ]
+
+    def steps() -> float:
+        for _ in range(3):
+            grads = {name: torch.randn(weight.shape) for name, weight in ours.items() if not name.startswith("2")}
+            for optimizer, weights in zip(made, (ours, theirs), strict=True):
+                optimizer.zero_grad()
+                for name, grad in grads.items():
+                    weights[name].grad = grad.clone()
+                optimizer.step(Rates(0.01, 0.9))
+        return furthest(ours, theirs)
+
+    found = {"weights": steps()}
+    left = [made[0].state_dict(), deepcopy(made[1].state_dict())]
+    if team.leads:
+        pairs = [(left[0][one]["state"], left[1][one]["state"]) for one in left[0] if left[1][one] is not None]
+        found["states"] = sum(set(a) != set(b) for a, b in pairs) + sum(
+            float((a[i][name] - b[i][name]).abs().max()) for a, b in pairs for i in b for name in b[i]
+        )
+        made[1].load_state_dict(left[0])  # one that is whole goes on with what parts left
+    made[0] = Sharded(team, ours, recipe, decayed=decays, matrices=matrices)
+    made[0].load_state_dict(left[1])
+    found["again"] = steps()
+    assert isinstance(made[0], Sharded)
+    found["held"] = made[0].held()
+    return found
+
+
 def lost(team: Team) -> str:
     """What the first process hears of the second, which ends while it waits."""
     if not team.leads:
@@ -156,10 +201,13 @@ def main(out: Path) -> None:
     replaced = Team(team.rank, team.count)
     with joined() as team:
         assert team == replaced
+        found["divided"] = {kind: divided(team, kind) for kind in ("adamw", "muon")}
         few = digits.take(slice(0, 65))  # the last batch has one image: one process has none
+        large, sharded.LARGE = sharded.LARGE, 0
         found["float64"] = beside(
             team, lambda one: supernet(one, torch.float64, few, Recipe(epochs=1, batch=16, flip="off"))
         )
+        sharded.LARGE = large
         epoch = digits.take(slice(0, 512))
         found["float32"] = beside(
             team, lambda one: supernet(one, torch.float32, epoch, Recipe(epochs=1, batch=128, flip="off"))

@@ -46,9 +46,16 @@ def test_a_decoder_whose_tokens_are_spread_is_trained_alike(found: Any) -> None:
 
 
 def test_a_supernet_is_trained_alike(found: Any) -> None:
-    """After some steps in float64, the last of a batch of one image; in float32 after an epoch."""
+    """After some steps in float64, with divided states, the last of a batch of one image; in float32 after an epoch."""
     assert found["float64"] < 1e-12
     assert found["float32"] < 1e-5
+
+
+@pytest.mark.parametrize(("kind", "moments"), [("adamw", 2 * (48 + 8 + 32 + 4)), ("muon", 48 + 32 + 2 * (8 + 4))])
+def test_states_that_are_divided_are_those_of_a_whole_optimizer(found: Any, kind: str, moments: int) -> None:
+    divided = found["divided"][kind]
+    assert (divided["weights"], divided["states"], divided["again"]) == (0, 0, 0)
+    assert moments / 4 < divided["held"] < moments * 3 / 4  # of the first process
 
 
 def test_files_of_the_first_process_are_read_by_all(found: Any) -> None:

@@ -45,7 +45,7 @@ class Network(nn.Module):
     Texts are ids (B, N), negative at padding; or any ids there, with a mask (B, N) that is not zero at tokens that count, which
     is how graphs have it. Padding stands behind a text (`wb.models.decoding` takes it on either side). A head that foresees
     tokens gives (B, N, vocabulary). `dropout` is for training, and not of the architecture; nor is `spread`, by which the tokens
-    that it is given are some of each line (`wb.training.spreading`).
+    that it is given are some of each line (`wb.training.shared.spreading`).
 
     `architecture` is the one that the network was built from (`describe` reads it off the parameters instead). `first` is the
     norm behind the positions and `norm` the norm in front of the head, if there are any. `cls` has the tokens in front of the

@@ -91,19 +91,42 @@ class Team:
         self._asked(lambda: dist.all_reduce(told))
         return float(told)
 
-    def agree(self, values: Iterable[Tensor]) -> None:
-        """Puts the first process's values in the place of all others'.
+    def agree(self, values: Iterable[Tensor], source: int = 0) -> None:
+        """Puts the values of the process `source` in the place of all others'.
 
         Raises:
             ProcessLost: another process has ended.
         """
         if self.alone:
             return
+        given = list(values)
+        kinds = {one.dtype: [value for value in given if value.dtype == one.dtype] for one in given}
         with torch.no_grad():
-            for value in values:
-                sent = value.detach().contiguous()
-                self._asked(lambda sent=sent: dist.broadcast(sent, 0))  # type: ignore[misc]
-                value.copy_(sent)
+            for alike in kinds.values():
+                flat = torch.cat([value.flatten() for value in alike])
+                self._asked(lambda flat=flat: dist.broadcast(flat, source))  # type: ignore[misc]
+                for value, sent in zip(alike, flat.split([value.numel() for value in alike]), strict=True):
+                    value.copy_(sent.view_as(value))
+
+    def gathered(self, content: bytes) -> list[bytes]:
+        """What each process has, for the first one; nothing for the others.
+
+        Raises:
+            ProcessLost: another process has ended.
+        """
+        if self.leads:
+            return [content, *(self._received(rank) for rank in range(1, self.count))]
+        sent = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        self._asked(lambda: dist.send(torch.tensor([len(content)]), 0))
+        self._asked(lambda: dist.send(sent, 0))
+        return []
+
+    def _received(self, source: int) -> bytes:
+        size = torch.tensor([0])
+        self._asked(lambda: dist.recv(size, source))
+        content = torch.zeros(int(size), dtype=torch.uint8)
+        self._asked(lambda: dist.recv(content, source))
+        return content.numpy().tobytes()
 
     def shared(self, make: Callable[[], bytes]) -> bytes:
         """What the first process makes, in all of them.

@@ -18,6 +18,7 @@ from wb.models.model import write_torch
 from wb.training.average import Average
 from wb.training.optimizer import Optimizer
 from wb.training.recipes.mirrored import Mirrored
+from wb.training.shared.sharded import Sharded
 
 
 @dataclass
@@ -29,18 +30,21 @@ class State:
     """
 
     values: Mapping[str, Tensor]
-    optimizer: Optimizer
+    optimizer: Optimizer | Sharded
     run: str
     average: Average | None = None
     epoch: int = 0
     loss: float = math.nan
     mirrored: Mirrored | None = None
 
-    def store(self, path: Path) -> None:
-        """Writes the state, atomically."""
+    def store(self, path: Path, *, write: bool = True) -> None:
+        """Writes the state, atomically. All processes of a training call it, and one of them is to `write`."""
+        optimizer = self.optimizer.state_dict()  # which others may have a part of
+        if not write:
+            return
         content = {
             "weights": {name: value.detach() for name, value in self.values.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "average": None if self.average is None else self.average.values,
             "mirrored": None if self.mirrored is None else list(self.mirrored),
             "run": self.run,

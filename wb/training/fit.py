@@ -23,10 +23,10 @@ from wb.training.augment.mix import Mixed
 from wb.training.augment.policy import augmented
 from wb.training.average import Average
 from wb.training.checkpoint import State
-from wb.training.optimizer import Optimizer
 from wb.training.recipes.mirrored import Mirrored, notice
 from wb.training.recipes.recipe import Recipe as Recipe
 from wb.training.recipes.schedule import pieces, rates, side
+from wb.training.shared.sharded import optimizer_of
 
 _log = logging.getLogger(__name__)
 _APART = 1 << 40  # between the seeds of dropout and those of images
@@ -127,7 +127,8 @@ def fit(
     every epoch, and once when a checkpoint is continued.
 
     With a `team` each of its processes computes its part of every batch, on the same weights: those that the first one has
-    in the beginning. That one writes the checkpoint, which does not know how many there are, and reports.
+    in the beginning. That one writes the checkpoint, which does not know how many there are, and reports. They divide the
+    optimizer's state among them where it is large (`wb.training.shared.sharded`).
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -135,7 +136,7 @@ def fit(
         ProcessLost: another process of the team has ended.
     """
     values: dict[str, Tensor] = {**(statistics or {}), **weights}
-    optimizer = Optimizer(weights, recipe, decayed=decayed, matrices=matrices or {})
+    optimizer = optimizer_of(team, weights, recipe, decayed=decayed, matrices=matrices or {})
     state = State(values, optimizer, f"{recipe}, seed {seed}, {identity}")
     state.average = Average(values) if recipe.average else None
     if checkpoint is not None:
@@ -154,8 +155,8 @@ def fit(
             torch.manual_seed(_APART * (1 + team.rank) + seed * 100_003 + state.epoch)  # for dropout
             state.loss = _epoch(state, weights, backward, split, recipe, seed, team, flips=flips)
         state.epoch += 1
-        if checkpoint is not None and team.leads:
-            state.store(checkpoint)
+        if checkpoint is not None:
+            state.store(checkpoint, write=team.leads)
         if report is not None:
             report(state.epoch, recipe.epochs, state.loss)
     if state.average is not None:

@@ -27,7 +27,8 @@ class Optimizer:
     momentum, made orthogonal, so that every direction in which a layer can change does so equally. Convolutions are matrices of
     their output channels.
 
-    A recipe that is interleaved has AdamW's moments on the processor while weights are on a GPU.
+    A recipe that is interleaved has AdamW's moments on the processor while weights are on a GPU. `names` are those of the
+    weights of each of the two, as their states number them.
 
     Raises:
         Unsupported: interleaved, and weights are not on a GPU.
@@ -49,6 +50,9 @@ class Optimizer:
         rest = {name: weight for name, weight in weights.items() if name not in orthogonal}
         fused = all(weight.device.type in FUSED for weight in rest.values())
         groups = _groups(rest, decayed, recipe)
+        named = {id(weight): name for name, weight in rest.items()}
+        adam = tuple(named[id(weight)] for group in groups for weight in group["params"])
+        self.names: Mapping[str, tuple[str, ...]] = {"adam": adam, "muon": tuple(orthogonal)}
         settings: dict[str, Any] = {"lr": recipe.learning_rate, "betas": (0.9, recipe.second)}
         self._adam = (
             InterleavedAdamW(groups, _link(weights), fused=fused, **settings)
@@ -108,7 +112,7 @@ def _muon(matrices: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Muon:
     )
 
 
-def _groups(weights: Mapping[str, nn.Parameter], decayed: Collection[str], recipe: Recipe) -> Iterable[dict[str, Any]]:
+def _groups(weights: Mapping[str, nn.Parameter], decayed: Collection[str], recipe: Recipe) -> list[dict[str, Any]]:
     kinds = ((True, recipe.weight_decay), (False, 0.0))
     groups = [
         {"params": [w for name, w in weights.items() if (name in decayed) == decays], "weight_decay": decay}

@@ -33,7 +33,7 @@ from wb.training.recipes.layered import layered, share
 from wb.training.recipes.losses import distilled, self_distilled
 from wb.training.recipes.mirrored import Mirrored, mirrored
 from wb.training.recipes.resizable import check_sizes
-from wb.training.spreading import spread
+from wb.training.shared.spreading import spread
 from wb.training.statistics import find_statistics
 
 Keep = Callable[[nn.Module, int], None]  # a network in training, and how many epochs it has had

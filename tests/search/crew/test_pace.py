@@ -24,16 +24,32 @@ def trial(begins: float, seconds: float, worker: str, wait: float = 0.0) -> Froz
 
 
 def test_the_pace_is_that_of_all_workers_while_any_is_at_work() -> None:
-    alone = pace_of([trial(0, 2, "a"), trial(2, 2, "a"), trial(100, 2, "a")])
+    alone = pace_of([trial(0, 2, "a"), trial(2, 2, "a"), trial(4, 2, "a")])
     assert alone is not None
-    assert (alone.hourly, alone.workers, alone.waiting) == (1800, 1, 0)
+    assert (alone.hourly, alone.workers, alone.waiting, alone.beside) == (1800, 1, 0, 0)
     assert "worker" not in alone.text()
+    later = pace_of([trial(0, 2, "a"), trial(100, 2, "b")])  # nobody was at work between
+    assert later is not None
+    assert (later.hourly, later.beside) == (1800, 0)
     both = pace_of([trial(0, 4, "a", 1), trial(0, 4, "b", 1)])
     assert both is not None
     assert (both.hourly, both.workers) == (1800, 2)
     assert both.waiting == pytest.approx(0.25)
-    assert both.text() == "1,800 evaluations an hour by 2 workers, 25% of their time lost to waiting for one another"
+    assert both.text() == (
+        "1,800 evaluations an hour by 2 workers, 25% of their time lost to waiting for one another, 0% to proposals and the study"
+    )
     assert pace_of([trial(0, 2, "a")]) is None
+
+
+def test_time_beside_evaluations_is_lost_too() -> None:
+    gap = pace_of([trial(0, 3, "a"), trial(5, 3, "a"), trial(0, 8, "b", 2)])
+    assert gap is not None
+    assert gap.waiting == gap.beside == pytest.approx(2 / 16)
+    inside = trial(0, 4, "a")
+    inside.datetime_complete = START + timedelta(seconds=5)  # a second to propose it and to write it down
+    proposed = pace_of([inside, trial(5, 5, "a")])
+    assert proposed is not None
+    assert proposed.text() == "720 evaluations an hour, 10% of the time lost to proposals and the study"
 
 
 def test_the_dead_are_not_at_work(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 
 from wb.core.errors import BadArtefact, BadOption, StorageFailed
 from wb.core.measures.metrics import METRICS
-from wb.search.study.storage import absolute, file_of, file_url, public, settle, without_password
+from wb.search.study.storage import absolute, check_answers, file_of, file_url, public, settle, without_password
 from wb.search.study.study import create_study, load_study, read_evaluated
 
 OBJECTIVES = (METRICS["acc"],)
@@ -163,6 +163,26 @@ def test_another_database_is_named_and_nothing_is_made_in_it(tmp_path: Path) -> 
     assert file.read_bytes() == before
     with pytest.raises(StorageFailed, match="cannot be used"):
         create_study("sqlite:////proc/none/a.db", "s", OBJECTIVES)
+
+
+def test_tables_of_another_version_are_named_with_what_to_do(tmp_path: Path) -> None:
+    file, study = filled(tmp_path)
+    study._storage.remove_session()
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE version_info SET schema_version = 1")
+        db.execute("UPDATE alembic_version SET version_num = 'v2.6.0.a'")
+    for opened in (load_study, lambda url, name: create_study(url, name, OBJECTIVES)):
+        with pytest.raises(
+            StorageFailed, match=r"tables of another version of Optuna .*optuna storage upgrade --storage URL"
+        ):
+            opened(file_url(file), "another")
+
+
+def test_a_server_is_knocked_at_before_there_is_work(tmp_path: Path) -> None:
+    check_answers(file_url(tmp_path / "none.db"))  # a file will be made
+    assert not list(tmp_path.iterdir())
+    with pytest.raises((StorageFailed, BadOption), match=r"127\.0\.0\.1:1/x cannot be used"):  # or there is no driver
+        check_answers("postgresql+psycopg2://me@127.0.0.1:1/x")
 
 
 def test_a_heartbeat_that_cannot_be_written_is_missed_without_a_word(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from wb.models.mixers.attention.softmax import SoftmaxAttention
 from wb.models.network import Network, build, skeleton
 from wb.models.norms.rms import RmsNorm as RmsNormModule
 from wb.scale.ring.attention import whole
-from wb.training.spreading import check_spreads
+from wb.training.shared.spreading import check_spreads
 
 IDS = torch.randint(0, 11, (2, 16), generator=torch.Generator().manual_seed(0))
 
