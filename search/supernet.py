@@ -203,6 +203,7 @@ def train_supernet(
     supernet = Supernet.of(space, start, seed, device) if start else Supernet.fresh(space, seed, device)
     largest, tops = space.largest(), [skeleton(top) for top in space.tops()]
 
+    named = [(top, supernet.shared.of(top)) for top in tops]
     network = partial(supernet.run, largest)
     check_sizes(network, data, recipe, supernet.device)
     if team.sequence > 1:
@@ -219,8 +220,8 @@ def train_supernet(
         data.train,
         recipe,
         seed=seed,
-        decayed={supernet.shared.of(top)[name] for top in tops for name in decayed(top)},
-        matrices={supernet.shared.of(top)[name]: outputs for top in tops for name, outputs in matrices(top).items()},
+        decayed={kept.get(name, name) for top, kept in named for name in decayed(top)},
+        matrices={kept[name]: outputs for top, kept in named for name, outputs in matrices(top).items()},
         probe=probing(recipe, look, warm=False),
         identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}"
         + (f", from {start.fingerprint()}" if start else ""),
