@@ -93,7 +93,7 @@ LEVELS, ARGUMENTS, DEEPER = 10, (2, 10), 0.25
 def listops(folder: Path) -> str:
     """The data of long expressions, written into the folder if they are not there."""
     paths = {part: folder / f"listops-{part}.csv" for part in SIZES}
-    draws = np.random.RandomState(0)
+    draws = random.Random(0)  # whose numbers from `random` no version changes
     if not all(path.exists() for path in paths.values()):
         for part, path in paths.items():
             with path.with_suffix(".part").open("w", encoding="utf-8", newline="") as file:
@@ -105,26 +105,30 @@ def listops(folder: Path) -> str:
     return f"csv,tokenizer=words,length={TOKENS[1]}:{','.join(map(str, paths.values()))}"
 
 
-def _fitting(draws: np.random.RandomState) -> tuple[str, int]:
+def _fitting(draws: random.Random) -> tuple[str, int]:
     """An expression with a fitting number of tokens, and its value."""
     while True:
-        words, value = _expression(draws, LEVELS)
+        words: list[str] = []
+        value = _expression(draws, LEVELS, words)
         if TOKENS[0] <= len(words) <= TOKENS[1]:
             return " ".join(words), value
 
 
-def _expression(draws: np.random.RandomState, levels: int) -> tuple[list[str], int]:
-    name = list(OPERATIONS)[draws.randint(len(OPERATIONS))]
-    words, values = [f"[{name}"], []
-    for _ in range(draws.randint(ARGUMENTS[0], ARGUMENTS[1] + 1)):
-        if levels > 1 and draws.rand() < DEEPER:
-            part, value = _expression(draws, levels - 1)
+def _expression(draws: random.Random, levels: int, words: list[str]) -> int:
+    """The value of an expression, whose tokens are appended; one that gets too long is broken off."""
+    name = list(OPERATIONS)[int(draws.random() * len(OPERATIONS))]
+    words.append(f"[{name}")
+    values = []
+    for _ in range(ARGUMENTS[0] + int(draws.random() * (ARGUMENTS[1] - ARGUMENTS[0] + 1))):
+        if len(words) > TOKENS[1]:
+            return 0
+        if levels > 1 and draws.random() < DEEPER:
+            values.append(_expression(draws, levels - 1, words))
         else:
-            value = int(draws.randint(10))
-            part = [str(value)]
-        words += part
-        values.append(value)
-    return [*words, "]"], OPERATIONS[name](values)
+            values.append(int(draws.random() * 10))
+            words.append(str(values[-1]))
+    words.append("]")
+    return OPERATIONS[name](values)
 
 
 @dataclass(frozen=True)
