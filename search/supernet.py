@@ -3,7 +3,7 @@
 There is no elastic layer. For each parameter name that `build` gives, the supernet holds the largest tensor that any
 architecture of the space has there. A sub-network is a skeleton on the `meta` device that runs on views of the leading
 entries (`wb.models.axes`). Mixers of one block that have a parameter of the same name and axes (q, k, v and output
-projections) share it.
+projections) share it (`wb.search.shared`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from wb.models.network import NO_DROPOUT, Dropout, build, skeleton
 from wb.scale.ring.attention import Spread
 from wb.scale.ring.channel import Channel
 from wb.scale.team import ALONE, Team
+from wb.search.shared import Shared
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
@@ -69,21 +70,23 @@ class Supernet:
 
     def __init__(self, space: ElasticSpace, weights: Mapping[str, nn.Parameter]) -> None:
         self.space, self.weights = space, dict(weights)
+        self.shared = Shared(map(skeleton, space.tops()))
         self.spread: Spread | None = None  # while processes share the tokens of what is run
 
     @staticmethod
     def fresh(space: ElasticSpace, seed: int, device: torch.device | str = "cpu") -> Supernet:
         """A supernet with initial weights, which are determined by the seed."""
         store: dict[str, Tensor] = {}
+        shared = Shared(map(skeleton, space.tops()))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for architecture in reversed(space.tops()):
                 network = build(architecture)
                 network.reset()
-                found = network.statistics()
+                found, kept = network.statistics(), shared.of(network)
                 for name, weight in network.named_parameters():
                     if name not in found:
-                        store.setdefault(name, weight.detach())
+                        store.setdefault(kept[name], weight.detach())
         return Supernet(space, {name: nn.Parameter(weight.to(device)) for name, weight in store.items()})
 
     @staticmethod
@@ -115,7 +118,8 @@ class Supernet:
         axes = {name: on for name, on in axes_of(network).items() if name not in statistics}
         maps: dict[str, Map] = {name: Leading(size) for name, size in axis_sizes(architecture).items()}
         maps |= {name: Centre(size) for name, size in sides(network).items()}
-        return remap(self.weights, axes, maps)
+        kept = self.shared.of(network)
+        return remap({name: self.weights[kept[name]] for name in axes}, axes, maps)
 
     def run(self, architecture: Architecture, images: Tensor, dropout: Dropout = NO_DROPOUT) -> Tensor:
         """Logits (B, classes) of one sub-network; gradients flow to the shared weights."""
@@ -199,6 +203,7 @@ def train_supernet(
     supernet = Supernet.of(space, start, seed, device) if start else Supernet.fresh(space, seed, device)
     largest, tops = space.largest(), [skeleton(top) for top in space.tops()]
 
+    named = [(top, supernet.shared.of(top)) for top in tops]
     network = partial(supernet.run, largest)
     check_sizes(network, data, recipe, supernet.device)
     if team.sequence > 1:
@@ -215,8 +220,8 @@ def train_supernet(
         data.train,
         recipe,
         seed=seed,
-        decayed={name for top in tops for name in decayed(top)},
-        matrices={name: outputs for top in tops for name, outputs in matrices(top).items()},
+        decayed={kept.get(name, name) for top, kept in named for name in decayed(top)},
+        matrices={kept[name]: outputs for top, kept in named for name, outputs in matrices(top).items()},
         probe=probing(recipe, look, warm=False),
         identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}"
         + (f", from {start.fingerprint()}" if start else ""),

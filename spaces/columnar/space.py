@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import get_args
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadData, BadOption
-from wb.core.records import ImageInput, Stem
+from wb.core.layout import Layout
+from wb.core.records import ImageInput, Mixer, Stem
 from wb.core.space import Choices
 from wb.spaces.columnar.columns import Columnar
 from wb.spaces.columnar.options import VitOptions, smallest_patch
 from wb.spaces.columnar.revit import seed_architecture
-from wb.spaces.operators import FFN_KINDS, OFFERED, STEM_KINDS
+from wb.spaces.operators import FFN_KINDS, OFFERED, STEM_KINDS, squared
 
 
 class Vit(Columnar):
@@ -58,6 +59,14 @@ class Vit(Columnar):
         record = STEM_KINDS[kind]
         found: Stem = record.model_validate({n: value for n, value in fields.items() if n in record.model_fields})
         return found
+
+    def mixer(self, kind: str, sizes: Choices, embed: int) -> Mixer | None:
+        found = super().mixer(kind, sizes, embed)
+        return found and squared(found, self._layout)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        return Layout((self.image.height // self.patch, self.image.width // self.patch))
 
     @property
     def seeds(self) -> Mapping[str, Callable[[], Architecture]]:

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.errors import BadArtefact
+from wb.core.layout import Layout
 from wb.core.records import ImageInput
 from wb.core.space import random_choices
 from wb.data import Dataset
-from wb.models.network import NO_DROPOUT, Dropout
+from wb.models.network import NO_DROPOUT, Dropout, skeleton
 from wb.search.supernet import Supernet, sandwich, train_supernet
 from wb.spaces.columnar.options import options_with
 from wb.spaces.columnar.presets import TINY
 from wb.spaces.columnar.space import Vit
+from wb.spaces.operators import OFFERED
 from wb.training.fit import Batch, Recipe
 
 
@@ -43,6 +45,24 @@ def test_mixers_share_what_has_the_same_name(space: Vit) -> None:
     store = Supernet.fresh(space, 0)
     a, b = store.views(space.largest("softmax")), store.views(space.largest("cosformer"))
     assert a["stages.0.1.mixer.wo"].data_ptr() == b["stages.0.1.mixer.wo"].data_ptr()
+
+
+def test_parameters_of_one_name_on_other_axes_are_apart(image: ImageInput, stripes: Dataset) -> None:
+    """All mixers in one supernet: what two of them call `wu`, or `out`, need not be the same."""
+    mixers = [kind for kind, mixer in OFFERED.items() if mixer.lacks(Layout((4, 4))) is None]
+    sizes = {"embed": [8, 16], "depth": [1], "hidden": [3, 5], "inner": [4, 24], "memory": [4]}
+    space = Vit(options_with(TINY, {"mixer": mixers, **sizes}), image, 3)
+    supernet, x = Supernet.fresh(space, 0), torch.rand(2, 1, 8, 8)
+    assert len(mixers) > 20
+    assert supernet.weights["stages.0.0.mixer.wu"].shape == (1, 16)
+    assert supernet.weights["stages.0.0.mixer.wu+1"].shape == (24, 16)
+    for kind in mixers:
+        a = space.largest(kind)
+        assert supernet.run(a, x).shape == (2, 3)
+        if not skeleton(a).statistics():  # which are those of the batch while a supernet runs
+            torch.testing.assert_close(
+                supernet.extract(a, stripes.train).network()(x), supernet.run(a, x), msg=named(kind)
+            )
 
 
 def test_an_extracted_network_computes_what_the_sub_network_does(space: Vit, stripes: Dataset) -> None:

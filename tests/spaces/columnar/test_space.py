@@ -243,3 +243,13 @@ def test_every_mixer_that_training_can_find_is_chosen_by_name(image: ImageInput,
     for architecture in (space.smallest(), space.largest()):
         assert {block.mixer.kind for block in architecture.stages[0].blocks if block.mixer is not None} == {kind}
         assert space.decode(space.encode(architecture)) == architecture
+
+
+@pytest.mark.parametrize(("side", "window"), [(8, 4), (14, 7), (16, 4)])
+def test_windows_divide_the_grid(side: int, window: int) -> None:
+    """The side that is usual where it fits, else the largest smaller one that does."""
+    large = ImageInput(channels=1, height=4 * side, width=4 * side, mean=(0.0,), std=(1.0,))
+    space = Vit(options_with(TINY, {"mixer": ["window"], "patch": 4}), large, 3)
+    for architecture in (space.smallest(), space.largest()):
+        assert {getattr(block.mixer, "window", None) for block in architecture.stages[0].blocks} == {window}
+        assert space.decode(space.encode(architecture)) == architecture

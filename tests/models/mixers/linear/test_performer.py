@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -34,16 +35,23 @@ def tokens(batch: int = 2) -> Tensor:
     return torch.randn(batch, GRID.tokens, EMBED, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("scale", [None, 0.7])
-def test_it_is_its_formula(scale: float | None) -> None:
-    m, x = module(Performer(heads=3, qk=4, v=5, features=6, scale=scale)), tokens()
+@pytest.mark.parametrize(("scale", "form"), [(None, "alone"), (0.7, "alone"), (None, "official")])
+def test_it_is_its_formula(scale: float | None, form: Literal["alone", "official"]) -> None:
+    m, x = module(Performer(heads=3, qk=4, v=5, features=6, scale=scale, form=form)), tokens()
     w, root = {name: weight.detach() for name, weight in m.named_parameters()}, math.sqrt(scale or 4**-0.5)
     expected = w["bo"].expand_as(x).clone()
+    exponents = {
+        (b, h): max(
+            float(row @ (w["wk"][h] @ token + w["bk"][h])) * root for row in w["projection"][h] for token in x[b]
+        )
+        for b in range(len(x))
+        for h in range(3)
+    }
     for b in range(len(x)):
         for h in range(3):
             q, k, v = (x[b] @ w[f"w{n}"][h].T + w[f"b{n}"][h] for n in "qkv")
             p = w["projection"][h]
-            largest = max(float(row @ token) * root for row in p for token in k)
+            largest = max(exponents.values()) if form == "official" else exponents[b, h]
 
             def feature(row: Tensor, y: Tensor, c: float, root: float = root) -> float:
                 return (math.exp(float(row @ y) * root - float(y @ y) * root**2 / 2 - c) + 1e-4) / math.sqrt(6)

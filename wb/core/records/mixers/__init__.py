@@ -45,7 +45,8 @@ class Pool(Operator):
 class Performer(Scored):
     """Performer's FAVOR+: softmax attention estimated by `features` positive random features of queries and keys.
 
-    `scale` multiplies the scores that are estimated.
+    `scale` multiplies the scores that are estimated. `form` "official" is the published PyTorch code, whose keys share one
+    largest exponent in a whole batch, so that what a network gives depends on what else it is given; it is for comparing.
     """
 
     module = "wb.models.mixers.linear.performer:PerformerAttention"
@@ -56,6 +57,7 @@ class Performer(Scored):
     kind: Literal["performer"] = "performer"
     features: Annotated[Width, Dim("random features", scored=False, aligned=False)] = 64
     scale: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    form: Annotated[Literal["alone", "official"], Field(exclude_if=lambda form: form == "alone")] = "alone"
 
 
 class Depthwise(Filtered):

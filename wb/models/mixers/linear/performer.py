@@ -4,9 +4,9 @@ Source: Choromanski et al., "Rethinking Attention with Performers", 2021, eq. 4 
 estimate those of softmax attention, with φ(x) = exp(P x - ||x||² / 2 - c) + 1e-4, x a query or key times the root of the scale.
 P has m rows, orthogonal in blocks and as long as Gaussian ones; c is the largest of P x, over the features of a query and over
 the features of all keys, and has no gradient.
-Differs: c of the keys is taken for each image and head, where the published PyTorch code takes it over the whole batch, so that
-an output depends on what else is in the batch. Every head has a P of its own, so that it may keep channels of its own. The
-factor 1/√m is left out of φ, since it divides out.
+Differs: c of the keys is taken for each image and head, where the published PyTorch code takes it over all heads of the whole
+batch, so that an output depends on what else is in the batch; that is the `form` "official". Every head has a P of its own, so
+that it may keep channels of its own. The factor 1/√m is left out of φ, since it divides out.
 Limits: P is drawn once and is not drawn anew in training. The average of unrelated P (fusion) estimates a flatter kernel. Not
 causal.
 Dropping a feature is another estimate and does not equal masking it.
@@ -44,6 +44,8 @@ class PerformerAttention(AttentionModule):
     def __init__(self, record: Performer, embed: int, layout: Layout, device: torch.device | str | None = None) -> None:
         super().__init__(record, embed, layout, device)
         self.scale = record.scale
+        # The dimensions that the keys' largest exponent is taken over.
+        self.together = (0, 1, 2, 3) if record.form == "official" else (2, 3)
         self.holds("projection", "heads", "features", "qk", trained=False)
 
     @property
@@ -62,7 +64,7 @@ class PerformerAttention(AttentionModule):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
         root = math.sqrt(self.wq.shape[1] ** -0.5 if self.scale is None else self.scale)
-        q, k = self.featured(q * root, (3,)), self.featured(k * root, (2, 3), context.keys)
+        q, k = self.featured(q * root, (3,)), self.featured(k * root, self.together, context.keys)
         norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2)  # (B, H, N, 1)
         norm = norm if context.keys is None else norm.clamp(min=LEAST)  # zero where there is padding alone
         return kernel_product(q, k, v, key_value_first=True) / norm
