@@ -40,6 +40,8 @@ def test_every_parameter_is_of_one_stage(a: Architecture) -> None:
 def test_more_stages_than_blocks_are_refused() -> None:
     with pytest.raises(BadOption, match="3 stages cannot share 2 blocks; choose from 1 to 2 stages"):
         spans(of_digits(depth=2), 3)
+    with pytest.raises(BadOption, match="2 stages cannot share 1 block; a network like this is one stage"):
+        spans(of_digits(depth=1), 2)
     with pytest.raises(BadOption, match="0 stages"):
         spans(of_digits(), 0)
 

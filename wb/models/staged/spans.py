@@ -62,7 +62,9 @@ def spans(architecture: Architecture, count: int) -> list[Span]:
     found = places(architecture)
     if count < 1 or (count > 1 and len(found) < count):
         raise BadOption(
-            f"{count} stages cannot share {len(found)} blocks; choose from 1 to {max(1, len(found))} stages"
+            f"{count} stages cannot share {len(found)} blocks; choose from 1 to {len(found)} stages"
+            if len(found) > 1
+            else f"{count} stages cannot share {len(found) or 'no'} block; a network like this is one stage"
         )
     if not found:
         return [Span(())]
