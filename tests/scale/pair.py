@@ -136,7 +136,7 @@ def divided(team: Team, kind: OptimizerName) -> dict[str, float]:
     ours, theirs = (dict(net.named_parameters()) for net in there)
     decays = {"0.weight", "1.weight", "2.weight"}
     matrices = dict.fromkeys(decays, 1)
-    made = [
+    made: list[Sharded | Optimizer] = [
         Sharded(team, ours, recipe, decayed=decays, matrices=matrices),
         Optimizer(theirs, recipe, decayed=decays, matrices=matrices),
     ]
