@@ -110,12 +110,17 @@ def _fitting(draws: random.Random) -> tuple[str, int]:
     while True:
         words: list[str] = []
         value = _expression(draws, LEVELS, words)
-        if TOKENS[0] <= len(words) <= TOKENS[1]:
+        if TOKENS[0] <= _tokens(words) <= TOKENS[1]:
             return " ".join(words), value
 
 
+def _tokens(words: Sequence[str]) -> int:
+    """How many tokens they are: an operation's bracket is one of its own."""
+    return len(words) + sum(len(word) > 1 for word in words)
+
+
 def _expression(draws: random.Random, levels: int, words: list[str]) -> int:
-    """The value of an expression, whose tokens are appended; one that gets too long is broken off."""
+    """The value of an expression, whose words are appended; one that gets too long is broken off."""
     name = list(OPERATIONS)[int(draws.random() * len(OPERATIONS))]
     words.append(f"[{name}")
     values = []
