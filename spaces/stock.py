@@ -57,7 +57,14 @@ class Stock:
             except BadArtefact:  # damaged, or of an older version: train again
                 pass
         checkpoint = self.path.with_name(self.path.name + ".checkpoint")
-        model = train(self.architecture, self.data, RECIPE, seed=self.seed, checkpoint=checkpoint, report=report)
+        try:
+            model = self._trained(checkpoint, report)
+        except BadArtefact:  # as above, of a training that was interrupted
+            checkpoint.unlink(missing_ok=True)
+            model = self._trained(checkpoint, report)
         save(model, self.path, force=True)
         checkpoint.unlink(missing_ok=True)
         return model
+
+    def _trained(self, checkpoint: Path, report: Report | None) -> Model:
+        return train(self.architecture, self.data, RECIPE, seed=self.seed, checkpoint=checkpoint, report=report)

@@ -13,6 +13,7 @@ from wb.data import Dataset
 from wb.models.model import load, save
 from wb.spaces.stock import Stock
 from wb.training.fit import Recipe
+from wb.training.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,16 @@ def test_an_interrupted_training_continues(stripes: Dataset, tmp_path: Path) -> 
         stock(stop)
     assert not stock.path.exists()
     assert epochs(stock) == (first, [1, 2]), "how far it was is said at once"
+
+
+def test_what_an_older_version_has_begun_is_begun_anew(stripes: Dataset, tmp_path: Path) -> None:
+    first, _ = epochs(Stock(stripes, folder=tmp_path / "whole"))
+    stock = Stock(stripes, folder=tmp_path / "older")
+    checkpoint = stock.path.with_name(f"{stock.path.name}.checkpoint")
+    train(stock.architecture, stock.data, Recipe(epochs=1), seed=stock.seed, checkpoint=checkpoint)
+    assert checkpoint.exists()
+    assert epochs(stock) == (first, [1, 2])
+    assert not checkpoint.exists()
 
 
 def test_the_name_has_what_determines_the_model(stripes: Dataset, tmp_path: Path) -> None:
