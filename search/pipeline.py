@@ -80,7 +80,8 @@ class Search:
             WbError: the data, the options, the budget or the storage have a fault; finished stages stay.
         """
         start = time.perf_counter()
-        self._check_engines()
+        if not self.run.front_path.is_file():
+            self._check_engines()
         ground = self._ground()
         try:
             return self._do(ground, resume, start)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
 
 from wb.models.axes import Axis
 from wb.models.named import axes_of
@@ -34,6 +36,12 @@ class Shared:
         known = self._places.get(name, [])
         number = known.index(place) if place in known else 0
         return f"{name}+{number}" if number else name
+
+
+def apart(weights: Mapping[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """What is missing of a supernet of an earlier version, which kept parameters of one name and shape as one on any axes."""
+    shared = {name: name.rpartition("+")[0] for name in expected if name not in weights}
+    return {name: weights[one].clone() for name, one in shared.items() if one in weights}
 
 
 def _places(network: Network) -> dict[str, Place]:

@@ -33,7 +33,7 @@ from wb.models.network import NO_DROPOUT, Dropout, build, skeleton
 from wb.scale.ring.attention import Spread
 from wb.scale.ring.channel import Channel
 from wb.scale.team import ALONE, Team
-from wb.search.shared import Shared
+from wb.search.shared import Shared, apart
 from wb.tasks.known import task_of
 from wb.training.arithmetic import computed
 from wb.training.fit import Batch, Recipe, Report, fit, pick_device
@@ -164,6 +164,7 @@ class Supernet:
             raise BadArtefact(
                 f"{path} is damaged ({error}); delete it and resume, the supernet is then trained again"
             ) from error
+        weights |= apart(weights, expected)
         if {name: tuple(weight.shape) for name, weight in weights.items()} != expected:
             raise BadArtefact(f"{path} does not belong to this space; delete it and resume to train the supernet again")
         odd = [name for name, w in weights.items() if w.dtype != torch.float32 or not w.isfinite().all()]

@@ -37,6 +37,8 @@ def work(request, raw):
     print(op, number, len(raw), file=log)
     if op == "start" and mode == "broken":
         sys.exit("file:///x.js:1\\n\\nError: Cannot find module 'onnxruntime-web'\\n    at Module._load")
+    if op == "start" and mode == "unable":
+        raise ValueError("Cannot find module 'onnxruntime-common'")
     if op == "load":
         if mode == "lacks":
             raise ValueError("Can't create a session. ERROR_CODE: 9, ERROR_MESSAGE: " + LACKS)

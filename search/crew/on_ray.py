@@ -112,7 +112,7 @@ def _imported() -> Any:
 
 
 def _connected(ray: Any, address: str) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    before, theirs = signal.getsignal(signal.SIGTERM), ray.is_initialized()
     try:
         _knock(address)
         ray.init(
@@ -122,7 +122,8 @@ def _connected(ray: Any, address: str) -> None:
             logging_level="ERROR",
         )
     except Exception as error:  # Ray raises a bare one where a cluster does not come up in time
-        ray.shutdown()
+        if not theirs:  # what somebody else began in this process goes on
+            ray.shutdown()
         said = next(iter(str(error).splitlines()), type(error).__name__)
         if address == LOCAL:
             raise StorageFailed(

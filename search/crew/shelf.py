@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 import optuna
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, inspect, make_url
 
 from wb.core.errors import BadArtefact
 from wb.search.study.storage import file_of, named, open_storage, public
@@ -45,6 +45,8 @@ class Shelf:
         if file is not None and not file.is_file():  # SQLite would create an empty file
             return {}
         with named(url):
+            if not _begun(url):
+                return {}
             storage = open_storage(url)
             there = {study.study_name: study._study_id for study in storage.get_all_studies()}
             found = {}
@@ -110,3 +112,12 @@ class Shelf:
                 "is, which stores them again"
             ) from error
         return files
+
+
+def _begun(url: str) -> bool:
+    """Whether any study was ever begun there: a database without tables is not damaged."""
+    engine = create_engine(url)
+    try:
+        return inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()

@@ -114,7 +114,15 @@ class Tuner:
         }
         if len(orders) == len(both):  # one alone is trained by whoever asks for it
             curves = Curves(self.run.curves_path)
-            for _ in self.hands(orders, lambda: count(curves.epochs(name), recipe.epochs)):
+            old = curves.epochs(name)  # of an interrupted training, until the first epoch of this one
+
+            def glance() -> None:
+                nonlocal old
+                done = curves.epochs(name)
+                old = old if done == old else 0
+                count(0 if done == old else done, recipe.epochs)
+
+            for _ in self.hands(orders, glance):
                 pass
 
     def _kept(self, name: str, wanted: Wanted, folders: Sequence[Path]) -> Model | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.foreign.checkpoints import config, sharded, tensors
+from tests.foreign.checkpoints import config, sharded, tensors, written
+from wb.core.errors import Unsupported
 from wb.foreign.exporting import export_checkpoint
 from wb.foreign.given import Given
 from wb.foreign.importing import read_checkpoint
@@ -110,3 +112,36 @@ def test_shards_of_torch_have_one_name_for_each_tensor(tmp_path: Path) -> None:
         given, again = torch.load(file), torch.load(next(one for one in back if one.name == file.name))
         assert list(given) == list(again)
         assert all(torch.equal(given[name], again[name]) for name in given)
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [("hf-vit", "model."), ("hf-vit", "ema_model.module."), ("hf-llama", ""), ("hf-llama", "model.")],
+)
+def test_a_folder_of_the_library_may_have_names_of_a_wrapper(name: str, before: str, tmp_path: Path) -> None:
+    """Of a decoder whose head is tied all names begin with `model.` anyway."""
+    held = {key: value for key, value in tensors(name).items() if key != "lm_head.weight"}
+    about = config(name) | ({"tie_word_embeddings": True} if name == "hf-llama" else {})
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    torch.save({before + key: value for key, value in held.items()}, tmp_path / "pytorch_model.bin")
+    found = read_checkpoint(tmp_path, Given())
+    whole = read_checkpoint(written(tmp_path / "plain", held, about), Given())
+    assert all(torch.equal(found.model.weights[key], value) for key, value in whole.model.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "why"),
+    [
+        ({"global_pool": "max"}, Given(), "its head reads 'max', and fc_norm.weight is a norm behind the mean"),
+        ({}, Given(pool="first"), "its head reads 'first'"),
+        ({"global_pool": "avg", "act_layer": "quick_gelu"}, Given(), "config.json has act_layer='quick_gelu'"),
+    ],
+)
+def test_what_a_vit_of_timm_reads_or_applies_otherwise_is_refused(
+    arguments: dict[str, Any], given: Given, why: str, tmp_path: Path
+) -> None:
+    about = config("timm-vit-mean")
+    about["model_args"] = {**about.get("model_args", {}), **arguments}
+    folder = written(tmp_path / "m", tensors("timm-vit-mean"), {k: v for k, v in about.items() if k != "global_pool"})
+    with pytest.raises(Unsupported, match=re.escape(why)):
+        read_checkpoint(folder, given)

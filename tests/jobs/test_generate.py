@@ -106,6 +106,8 @@ def test_processes_say_what_one_says(model: Path, monkeypatch: pytest.MonkeyPatc
     found = of(how, pipeline=2, tensor=2)(model, lambda *step: told.append(step), quiet)
     assert found.text == expected
     assert told[-1] == ("generating", 20, 20)
+    long = {**how, "prompt": "one two" * 30_000, "truncate": True, "tokens": 2}  # no word of a command is so long
+    assert of(long, pipeline=2)(model, quiet, quiet).text == of(long)(model, quiet, quiet).text
     some = Stored.at(model)
     whole = Further(Line(Places()), ALONE, some)._part.pool.held
     assert of(how, resident=whole - 4)(model, quiet, quiet).text == expected

@@ -65,6 +65,18 @@ def test_parameters_of_one_name_on_other_axes_are_apart(image: ImageInput, strip
             )
 
 
+def test_a_supernet_of_an_earlier_version_is_read(image: ImageInput, tmp_path: Path) -> None:
+    """It kept parameters of one name and shape as one, on whatever axes."""
+    space = Vit(options_with(TINY, {"mixer": ["window", "relative"]}), image, 3)
+    supernet = Supernet.fresh(space, 0)
+    apart = {name for name in supernet.weights if "+" in name}
+    assert apart
+    Supernet(space, {name: w for name, w in supernet.weights.items() if name not in apart}).save(tmp_path / "s")
+    found = Supernet.load(tmp_path / "s", space)
+    for name in supernet.weights:
+        torch.testing.assert_close(found.weights[name], supernet.weights[name.partition("+")[0]])
+
+
 def test_an_extracted_network_computes_what_the_sub_network_does(space: Vit, stripes: Dataset) -> None:
     supernet, rng = Supernet.fresh(space, 0), random.Random(0)
     x = torch.rand(4, 1, 8, 8)

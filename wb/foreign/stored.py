@@ -22,7 +22,8 @@ TENSORS = "a state dict: tensors by name"
 WRAPPINGS = (
     "state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict", "model", "module", "net", "params",
 )  # fmt: skip
-MODULES = ("module", "_orig_mod")  # what wrappers of modules have their names begin with
+MODULES = ("module", "_orig_mod", "ema_model")  # what wrappers of modules have their names begin with
+OWN = ("model.layers.", "model.embed_tokens.")  # of a decoder of transformers whose head is tied, no wrapper's
 AVERAGED = "ema_model."  # of names of averages that stand beside the weights themselves, which begin otherwise
 _PART = 32 << 20  # bytes of a mapped file to read before it is opened anew
 
@@ -200,9 +201,13 @@ def _wrapper(content: Mapping[Any, Any], path: Path) -> str | None:
 
 def _shared(names: Iterable[str], whole: bool) -> str:
     """What all names begin with because the network was part of another module: `module.`, or anything if it is `whole`."""
-    prefix, given = "", [name.split(".") for name in names]
+    given = [name.split(".") for name in names]
+    prefix = ""
     while all(len(parts) > 1 for parts in given) and len(first := {parts[0] for parts in given}) == 1:
-        if not whole and not first & {*MODULES}:
+        wraps = first & {*MODULES} or (
+            first == {"model"} and not any(".".join(parts).startswith(OWN) for parts in given)
+        )
+        if not whole and not wraps:
             break
         prefix += f"{first.pop()}."
         given = [parts[1:] for parts in given]

@@ -82,8 +82,7 @@ class Team:
             return loss
         present = [weight.grad for weight in weights.values() if weight.grad is not None]
         told = torch.tensor([loss * share], dtype=torch.float64)
-        kinds = {grad.dtype: [one for one in present if one.dtype == grad.dtype] for grad in present}
-        for grads in kinds.values():
+        for grads in _by_kind(present):
             flat = torch.cat([grad.flatten() for grad in grads]).mul_(share)
             self._asked(lambda flat=flat: dist.all_reduce(flat))  # type: ignore[misc]
             for grad, summed in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
@@ -99,34 +98,31 @@ class Team:
         """
         if self.alone:
             return
-        given = list(values)
-        kinds = {one.dtype: [value for value in given if value.dtype == one.dtype] for one in given}
         with torch.no_grad():
-            for alike in kinds.values():
+            for alike in _by_kind(values):
                 flat = torch.cat([value.flatten() for value in alike])
                 self._asked(lambda flat=flat: dist.broadcast(flat, source))  # type: ignore[misc]
                 for value, sent in zip(alike, flat.split([value.numel() for value in alike]), strict=True):
                     value.copy_(sent.view_as(value))
 
-    def gathered(self, content: bytes) -> list[bytes]:
-        """What each process has, for the first one; nothing for the others.
+    def hand_in(self, content: bytes) -> None:
+        """Gives the first process what this one has; it takes that with `handed_in`.
 
         Raises:
             ProcessLost: another process has ended.
         """
-        if self.leads:
-            return [content, *(self._received(rank) for rank in range(1, self.count))]
         sent = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         self._asked(lambda: dist.send(torch.tensor([len(content)]), 0))
         self._asked(lambda: dist.send(sent, 0))
-        return []
 
-    def _received(self, source: int) -> bytes:
-        size = torch.tensor([0])
-        self._asked(lambda: dist.recv(size, source))
-        content = torch.zeros(int(size), dtype=torch.uint8)
-        self._asked(lambda: dist.recv(content, source))
-        return content.numpy().tobytes()
+    def handed_in(self) -> Iterator[bytes]:
+        """What each of the others hands in, one after the other, so that one alone is held at a time. Raises as `hand_in`."""
+        for rank in range(1, self.count):
+            size = torch.tensor([0])
+            self._asked(lambda size=size, rank=rank: dist.recv(size, rank))  # type: ignore[misc]
+            content = torch.zeros(int(size), dtype=torch.uint8)
+            self._asked(lambda content=content, rank=rank: dist.recv(content, rank))  # type: ignore[misc]
+            yield content.numpy().tobytes()
 
     def shared(self, make: Callable[[], bytes]) -> bytes:
         """What the first process makes, in all of them.
@@ -171,3 +167,11 @@ class Team:
 
 
 ALONE = Team()
+
+
+def _by_kind(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Those of each type together."""
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for one in tensors:
+        kinds.setdefault(one.dtype, []).append(one)
+    return list(kinds.values())

@@ -28,7 +28,12 @@ def test_an_operator_set_that_is_too_new_is_named_with_the_newest() -> None:
     ):
         session(model.SerializeToString(), Device())
     found = why_not_loaded("a.onnx", WEB.format(1, NEWER), "onnxruntime-web 1.30.0", "web")
-    assert found.startswith("a.onnx has operator set 99, and onnxruntime-web 1.30.0 reads those up to 26")
+    assert found.startswith(
+        "a.onnx has operator set 99, and onnxruntime-web 1.30.0 reads those up to 26; export it again"
+    )
+    other = why_not_loaded("a.onnx", NEWER.replace("ai.onnx is till", "ai.onnx.ml is till"), "onnxruntime 1.32", "cpu")
+    assert "operator set 99 of ai.onnx.ml" in other
+    assert "--opset" not in other, "that is of ai.onnx"
 
 
 def test_codes_and_places_in_the_source_are_left_out() -> None:

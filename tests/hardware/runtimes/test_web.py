@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,44 @@ def test_a_bad_node_is_told_and_the_next_is_a_new_one(
     monkeypatch.setattr(web_session, "LIMIT_S", 600.0)
     web_session.end_all()
     assert converted(GRAPH, parse_device("web"), session(GRAPH, Device()), INPUTS).error == 0
+
+
+def test_a_node_that_cannot_load_the_package_is_ended(anew: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MODE, "unable")
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def starting(*arguments: object, **how: object) -> subprocess.Popen[bytes]:
+        started.append(popen(*arguments, **how))  # type: ignore[call-overload]
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", starting)
+    with pytest.raises(BadArtefact, match="Cannot find module 'onnxruntime-common'"):
+        runtime("web").load(GRAPH, "web", 1)
+    assert [one.poll() is not None for one in started] == [True]
+
+
+def test_nobody_gets_the_answer_that_another_was_interrupted_in_waiting_for(
+    anew: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (runtime("web").load(GRAPH, "web", 1) for _ in range(2))
+
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(json, "loads", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one.run(None, INPUTS)
+    monkeypatch.undo()
+    with pytest.raises(BadArtefact, match="node has ended since the graph was loaded"):
+        other.run(None, INPUTS)
+
+
+def test_a_damaged_graph_is_told(anew: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.onnx").write_bytes(GRAPH[: len(GRAPH) // 2])
+    for path in (tmp_path / "cut.onnx", tmp_path / "none.onnx"):
+        with pytest.raises(BadArtefact, match=f"{path.name} cannot be read as an ONNX graph"):
+            runtime("web").load(path, "web", 1)
 
 
 def test_a_session_ends_with_its_node(anew: Path) -> None:

@@ -68,5 +68,6 @@ def continued(found: Sequence[Part], ids: Tensor, sizes: Sequence[int]) -> Tenso
             assert tuple(given.shape) == part.expected_further(size)
             state = part.run(part.taken_further(given, before), past)
         outputs.append(found[-1].outputs(state))
+        assert torch.allclose(found[-1].latest(state), outputs[-1][:, -1:], rtol=0, atol=EXACT)
         before += size
     return torch.cat(outputs, dim=1)

@@ -29,6 +29,8 @@ def test_a_cluster_that_does_not_come_up_is_told(address: str, error: Exception,
     def init(**_: object) -> Callable[[], None]:
         raise error
 
-    with pytest.raises(StorageFailed, match=said):
-        _connected(SimpleNamespace(init=init, shutdown=lambda: ended.append("ended")), address)
-    assert ended == ["ended"], "nothing of it is left behind"
+    for theirs in (True, False):
+        ray = SimpleNamespace(init=init, shutdown=lambda: ended.append("ended"), is_initialized=lambda it=theirs: it)
+        with pytest.raises(StorageFailed, match=said):
+            _connected(ray, address)
+        assert ended == ([] if theirs else ["ended"]), "nothing of it is left behind, and nothing else ended"

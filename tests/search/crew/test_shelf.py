@@ -45,3 +45,10 @@ def test_damaged_files_are_refused(tmp_path: Path, damage: tuple[str, object]) -
     optuna.load_study(storage=url, study_name=f"s{SUFFIX}").set_user_attr(*damage)
     with pytest.raises(BadArtefact, match="stores them again"):
         Shelf(url, "s").get()
+
+
+def test_a_database_without_tables_has_no_runs(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    assert Shelf.studies(f"sqlite:///{tmp_path / 'empty.db'}") == {}
+    assert Shelf.studies(f"sqlite:///{tmp_path / 'none.db'}") == {}
+    assert not (tmp_path / "none.db").exists()

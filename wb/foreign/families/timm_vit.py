@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wb.core.architecture import Architecture
 from wb.core.errors import Unsupported, printable
+from wb.core.records.base import Activation
 from wb.foreign.families.sizes import sizes_of
 from wb.foreign.families.vitlike import Plain, plain
 from wb.foreign.family import Family, Seen, timm_config
@@ -36,6 +37,7 @@ BLOCK = (
 )
 
 
+ACTIVATIONS: tuple[Activation, ...] = ("gelu", "gelu_tanh", "relu", "silu")  # as timm calls them too
 POOLS = {"token": "first", "avg": "mean"}  # timm's names
 CLIP = "_clip_"  # in names of architectures whose norms add 1e-5
 REFUSED = {  # parts of names of tensors -> what they are
@@ -72,6 +74,7 @@ class TimmVit(Family):
         inner = seen.shape("blocks.0.attn.qkv.weight", 2)[0] // 3
         name = str(seen.config.get("architecture", ""))
         heads = seen.heads(inner, each=64 if USUAL.match(name) else None, why=name)
+        clip = "norm_pre.weight" in seen.shapes
         if not name:
             seen.assume("gelu", "in timm's networks")
         return plain(
@@ -85,11 +88,11 @@ class TimmVit(Family):
                 mlp=seen.shape("blocks.0.mlp.fc1.weight", 2)[0],
                 classes=classes,
                 labels=seen.labels(classes),
-                activation=seen.given.activation or "gelu",
-                eps=seen.given.eps or (1e-5 if CLIP in name else 1e-6),
+                activation=seen.given.activation or _activation(seen),
+                eps=seen.given.eps or (1e-5 if CLIP in name or (not name and clip) else 1e-6),
                 prefix=prefix,
                 pool=_pool(seen, prefix),
-                entered="norm_pre.weight" in seen.shapes,
+                entered=clip,
                 pooled="fc_norm.weight" in seen.shapes,
                 scaled="blocks.0.ls1.gamma" in seen.shapes,
                 qkv_bias="blocks.0.attn.qkv.bias" in seen.shapes,
@@ -119,13 +122,30 @@ class TimmVit(Family):
         )
 
 
+def _activation(seen: Seen) -> Activation:
+    """What config.json says that feed-forwards apply. Raises `Unsupported` for what no record has."""
+    said = seen.model_arguments.get("act_layer")
+    found = next((one for one in ACTIVATIONS if one == (said or "gelu")), None)
+    if found is None:
+        raise Unsupported(
+            f"config.json has act_layer={printable(repr(said), 60)}; networks of wb have {', '.join(ACTIVATIONS)}"
+        )
+    return found
+
+
 def _pool(seen: Seen, prefix: int) -> str:
     """What the head reads: both tokens where it has two maps, else what is said or, with a class token, that."""
     if "head_dist.weight" in seen.shapes:
         return "pair"
-    if "fc_norm.weight" in seen.shapes:
-        return "mean"
     said = seen.model_arguments.get("global_pool", seen.config.get("global_pool"))
+    if "fc_norm.weight" in seen.shapes:
+        read = seen.given.pool or POOLS.get(str(said), str(said)) if seen.given.pool or said else "mean"
+        if read != "mean":
+            raise Unsupported(
+                f"its head reads {printable(repr(read), 60)}, and fc_norm.weight is a norm behind the mean of the patches; "
+                "networks of wb have such a norm behind the mean alone"
+            )
+        return "mean"
     if said not in (None, *POOLS):
         raise Unsupported(
             f"config.json has global_pool={printable(repr(said), 60)}; networks of wb have {' or '.join(POOLS)}"

@@ -39,6 +39,11 @@ _PROGRAMS = {
 }
 _ADVICE = (
     (
+        "can't execute",
+        "that Python may not be run there: it needs the right to be, and a place that allows it, such as /data/local/tmp",
+    ),
+    ("cannot connect to daemon", "adb's server does not start here: adb start-server says why"),
+    (
         "HOST IDENTIFICATION HAS CHANGED",
         "its key is another one than before: find out why, and do not go on before you know",
     ),

@@ -13,6 +13,7 @@ _NO_GRAPH = (
     "MODEL_LOADED",
     "Unable to read the model",
     "protobuf parsing failed",
+    "Error parsing message",
 )
 _LACKING = (
     "No Op registered",
@@ -22,7 +23,7 @@ _LACKING = (
     "No conversion rule found",
     "Select TensorFlow op",
 )
-_NEWER = re.compile(r"Opset (\d+) is under development.* is till opset (\d+)", re.DOTALL)
+_NEWER = re.compile(r"Opset (\d+) is under development.*?domain (\S*) is till opset (\d+)", re.DOTALL)
 _OPERATOR = re.compile(
     r"operations: ([\w.]+)|Op \(([\w.]+)\)|(?:registered|implementation) for (\w+)|error: ([\w.]+):(\w+)\("
 )
@@ -34,10 +35,13 @@ def why_not_loaded(what: str, message: str, runtime: str, device: str, graph: Gr
     if any(words in message for words in _NO_GRAPH):
         return f"{what} is not an ONNX graph, or is cut short; export it again ({detail})"
     if (newer := _NEWER.search(message)) is not None:
-        given, known = newer.groups()
+        given, domain, known = newer.groups()
+        plain = domain in {"", "ai.onnx"}
+        whose = "" if plain else f" of {printable(domain)}"
+        again = f"export it again with --opset {known} or an older one, or " if plain else ""
         return (
-            f"{what} has operator set {given}, and {runtime} reads those up to {known}; export it again with --opset {known} or "
-            f"an older one, or update {runtime.split()[0]}"
+            f"{what} has operator set {given}{whose}, and {runtime} reads those up to {known}; {again}update "
+            f"{runtime.split()[0]}"
         )
     if any(words in message for words in _LACKING):
         return (

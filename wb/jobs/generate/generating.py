@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wb.core.architecture import Architecture
 from wb.core.commands.progress import Progress
 from wb.core.errors import BadArtefact, BadOption, Unsupported
-from wb.core.system.files import scratch
+from wb.core.system.files import scratch, write_text
 from wb.data.texts.vocabulary import Vocabulary
 from wb.export.decoder import Continuing
 from wb.export.foreign.opening import read_metadata
@@ -75,8 +75,11 @@ class Generating(GenerateConfig):
 
         Raises:
             BadArtefact: the file is no model and no graph, or has no tokenizer.
-            BadOption: the prompt is empty, too long, or has characters that the model does not know.
-            Unsupported: the model does not foresee tokens.
+            BadOption: the prompt is empty, too long, or has characters that the model does not know; or the network cannot be
+                divided among so many processes, or is a graph.
+            ProcessLost: one of several processes has ended.
+            StorageFailed: there is no room for temporary files.
+            Unsupported: the model does not foresee tokens, or a sub-layer cannot be divided.
         """
         kind = need(file, *MODELS, "onnx", expected=GRAPH)
         architecture, _ = about(file)
@@ -85,7 +88,7 @@ class Generating(GenerateConfig):
                 f"{file} does not foresee the next token, so that it continues no text; `wb train --data lm:FILE` makes one that "
                 "does, and `wb predict` names the classes of pictures and texts"
             )
-        if self.shares:
+        if self.shares or started():
             yield from self._shared(file, kind, progress, say)
             return
         if kind != "onnx" and not exportable(architecture):
@@ -125,9 +128,11 @@ class Generating(GenerateConfig):
                 torch.set_num_threads(1)
                 yield from self.by(ALONE, line, stored, vocabulary, progress, say)
             else:
-                arguments = [self.model_dump_json(exclude_unset=True), str(stored.path)]
-                told = partial(lost, places=self.places)
-                yield from pieces(self.places.count, WORKER, arguments, progress, say, tries=0, lost=told)
+                with scratch() as folder:
+                    how = folder / "how.json"  # a prompt may be longer than a word of a command
+                    write_text(how, self.model_dump_json(exclude_unset=True))
+                    given, told = [str(how), str(stored.path)], partial(lost, places=self.places)
+                    yield from pieces(self.places.count, WORKER, given, progress, say, tries=0, lost=told)
 
     @property
     def line(self) -> Line:

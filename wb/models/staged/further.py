@@ -97,7 +97,7 @@ class Further:
             self.before += ids.shape[1]
             if behind is not None:
                 _sent(self._part.handed(state), behind)
-            logits = self._part.outputs(state)[:, -1:] if behind is None else torch.empty(0)
+            logits = self._part.latest(state) if behind is None else torch.empty(0)
             if rank == places.answering and not self._team.leads:
                 _sent(logits, 0)
             elif self._team.leads and rank != places.answering:

@@ -117,6 +117,14 @@ class Part:
                 state = state._replace(stream=packing.padded(state.stream), memory=kept)
             return self.network.end(state)
 
+    def latest(self, state: State) -> Tensor:
+        """The same of the last token alone, of further tokens of a text: (1, 1, vocabulary)."""
+        with torch.inference_mode():
+            memory = tuple(one[:, -1:] for one in state.memory)
+            context = state.context
+            mask = None if context.mask is None else context.mask[:, -1:]
+            return self.network.end(State(state.stream[:, -1:], state.stage, memory, context._replace(mask=mask)))
+
     def run(self, state: State, past: Past | None = None) -> State:
         """The state behind the blocks, from that in front of them; of further tokens of a text, `past` is what was kept."""
         with torch.inference_mode():
@@ -180,7 +188,7 @@ class Part:
 
     def _context(self, batch: Batch) -> Context:
         context = self.network.context(batch.mask)
-        if context.mask is None or not self.packs:
+        if context.mask is None or not self.packs or not any(batch.lengths or ()):
             return context
         return context._replace(packing=Packing(context.mask))
 

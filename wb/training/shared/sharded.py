@@ -8,7 +8,7 @@ Differs: gradients are summed whole everywhere, as their norm is asked for befor
 AdamW's weights are. Weights are those of a whole optimizer to the bit, and so is the file of a checkpoint: any number of
 processes continues what any other began.
 Limits: a weight is one process's as a whole; weights and gradients themselves are everywhere. To write a checkpoint the first
-process has all moments for a moment.
+process has all moments for a moment, and those of another one twice.
 """
 
 from __future__ import annotations
@@ -74,18 +74,20 @@ class Sharded:
             ProcessLost: another process has ended.
         """
         own = self._own.state_dict()
-        named = {kind: _named(own[kind], names) for kind, names in self._own.names.items()}
-        written = io.BytesIO()
-        torch.save(named, written)
-        parts = self._team.gathered(written.getvalue())
-        found = [torch.load(io.BytesIO(one), map_location="cpu", weights_only=True) for one in parts]
-        if not found:
+        known = {kind: _named(own[kind], names) for kind, names in self._own.names.items()}
+        if not self._team.leads:
+            written = io.BytesIO()
+            torch.save(known, written)
+            self._team.hand_in(written.getvalue())
             return {}
+        for content in self._team.handed_in():
+            part = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            for kind, states in part.items():
+                known[kind] |= states
         whole = self._whole.state_dict()
         for kind, names in self._whole.names.items():
-            known = {name: state for one in found for name, state in one[kind].items()}
             if whole[kind] is not None:
-                whole[kind]["state"] = {i: known[name] for i, name in enumerate(names) if name in known}
+                whole[kind]["state"] = {i: known[kind][name] for i, name in enumerate(names) if name in known[kind]}
         return whole
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

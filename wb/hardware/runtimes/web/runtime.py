@@ -53,7 +53,11 @@ class Web:
         del threads
         what = "the graph in memory" if isinstance(graph, bytes) else str(graph)
         try:
-            return _Session(content_of(graph), self.devices()[device].partition(" ")[2])
+            content = content_of(graph)
+        except Exception as error:  # protobuf's own, and the system's
+            raise BadArtefact(f"{what} cannot be read as an ONNX graph ({said(error)}); export it again") from error
+        try:
+            return _Session(content, self.devices()[device].partition(" ")[2])
         except RuntimeError as error:
             known = f"onnxruntime-web {self.version()}"
             raise BadArtefact(why_not_loaded(what, str(error), known, device, graph)) from error

@@ -166,10 +166,15 @@ class Node:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
-            process_group=0,
+            start_new_session=True,  # a group of its own, with any Python
         )
         threading.Thread(target=self._watch, args=(weakref.ref(self),), daemon=True).start()
-        self.ask("start", folder=place_of(folder))
+        try:
+            self.ask("start", folder=place_of(folder))
+        except BaseException:
+            if not self.over:  # it lives, and cannot load the package
+                self.end()
+            raise
 
     def ask(self, op: str, raw: bytes = b"", **fields: Any) -> dict[str, Any]:
         """The answer to a request, with bytes as `raw`. Raises `RuntimeError` for an error there, or where node ends."""
@@ -184,6 +189,9 @@ class Node:
             answer["raw"] = out.read(answer["size"])
         except (OSError, ValueError, TypeError, KeyError) as error:  # it ended, or says something else
             raise self._ended(op) from error
+        except BaseException:  # an interruption: whoever asks next would get the answer to this
+            self.end()
+            raise
         finally:
             self._since = float("inf")
         if "error" in answer:
