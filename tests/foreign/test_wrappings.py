@@ -41,6 +41,9 @@ def weights(prefix: str = "") -> dict[str, Tensor]:
         ),
         (weights("model."), ()),
         ({"student": weights("backbone.")}, ("student",)),
+        ({"model": {"dim": 64}, "weights": weights()}, ("weights",)),
+        ({"ema": {"decay": 0.9}, "model": weights(), "loss": torch.tensor(0.5)}, ("model",)),
+        ({"best": {"net": weights()}}, ("best", "net")),
     ],
 )
 @pytest.mark.parametrize("ending", [".pt", ".pth", ".bin"])

@@ -25,6 +25,7 @@ WRAPPINGS = (
 MODULES = ("module", "_orig_mod", "ema_model")  # what wrappers of modules have their names begin with
 OWN = ("model.layers.", "model.embed_tokens.")  # of a decoder of transformers whose head is tied, no wrapper's
 AVERAGED = "ema_model."  # of names of averages that stand beside the weights themselves, which begin otherwise
+_DEEP = 3  # dictionaries in dictionaries that are looked into
 _PART = 32 << 20  # bytes of a mapped file to read before it is opened anew
 
 
@@ -148,10 +149,11 @@ def _unwrapped(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str], 
     others: list[str] = []
     while isinstance(content, dict):
         tensors = _weights(content)
-        if tensors:
+        # Tensors whose names have no point may stand beside the weights: a loss, or a step.
+        key = None if any("." in name for name in tensors) else _wrapper(content, path)
+        if tensors and key is None:
             return tensors, wrapping, others + _unlike(content, tensors)
-        key = _wrapper(content, path)
-        if key is None or len(wrapping) > 3:
+        if key is None or len(wrapping) > _DEEP:
             break
         others += [str(name) for name in content if name != key]
         wrapping.append(key)
@@ -187,16 +189,29 @@ def _wrapper(content: Mapping[Any, Any], path: Path) -> str | None:
     Raises:
         BadArtefact: there are several such.
     """
-    usual = next((key for key in WRAPPINGS if isinstance(content.get(key), dict)), None)
+    usual = next((key for key in WRAPPINGS if _holds(content.get(key))), None)
     if usual is not None:
         return usual
-    holding = [key for key, value in content.items() if isinstance(value, dict) and _weights(value)]
+    holding = [key for key, value in content.items() if _holds(value)] or [
+        key for key, value in content.items() if isinstance(value, dict) and _weights(value)
+    ]
+    if not holding:
+        return next((key for key in WRAPPINGS if isinstance(content.get(key), dict)), None)
     if len(holding) > 1:
         raise BadArtefact(
             f"{path} holds several networks, under {', '.join(printable(str(key)) for key in holding[:6])}; save the one that is "
             "wanted in a file of its own"
         )
     return next((key for key in holding if isinstance(key, str)), None)
+
+
+def _holds(content: Any, deep: int = _DEEP) -> bool:
+    """Whether there are weights in a dictionary, or in one within it."""
+    if not isinstance(content, dict):
+        return False
+    return any("." in name for name in _weights(content)) or (
+        deep > 0 and any(_holds(value, deep - 1) for value in content.values())
+    )
 
 
 def _shared(names: Iterable[str], whole: bool) -> str:
