@@ -37,7 +37,6 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # processor seconds of several threads would not compare
 
-import numpy as np
 import torch
 from mixers_tables import ALL, ARMS, SOFTMAX, report
 from tables import begin, parser_of, told
@@ -241,10 +240,10 @@ def _supernet_epoch(space: NetworkSpace, data: Dataset) -> float:
     ranks = ranking(data, held_back(data), 1.0)
     recipe, supernet = supernet_recipe(config, space, ranks), Supernet.fresh(space, 0)
     images, labels = typical(ranks.train, recipe.batch)
-    backward, steps = sandwich(supernet, recipe, 0), iter(np.linspace(0, STEPS - 1, STEPS).astype(int))
+    backward, steps = sandwich(supernet, recipe, 0), iter(range(STEPS))
 
     def step() -> None:
-        backward(Batch(images, labels, int(next(steps)), STEPS))
+        backward(Batch(images, labels, next(steps), STEPS))
 
     return _mean(step, list(supernet.weights.values()), STEPS - 1) * (recipe.steps(len(ranks.train)) // NOMINAL)
 

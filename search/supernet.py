@@ -221,7 +221,7 @@ def train_supernet(
         data.train,
         recipe,
         seed=seed,
-        decayed={kept.get(name, name) for top, kept in named for name in decayed(top)},
+        decayed={kept[name] for top, kept in named for name in decayed(top)},
         matrices={kept[name]: outputs for top, kept in named for name, outputs in matrices(top).items()},
         probe=probing(recipe, look, warm=False),
         identity=f"data {data.fingerprint}, space {space.smallest().key} to {space.largest().key}"

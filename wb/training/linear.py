@@ -35,8 +35,9 @@ def matrices(module: nn.Module) -> dict[str, int]:
     return {name: outputs for name, outputs in found.items() if not _single(module.get_parameter(name))}
 
 
-def _tables(part: nn.Module) -> tuple[str, ...]:
-    return part.looked_up if isinstance(part, PartModule) else ()
+def _tables(part: nn.Module) -> list[str]:
+    """Those that it has: some stems have a table only of some architectures."""
+    return [name for name in part.looked_up if name in part.axes] if isinstance(part, PartModule) else []
 
 
 def _single(weight: nn.Parameter) -> bool:
